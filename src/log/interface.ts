@@ -1,0 +1,162 @@
+/**
+ * The shapes of the log: entries, control operations, feeds and the local journal. Types only.
+ * Formats, limits and orders of writes: README.md of this folder.
+ */
+import type { ActorId, DeviceId, FeedHead, FeedId, Frontier, Role, VolumeId } from '../types.ts'
+
+/** Statements that every device reads, with or without tree keys. */
+export type ControlOp =
+  /** First operation of the first entry of a volume; makes its author an admin. */
+  | {
+      readonly type: 'genesis'
+      readonly name: string
+      readonly createdMs: number
+      readonly device: DeviceId
+      readonly deviceName: string
+      readonly boxKey: Uint8Array
+      /** Public half (Ed25519) of the offline admin key behind the recovery code. */
+      readonly recoveryKey: Uint8Array
+      /** 16 random bytes, so that no two volumes are alike. */
+      readonly salt: Uint8Array
+    }
+  /** By an admin: whoever holds the secret half of `inviteKey` may be admitted. */
+  | {
+      readonly type: 'invite'
+      readonly inviteKey: Uint8Array
+      readonly role: Role
+      readonly expiresMs: number
+      readonly usesMax: number
+    }
+  /** By any member: lets a device in on the strength of an invite (or of the recovery key). */
+  | {
+      readonly type: 'admit'
+      readonly device: DeviceId
+      readonly deviceName: string
+      readonly boxKey: Uint8Array
+      readonly inviteKey: Uint8Array
+      /** By the invite key on `admissionMessage(…)` (membership.ts). */
+      readonly signature: Uint8Array
+    }
+  /** The author's Automerge actor for this process run, and its device name now. */
+  | { readonly type: 'actor'; readonly actor: ActorId; readonly deviceName: string }
+  /** The author's labels (`region=eu`); admin-signed ones come later. */
+  | { readonly type: 'labels'; readonly labels: Readonly<Record<string, string>> }
+  /** Nothing but the frontier: what the author has applied. */
+  | { readonly type: 'ack' }
+
+/** The sealed part that only devices with tree keys read. */
+export interface TreePart {
+  /** Compaction epoch; 0 until compaction exists. */
+  readonly epoch: number
+  readonly changes: readonly { readonly shard: number; readonly change: Uint8Array }[]
+  /** Journal records of the author that this entry publishes: all numbers up to and including. */
+  readonly coveredTo: number
+}
+
+/** What an author writes. */
+export interface EntryBody {
+  readonly control: readonly ControlOp[]
+  readonly tree: TreePart | undefined
+  /** What the author had applied, own feed left out. */
+  readonly frontier: Frontier
+  /** Largest hybrid stamp in the entry. */
+  readonly hlc: number
+}
+
+/** A verified and opened entry. `tree` is undefined when there is none or no key for it. */
+export interface Entry extends EntryBody {
+  readonly feed: FeedId
+  /** Zero-based position. */
+  readonly seq: number
+  readonly previousHash: string
+  /** Hex of the entry's 32-byte hash: what the next entry and heads name. */
+  readonly hash: string
+  readonly keyGeneration: number
+  readonly hasSealedTree: boolean
+}
+
+/** An entry as it lies on disk and crosses the wire, header checked, sealed parts unopened. */
+export interface EntryFrame {
+  readonly feed: FeedId
+  readonly seq: number
+  readonly previousHash: string
+  readonly hash: string
+  /** The exact bytes. */
+  readonly bytes: Uint8Array
+}
+
+/** Everything needed to seal and open entries. Keys of generation g; undefined when not held. */
+export interface LogKeys {
+  readonly currentGeneration: number
+  control(generation: number): Uint8Array | undefined
+  tree(generation: number): Uint8Array | undefined
+}
+
+/** All feeds of one volume on this device. One thread owns it. */
+export interface FeedStore {
+  /** Heads of everything stored, own and foreign. */
+  frontier(): Frontier
+  head(feed: FeedId): FeedHead | undefined
+  /**
+   * Appends frames that continue their feeds; frames already held are skipped. Durable (one
+   * `fdatasync` per touched segment) when the promise resolves; nothing is visible before.
+   *
+   * @throws {WormholeError} `ENTRY_INVALID` when a frame does not continue the feed (gap, other
+   *   hash at a held position: a fork), `DISK_FULL`, `WRITER_BROKEN` after an earlier failure.
+   */
+  append(frames: readonly EntryFrame[]): Promise<void>
+  /**
+   * Frames from `fromSeq` on, in order, at most `bytesMax` (but at least one if there is one).
+   * Every frame's checksum is checked. @throws {WormholeError} `FEED_CORRUPT`.
+   */
+  read(feed: FeedId, fromSeq: number, bytesMax: number): EntryFrame[]
+  close(): Promise<void>
+}
+
+/** A member of the volume, folded from control operations. */
+export interface Member {
+  readonly device: DeviceId
+  readonly name: string
+  readonly role: Role
+  readonly boxKey: Uint8Array
+  readonly labels: Readonly<Record<string, string>>
+  /** Position of the entry that let it in. */
+  readonly admittedBy: { readonly feed: FeedId; readonly seq: number }
+}
+
+/** A record of the local journal: opaque bytes with a number that only grows. */
+export interface JournalRecord {
+  readonly number: number
+  readonly type: number
+  readonly bytes: Uint8Array
+}
+
+/**
+ * The local journal: sealed, numbered records; the promise behind `fsync` and `close`.
+ * One thread owns it.
+ */
+export interface Journal {
+  /** Adds a record. It survives this process once `flush` ran, power loss once `sync` resolved. */
+  append(type: number, bytes: Uint8Array): number
+  /** Hands everything appended to the kernel (`write`). */
+  flush(): void
+  /** `flush`, then one `fdatasync`, shared by all who wait. */
+  sync(): Promise<void>
+  /** Forgets records below `number`; whole segments go once they hold nothing else. */
+  trim(number: number): void
+  /** Records still held, oldest first, at opening. */
+  replay(): Iterable<JournalRecord>
+  readonly nextNumber: number
+  close(): Promise<void>
+}
+
+/** What an invite string holds. */
+export interface Invite {
+  readonly volume: VolumeId
+  /** 32-byte seed of the invite's Ed25519 key pair. */
+  readonly seed: Uint8Array
+  /** `host:port` of DHT bootstrap nodes; none for the default ones. */
+  readonly bootstrap: readonly string[]
+  /** `host:port` where a member listened when the invite was made. */
+  readonly addresses: readonly string[]
+}
