@@ -1,0 +1,200 @@
+/**
+ * What the daemon offers to the command line, as plain data: every result is what `--json` prints,
+ * so fields are documented, stable and only ever added. Types only. Paths are text from the volume's
+ * root (`/` first); times are ISO 8601 UTC strings; sizes are bytes.
+ */
+import type { Role } from '../types.ts'
+
+/** `wormhole status`. */
+export interface StatusReport {
+  home: string
+  daemonPid: number
+  version: string
+  device: { id: string; name: string }
+  volumes: VolumeStatus[]
+}
+
+export interface VolumeStatus {
+  id: string
+  name: string
+  role: Role
+  /** Where it is mounted; undefined when it is not, with the reason in `problems`. */
+  mountpoint: string | undefined
+  fileCount: number
+  /** Local edits not yet in the log. */
+  pendingEdits: number
+  /** Contents this device should have and has not yet. */
+  missing: { files: number; bytes: number }
+  stored: { chunks: number; bytes: number }
+  peersConnected: number
+  peersKnown: number
+  conflicts: number
+  /** What needs a person: code, text, what to do. Empty when all is well. */
+  problems: { code: string; message: string; path?: string }[]
+}
+
+/** `wormhole devices`. */
+export interface DeviceReport {
+  id: string
+  name: string
+  role: Role
+  isSelf: boolean
+  isConnected: boolean
+  /** Newest entry we have of it. */
+  lastEntryAt: string | undefined
+  /** Whether what it last told it had equals what we have. */
+  isInSync: boolean
+}
+
+/** `wormhole peers`. */
+export interface PeerReport {
+  id: string
+  name: string
+  routes: string[]
+  address: string
+  rttMs: number | undefined
+  receiveBytesPerSecond: number | undefined
+  sentBytes: number
+  receivedBytes: number
+  isInSync: boolean
+}
+
+/** `wormhole ls`. */
+export interface FileReport {
+  name: string
+  path: string
+  type: 'directory' | 'file' | 'symlink' | 'special'
+  size: number
+  mode: number
+  uid: number
+  gid: number
+  mtime: string
+  target?: string
+}
+
+/** `wormhole where`. */
+export interface WhereReport {
+  path: string
+  size: number
+  chunks: number
+  holders: { device: string; name: string; isSelf: boolean; chunks: number; isComplete: boolean }[]
+  /** Members that could not be asked. */
+  unknown: string[]
+  copies: number
+}
+
+/** `wormhole history`. */
+export interface VersionReport {
+  version: string
+  time: string
+  device: string
+  size: number
+  state: 'current' | 'copy' | 'past'
+}
+
+/** `wormhole conflicts`. */
+export interface ConflictReport {
+  path: string
+  kind: 'content' | 'name' | 'cycle'
+  strategy: 'copies' | 'last-writer-wins'
+  versions: {
+    version: string
+    device: string
+    time: string
+    size: number
+    /** Where this version can be read; absent when only in the history. */
+    path?: string
+    state: 'current' | 'copy' | 'past'
+  }[]
+}
+
+/** `wormhole sync`. */
+export interface SyncReport {
+  isInSync: boolean
+  members: { id: string; name: string; state: 'in-sync' | 'unreachable' | 'timeout' }[]
+  missing: { files: number; bytes: number }
+  seconds: number
+}
+
+/** `wormhole policy explain`. */
+export interface ExplainReport {
+  path: string
+  values: { key: string; value: string; from: string; line: number | undefined }[]
+}
+
+/** `wormhole policy check`. */
+export interface PolicyCheckReport {
+  isValid: boolean
+  problems: { file: string; line: number; column: number; message: string }[]
+}
+
+/** `wormhole init` and `join`. */
+export interface CreatedReport {
+  volume: string
+  name: string
+  device: string
+  mountpoint: string | undefined
+  /** Only from `init`. */
+  invite?: string
+  /** Only from `init`, shown once. */
+  recoveryCode?: string
+  /** Why it is not mounted, if it is not. */
+  warning?: string
+}
+
+/** What one volume can do for the daemon's control socket. Implemented by `daemon/volume-host.ts`. */
+export interface VolumeHandle {
+  readonly id: string
+  readonly name: string
+  status(): Promise<VolumeStatus>
+  devices(): Promise<DeviceReport[]>
+  peers(): Promise<PeerReport[]>
+  where(path: string): Promise<WhereReport>
+  /** Calls `onProgress` a few times a second. */
+  sync(
+    options: { timeoutMs: number; require: number | undefined; signal: AbortSignal },
+    onProgress: (progress: { text: string; done: number; total: number }) => void,
+  ): Promise<SyncReport>
+  conflicts(path: string): Promise<ConflictReport[]>
+  resolveConflict(path: string, keep: number | 'both'): Promise<ConflictReport | undefined>
+  history(path: string): Promise<VersionReport[]>
+  policyCheck(path: string): Promise<PolicyCheckReport>
+  policyExplain(path: string): Promise<ExplainReport>
+  /** A directory's entries, or the one file. */
+  list(path: string): Promise<FileReport[]>
+  /** The bytes of a file, or of one of its versions, in pieces. */
+  read(path: string, version: string | undefined, signal: AbortSignal): AsyncIterable<Uint8Array>
+  /** Creates or replaces a file, then publishes it. The replacement appears whole or not at all. */
+  write(path: string, pieces: AsyncIterable<Uint8Array>, options: { mode?: number }): Promise<FileReport>
+  makeDirectory(path: string): Promise<void>
+  /** Removes a file, or a directory with everything in it when `isRecursive`. */
+  remove(path: string, isRecursive: boolean): Promise<void>
+  createInvite(options: { role: Role; days: number; uses: number }): Promise<{ invite: string }>
+  mount(directory: string): Promise<{ mountpoint: string }>
+  unmount(): Promise<void>
+  close(): Promise<void>
+}
+
+/** The volumes of one home. Implemented by `daemon/home.ts`. */
+export interface HomeHandle {
+  readonly home: string
+  readonly device: { id: string; name: string }
+  volumes(): VolumeHandle[]
+  create(options: {
+    name: string
+    mount: string | undefined
+    deviceName: string | undefined
+    labels: Record<string, string>
+  }): Promise<CreatedReport>
+  join(
+    options: {
+      invite: string
+      mount: string | undefined
+      deviceName: string | undefined
+      labels: Record<string, string>
+      signal: AbortSignal
+    },
+    onProgress: (progress: { text: string; done: number; total: number }) => void,
+  ): Promise<CreatedReport>
+  close(): Promise<void>
+}
