@@ -1,0 +1,73 @@
+/**
+ * Compiles src/ to dist/ with tsc and copies the .wasm files beside the modules that load them.
+ *
+ * Incremental: what has not changed is not compiled again. Outputs whose source is gone are removed,
+ * so that dist/ is always what a fresh build would make. Type errors make it exit 1.
+ *
+ *   node scripts/build.mjs                  compile
+ *   node scripts/build.mjs --if-possible    the same, but exit 0 when TypeScript is not installed
+ */
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import process from 'node:process'
+import { fileURLToPath } from 'node:url'
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
+const source = path.join(root, 'src')
+const output = path.join(root, 'dist')
+
+/** The files below `directory` as relative paths; none if it is missing. */
+function filesBelow(directory) {
+  if (!existsSync(directory)) return []
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(directory, path.join(entry.parentPath ?? entry.path, entry.name)))
+}
+
+/** The compiler of this installation; undefined in a production installation. */
+function findCompiler() {
+  const compiler = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  return existsSync(compiler) ? compiler : undefined
+}
+
+/** Removes compiled modules whose source has been renamed or deleted. */
+function removeStale(sources) {
+  for (const file of filesBelow(output)) {
+    const stem = file.replace(/\.js(\.map)?$/, '')
+    const isModule = stem !== file && !sources.has(`${stem}.ts`)
+    const isCopy = file.endsWith('.wasm') && !sources.has(file)
+    if (isModule || isCopy) rmSync(path.join(output, file), { force: true })
+  }
+}
+
+function build() {
+  const compiler = findCompiler()
+  if (compiler === undefined) {
+    if (process.argv.includes('--if-possible')) {
+      console.log('build: TypeScript is not installed, dist/ is left as it is')
+      return 0
+    }
+    console.error('build: TypeScript is not installed. Run `npm ci --ignore-scripts` first.')
+    return 1
+  }
+  const sources = new Set(filesBelow(source))
+  // The record of what is compiled lies in dist/: who deletes dist/ gets everything compiled again.
+  const record = path.join(output, '.tsbuildinfo')
+  const incremental = ['--incremental', '--tsBuildInfoFile', record]
+  const project = path.join(root, 'tsconfig.build.json')
+  const compiled = spawnSync(process.execPath, [compiler, '-p', project, ...incremental], {
+    stdio: 'inherit',
+  })
+  if (compiled.error) throw compiled.error
+  for (const file of sources) {
+    if (!file.endsWith('.wasm')) continue
+    mkdirSync(path.dirname(path.join(output, file)), { recursive: true })
+    copyFileSync(path.join(source, file), path.join(output, file))
+  }
+  removeStale(sources)
+  if (compiled.status !== 0) console.error('build: there are type errors (see above)')
+  return compiled.status ?? 1
+}
+
+process.exitCode = build()
