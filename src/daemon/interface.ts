@@ -146,6 +146,8 @@ export interface CreatedReport {
 export interface VolumeHandle {
   readonly id: string
   readonly name: string
+  /** Where it is mounted now; absolute, without symbolic links. Undefined when it is not. */
+  readonly mountpoint: string | undefined
   status(): Promise<VolumeStatus>
   devices(): Promise<DeviceReport[]>
   peers(): Promise<PeerReport[]>
@@ -165,7 +167,11 @@ export interface VolumeHandle {
   /** The bytes of a file, or of one of its versions, in pieces. */
   read(path: string, version: string | undefined, signal: AbortSignal): AsyncIterable<Uint8Array>
   /** Creates or replaces a file, then publishes it. The replacement appears whole or not at all. */
-  write(path: string, pieces: AsyncIterable<Uint8Array>, options: { mode?: number }): Promise<FileReport>
+  write(
+    path: string,
+    pieces: AsyncIterable<Uint8Array>,
+    options: { mode?: number },
+  ): Promise<FileReport>
   makeDirectory(path: string): Promise<void>
   /** Removes a file, or a directory with everything in it when `isRecursive`. */
   remove(path: string, isRecursive: boolean): Promise<void>
