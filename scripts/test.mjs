@@ -1,0 +1,249 @@
+/**
+ * Runs the test tiers and says in its last line how many tests passed, failed and were skipped.
+ *
+ *   node scripts/test.mjs                   everything that must hold before a change lands
+ *   node scripts/test.mjs unit contract     these tiers only
+ *   node scripts/test.mjs mount vfs         the mount files whose path contains "vfs"
+ *   --root DIR                              another project (for its own tests)
+ *
+ * Exit codes: 0 all passed, 1 something failed or nothing ran, 2 usage. A test file without a test
+ * in it counts as failed. What a file printed is shown when something in it failed.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
+import process from 'node:process'
+import { run } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { inspect } from 'node:util'
+
+/**
+ * The tiers in the order they run. `timeoutMs` bounds one file. A serial tier runs one file at a
+ * time; a tier that `needsDist` starts `bin/wormhole.js`; one that `needsFuse` may skip without
+ * /dev/fuse, except where CI has it.
+ */
+const TIERS = {
+  types: { command: ['node_modules/typescript/bin/tsc', '-p', '.', '--noEmit'] },
+  tidy: { command: ['scripts/tidy.ts'], needsTsx: true },
+  unit: { timeoutMs: 60_000 },
+  contract: { timeoutMs: 60_000 },
+  model: { timeoutMs: 120_000 },
+  sim: { timeoutMs: 120_000 },
+  fuzz: { timeoutMs: 120_000 },
+  integration: { timeoutMs: 180_000, needsDist: true },
+  mount: { timeoutMs: 240_000, isSerial: true, needsDist: true, needsFuse: true },
+  crash: { timeoutMs: 240_000, isSerial: true, needsDist: true, needsFuse: true },
+}
+
+const PARALLEL_FILES_MAX = 4
+
+/** What would point the tests at the device, or the test run, that they are started from. */
+const LEAKING_VARIABLES = [
+  'NODE_TEST_CONTEXT',
+  'WORMHOLE_BIND',
+  'WORMHOLE_BOOTSTRAP',
+  'WORMHOLE_HOME',
+  'WORMHOLE_RUNTIME',
+]
+
+const scriptsDirectory = path.dirname(fileURLToPath(import.meta.url))
+
+function parseArguments(args) {
+  const tiers = []
+  const filters = []
+  let root = path.dirname(scriptsDirectory)
+  for (let index = 0; index < args.length; index++) {
+    const word = args[index]
+    if (word === '--root') root = path.resolve(args[++index] ?? '')
+    else if (word in TIERS) tiers.push(word)
+    else filters.push(word)
+  }
+  const isUsable = filters.length === 0 || (tiers.length > 0 && !filters[0].startsWith('-'))
+  return { root, filters, isUsable, tiers: tiers.length > 0 ? tiers : Object.keys(TIERS) }
+}
+
+function findFiles(root, tier, filters) {
+  const directory = path.join(root, 'test', tier)
+  if (!existsSync(directory)) return []
+  return readdirSync(directory, { recursive: true })
+    .filter((name) => name.endsWith('.test.ts'))
+    .filter((name) => filters.length === 0 || filters.some((part) => name.includes(part)))
+    .map((name) => path.join(directory, name))
+    .sort()
+}
+
+/** Failures are shown as a person needs them: the assertion that failed, not the runner's wrapping. */
+function describeError(error) {
+  const cause = error?.cause ?? error
+  return cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause)
+}
+
+/** Collects what the runner tells about the files of one tier. */
+class Tally {
+  counts = { passed: 0, failed: 0, skipped: 0 }
+  #root
+  #perFile = new Map()
+  #names = []
+
+  constructor(root) {
+    this.#root = root
+  }
+
+  #file(name) {
+    const known = this.#perFile.get(name)
+    if (known) return known
+    const fresh = { passed: 0, failed: 0, skipped: 0, durationMs: 0, output: [], notes: [] }
+    this.#perFile.set(name, fresh)
+    return fresh
+  }
+
+  onStart(data) {
+    this.#names.length = data.nesting
+    this.#names[data.nesting] = data.name
+  }
+
+  onOutput(data) {
+    this.#file(data.file).output.push(data.message)
+  }
+
+  /** A suite is only a heading; its tests are counted. */
+  onEnd(data, hasPassed) {
+    if (data.details?.type === 'suite' && hasPassed) return
+    const isWholeFile = data.nesting === 0 && path.resolve(data.name) === data.file
+    const file = this.#file(data.file ?? data.name)
+    if (data.nesting === 0) file.durationMs += data.details?.duration_ms ?? 0
+    const title = [...this.#names.slice(0, data.nesting), data.name].join(' > ')
+    if (isWholeFile && hasPassed) {
+      if (file.passed + file.failed + file.skipped > 0) return
+      file.failed++
+      file.notes.push(`  FAILED ${path.relative(this.#root, data.name)}: there is no test in it`)
+    } else if (data.skip !== undefined || data.todo !== undefined) {
+      file.skipped++
+      const reason = data.skip ?? data.todo
+      file.notes.push(`  skipped ${title}${typeof reason === 'string' ? `: ${reason}` : ''}`)
+    } else if (hasPassed) {
+      file.passed++
+    } else {
+      file.failed++
+      const text = describeError(data.details?.error).replaceAll(/^/gm, '    ')
+      file.notes.push(`  FAILED ${title}${data.line ? ` (line ${data.line})` : ''}\n${text}`)
+    }
+  }
+
+  /** Prints one line per file, and everything that is known about a file with a failure. */
+  print() {
+    for (const [name, file] of this.#perFile) {
+      for (const key of Object.keys(this.counts)) this.counts[key] += file[key]
+      const seconds = (file.durationMs / 1000).toFixed(1)
+      const counts = `${file.passed} passed, ${file.failed} failed, ${file.skipped} skipped`
+      const mark = file.failed > 0 ? 'FAILED' : 'ok'
+      console.log(`${mark} ${path.relative(this.#root, name)}: ${counts} in ${seconds} s`)
+      if (file.failed > 0 && file.output.length > 0) {
+        console.log(file.output.join('').trimEnd().replaceAll(/^/gm, '  | '))
+      }
+      for (const note of file.notes) console.log(note)
+    }
+  }
+}
+
+/** Runs the files of a tier, each in its own process. */
+async function runTier(root, tier, filters) {
+  const files = findFiles(root, tier, filters)
+  const { timeoutMs, isSerial } = TIERS[tier]
+  const tally = new Tally(root)
+  if (files.length === 0) return tally.counts
+  const concurrency = isSerial
+    ? 1
+    : Math.min(PARALLEL_FILES_MAX, Math.max(2, availableParallelism()))
+  const events = run({ files, concurrency, timeout: timeoutMs })
+  events.on('test:start', (data) => tally.onStart(data))
+  events.on('test:pass', (data) => tally.onEnd(data, true))
+  events.on('test:fail', (data) => tally.onEnd(data, false))
+  events.on('test:stdout', (data) => tally.onOutput(data))
+  events.on('test:stderr', (data) => tally.onOutput(data))
+  for await (const event of events) void event
+  tally.print()
+  return tally.counts
+}
+
+/** Runs a tier that is one command: it counts as one test. */
+function runCommand(root, tier) {
+  const { command, needsTsx } = TIERS[tier]
+  const [script, ...rest] = command
+  const flags = needsTsx ? ['--import', import.meta.resolve('tsx')] : []
+  const result = spawnSync(process.execPath, [...flags, path.join(root, script), ...rest], {
+    cwd: root,
+    stdio: 'inherit',
+  })
+  const hasPassed = result.status === 0
+  return { passed: hasPassed ? 1 : 0, failed: hasPassed ? 0 : 1, skipped: 0 }
+}
+
+/** Where mounts must work, a skipped mount test hides a fault: it counts as failed. */
+function judgeSkips(tier, counts) {
+  if (!TIERS[tier].needsFuse) return counts
+  const isRoot = process.getuid?.() === 0
+  const hasDevice = existsSync('/dev/fuse')
+  if (!hasDevice)
+    console.log(`${tier}: /dev/fuse does not exist here, tests that mount are skipped`)
+  if (!process.env.CI || !isRoot || !hasDevice || counts.skipped === 0) return counts
+  console.log(`${tier}: ${counts.skipped} skipped although /dev/fuse is here: counted as failed`)
+  return { ...counts, failed: counts.failed + counts.skipped, skipped: 0 }
+}
+
+/** Compiles first what the tiers start; a failed build fails a run that needs dist/. */
+function buildFirst(root, tiers) {
+  const script = path.join(root, 'scripts', 'build.mjs')
+  if (!tiers.some((tier) => TIERS[tier].timeoutMs) || !existsSync(script)) return 0
+  const built = spawnSync(process.execPath, [script], { cwd: root, encoding: 'utf8' })
+  if (built.status === 0) return 0
+  const isNeeded = tiers.some((tier) => TIERS[tier].needsDist)
+  console.log(`build failed${isNeeded ? '' : ' (these tiers do not need it)'}`)
+  if (isNeeded) console.log(built.stdout + built.stderr)
+  return isNeeded ? 1 : 0
+}
+
+async function main() {
+  const { root, tiers, filters, isUsable } = parseArguments(process.argv.slice(2))
+  if (!isUsable) {
+    console.error(`usage: node scripts/test.mjs [TIER]… [PART OF A PATH]…`)
+    console.error(`tiers: ${Object.keys(TIERS).join(' ')}`)
+    return 2
+  }
+  const total = { passed: 0, failed: buildFirst(root, tiers), skipped: 0 }
+  for (const tier of tiers) {
+    const startMs = performance.now()
+    console.log(`\n# ${tier}`)
+    const isCommand = TIERS[tier].command !== undefined
+    const found = isCommand ? runCommand(root, tier) : await runTier(root, tier, filters)
+    const counts = judgeSkips(tier, found)
+    for (const key of Object.keys(total)) total[key] += counts[key]
+    const seconds = ((performance.now() - startMs) / 1000).toFixed(1)
+    const sum = counts.passed + counts.failed + counts.skipped
+    console.log(sum === 0 ? `${tier}: no tests` : `${tier}: ${sum} in ${seconds} s`)
+  }
+  const hasRun = total.passed + total.failed > 0
+  if (!hasRun) console.log('\nnothing ran: that counts as a failure')
+  console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
+  return hasRun && total.failed === 0 ? 0 : 1
+}
+
+/**
+ * The runner gives its own flags to the processes it starts, so it must itself run under tsx. A
+ * device of whoever starts the tests must not leak into them.
+ */
+function restartUnderTsx() {
+  const env = { ...process.env }
+  for (const name of LEAKING_VARIABLES) delete env[name]
+  const script = fileURLToPath(import.meta.url)
+  const flags = ['--import', import.meta.resolve('tsx')]
+  const child = spawnSync(process.execPath, [...flags, script, ...process.argv.slice(2)], {
+    stdio: 'inherit',
+    env,
+  })
+  return child.status ?? 1
+}
+
+const isUnderTsx = process.execArgv.includes('--import')
+process.exitCode = isUnderTsx ? await main() : restartUnderTsx()
