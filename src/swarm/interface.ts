@@ -2,6 +2,8 @@
  * The ports of the swarm: links to devices, what it needs from the volume, and what it offers.
  * Types only. Wire protocol: README.md of this folder.
  */
+import type { ErrorCode } from '../errors.ts'
+import type { Clock, Random } from '../system.ts'
 import type { ChunkAddress, DeviceId, FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
 
 /** What a link is made of. */
@@ -15,30 +17,138 @@ export interface Link {
   readonly isInitiator: boolean
   /** Peer's address for people and for redialling, `host:port`. */
   readonly remoteAddress: string
-  /** Sends one message (bounded by `MESSAGE_BYTES_MAX`). False: wait for `onDrain`. */
-  send(message: Uint8Array): boolean
+  /** Bytes that arrived so far, parts of unfinished messages included: a sign of life. */
+  readonly receivedBytes: number
+  readonly sentBytes: number
+  /**
+   * Sends one message, given in parts (bounded by `MESSAGE_BYTES_MAX`). The parts must not change
+   * afterwards. False: more is not welcome before `onDrain`. Does nothing on a closed link.
+   */
+  send(parts: readonly Uint8Array[]): boolean
+  /** The buffer belongs to the receiver. Messages before a handler is set are kept. */
   onMessage: (message: Buffer) => void
   onDrain: () => void
   /** Called once, whatever the reason. */
   onClose: (error: Error | undefined) => void
+  /** Idempotent. What was sent before is delivered if the peer still listens. */
   close(error?: Error): void
+}
+
+/** What a `Transport` tells its user. Set once, by `start`. */
+export interface TransportHandlers {
+  /** Whether a peer with this key may connect at all. */
+  isAllowed(remoteKey: string): boolean
+  /** A new authenticated link. Set its handlers before returning. */
+  onLink(link: Link): void
 }
 
 /** Makes links. TLS and Hyperswarm now; a QUIC one later; a simulated one for tests. */
 export interface Transport {
   readonly route: Route
-  start(handlers: {
-    /** Whether a peer with this key may connect at all. */
-    isAllowed(remoteKey: string): boolean
-    onLink(link: Link): void
-  }): Promise<void>
+  start(handlers: TransportHandlers): Promise<void>
   /** `host:port` under which peers may reach this transport; empty when none. */
   addresses(): string[]
-  /** One attempt. @throws {WormholeError} `PEER_UNREACHABLE`, `NOT_A_MEMBER`. */
-  dial(target: { key: string; address?: string }, options: { signal: AbortSignal }): Promise<void>
+  /**
+   * One attempt. Resolves when `onLink` has been called. Without `key` whoever answers is accepted
+   * (a joiner does not know members). TLS needs an address, Hyperswarm a key.
+   * @throws {WormholeError} `PEER_UNREACHABLE`, `NOT_A_MEMBER`, `ABORTED`.
+   */
+  dial(
+    target: { readonly key?: string; readonly address?: string },
+    options: { readonly signal: AbortSignal },
+  ): Promise<void>
+  /** Meeting points besides the volume's own: public keys of the invites open now. */
+  setInvites?(inviteKeys: readonly string[]): void
   /** Called on network change and before `sync --wait`: forget back-offs, look again now. */
   refresh(): Promise<void>
   close(): Promise<void>
+}
+
+/** Finds devices nearby (multicast DNS). */
+export interface Beacon {
+  /** `onFound` may be called often with the same device. `device` is undefined for a joiner. */
+  start(onFound: (found: { device: DeviceId | undefined; address: string }) => void): Promise<void>
+  /** What to tell others; empty addresses: nothing. Takes effect at once. */
+  update(told: { addresses: readonly string[]; inviteKeys: readonly string[] }): void
+  /** Asks again now. */
+  refresh(): void
+  close(): Promise<void>
+}
+
+/** How this device uses networks. */
+export interface NetworkOptions {
+  /** Address to listen on; `0.0.0.0` for all interfaces. */
+  readonly bind: string
+  /** Port of the TLS listener; 0 lets the system choose. */
+  readonly tlsPort: number
+  /** DHT bootstrap nodes (`host:port`); `default`: the public ones; `none`: no Hyperswarm. */
+  readonly bootstrap: readonly string[] | 'default' | 'none'
+  /** Whether to announce to and look for devices on the local network. */
+  readonly isMulticast: boolean
+}
+
+/** Where devices were reached or said to be. */
+export interface KnownAddresses {
+  readonly device: DeviceId
+  /** `host:port` of TLS listeners, best first. */
+  readonly addresses: readonly string[]
+}
+
+/** Something a person may want to know about a peer. Never an error of ours. */
+export interface SwarmReport {
+  readonly code: ErrorCode
+  readonly device: DeviceId | undefined
+  readonly message: string
+}
+
+/** What a `Swarm` is made of. */
+export interface SwarmOptions {
+  readonly volume: VolumeId
+  readonly device: DeviceId
+  readonly log: LogPort
+  readonly members: MemberPort
+  readonly chunks: ChunkPort
+  readonly clock: Clock
+  readonly random: Random
+  readonly transports: readonly Transport[]
+  readonly beacon?: Beacon
+  /** Known addresses from the last run. */
+  readonly addresses?: readonly KnownAddresses[]
+  /** To be persisted; called seldom, with the whole list. */
+  readonly onAddresses?: (known: readonly KnownAddresses[]) => void
+  readonly onReport?: (report: SwarmReport) => void
+  /** Anything that differs after a network change (names and addresses of interfaces). */
+  readonly networkFingerprint?: () => string
+  readonly limits?: Partial<SwarmLimits>
+}
+
+/** Times that tests shorten. All in milliseconds. */
+export interface SwarmLimits {
+  /** A link that brought no byte for so long is dead. */
+  readonly silenceMsMax: number
+  /** Longest pause between two attempts to reach a known device. */
+  readonly redialMsMax: number
+  /** A fetch fails when no connected device has a chunk for so long. */
+  readonly absentMsMax: number
+  /** A fetch fails when nothing arrived for so long. */
+  readonly stalledMsMax: number
+}
+
+/** What an admitted joiner has learnt. */
+export interface Admission {
+  /** The device that let it in: check later that the log knows it as a member. */
+  readonly member: DeviceId
+  /** The volume's secrets, sealed to the joiner's box key. */
+  readonly sealedSecrets: Uint8Array
+  /** Where members are. The admitting one comes first. */
+  readonly addresses: readonly KnownAddresses[]
+}
+
+/** Which of some chunks one connected device has, in the order asked. */
+export interface ChunkHolder {
+  readonly device: DeviceId
+  readonly name: string
+  readonly has: readonly boolean[]
 }
 
 /** What the swarm needs from the log and the membership of one volume. All may cross threads. */
@@ -88,7 +198,7 @@ export interface ChunkPort {
   has(address: ChunkAddress): boolean
   /** Sealed bytes, digest checked; undefined when absent. */
   read(address: ChunkAddress): Promise<Uint8Array | undefined>
-  /** Stores bytes from a peer. @throws {WormholeError} `CHUNK_CORRUPT` when the digest differs. */
+  /** Stores bytes from a peer; the buffer is the store's from then on. @throws {WormholeError} `CHUNK_CORRUPT` when the digest differs. */
   write(address: ChunkAddress, sealed: Uint8Array): Promise<void>
 }
 
