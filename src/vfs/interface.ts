@@ -5,7 +5,12 @@
  * Every operation may answer at once or with a promise. It fails by throwing (or rejecting with) a
  * `WormholeError`; `errno.ts` maps codes. Anything else thrown is a bug.
  */
-import type { FileName } from '../types.ts'
+import type { ContentStore } from '../chunks/interface.ts'
+import type { ContentRef, Edit, VersionId } from '../crdt/interface.ts'
+import type { Overlay } from '../crdt/overlay.ts'
+import type { PolicyProblem } from '../policy/interface.ts'
+import type { Clock, Random } from '../system.ts'
+import type { FileName, InodeId, Role } from '../types.ts'
 
 /** At once, or later. */
 export type Reply<T> = T | Promise<T>
@@ -112,12 +117,7 @@ export interface FileSystem {
     to: { parent: number; name: FileName },
     flags: number,
   ): Reply<void>
-  link(
-    context: RequestContext,
-    nodeId: number,
-    parent: number,
-    name: FileName,
-  ): Reply<EntryReply>
+  link(context: RequestContext, nodeId: number, parent: number, name: FileName): Reply<EntryReply>
   /** `flags` are open(2)'s. */
   open(context: RequestContext, nodeId: number, flags: number): Reply<OpenReply>
   create(
@@ -177,4 +177,115 @@ export interface FileSystem {
 export interface KernelNotifier {
   invalidateInode(nodeId: number): void
   invalidateEntry(parentNodeId: number, name: FileName): void
+}
+
+/** A record of the local journal; structurally that of `log/interface.ts`. */
+export interface JournalPortRecord {
+  readonly number: number
+  readonly type: number
+  readonly bytes: Uint8Array
+}
+
+/** The local journal as the file system needs it; `log`'s `Journal` has this shape. */
+export interface JournalPort {
+  /** Adds a record; copies `bytes`. Survives the process once `flush` ran. */
+  append(type: number, bytes: Uint8Array): number
+  flush(): void
+  /** `flush`, then durable against power loss. */
+  sync(): Promise<void>
+  /** Forgets records below `number`. */
+  trim(number: number): void
+  /** Records still held, oldest first, at opening. */
+  replay(): Iterable<JournalPortRecord>
+  readonly nextNumber: number
+  close(): Promise<void>
+}
+
+/** Puts edits into the volume's log and index. Implemented by the volume (another thread). */
+export interface Committer {
+  /**
+   * Publishes edits in their order. Resolves when the entry is durable and the index holds it;
+   * `coveredTo` is then the greatest journal number that is covered. Calling again with edits that
+   * are covered already is harmless.
+   *
+   * @throws {WormholeError} `DISK_FULL`, `WRITER_BROKEN`, …: nothing was published; may be retried.
+   */
+  submit(edits: readonly Edit[]): Promise<{ readonly coveredTo: number }>
+}
+
+/** What needs a person, as it came up. */
+export interface Problem {
+  readonly code: string
+  readonly message: string
+  /** Text path from the root of the volume, where one is known. */
+  readonly path?: string
+}
+
+/** Reads the text of a policy file; `policy/` implements it. */
+export type PolicyOf = (
+  text: Buffer,
+) => { readonly policy: string } | { readonly problems: readonly PolicyProblem[] }
+
+/** Everything a `Vfs` is made of. */
+export interface VfsOptions {
+  readonly overlay: Overlay
+  readonly journal: JournalPort
+  readonly committer: Committer
+  readonly contents: ContentStore
+  readonly clock: Clock
+  readonly random: Random
+  /** This device's role now; readers get `READ_ONLY` for every change. */
+  readonly role: () => Role
+  /** Greatest own journal number that the index covers: older edits are not replayed. */
+  readonly coveredTo: number
+  readonly policyOf: PolicyOf
+  /** Free and total bytes of the disk that holds the chunks. */
+  readonly space: () => { readonly freeBytes: number; readonly totalBytes: number }
+  /** Told about failed publications and broken policy files; never throws. */
+  readonly onProblem: (problem: Problem) => void
+  /** Name of the device that wrote a version, for `user.wormhole.device`. */
+  readonly deviceOf?: (inode: InodeId) => string | undefined
+  /** Present to tell a file that is not here yet from one that is; for `user.wormhole.state`. */
+  readonly isLocal?: (ref: ContentRef) => boolean
+}
+
+/** A name in the tree for the command line. Paths are text, `/` first, UTF-8. */
+export interface PathEntry {
+  readonly name: string
+  readonly path: string
+  readonly type: 'directory' | 'file' | 'symlink' | 'special'
+  readonly sizeBytes: number
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly mtimeNs: bigint
+  readonly inode: InodeId
+  readonly version: VersionId
+  readonly target?: string
+}
+
+/** Access by path, without a mount, on the same open files as the kernel. */
+export interface PathApi {
+  /** Symlinks inside the volume are followed, except in the last part unless `follow`. */
+  stat(path: string, options?: { readonly follow?: boolean }): PathEntry
+  /** The entries of a directory, sorted by name. */
+  list(path: string): PathEntry[]
+  /** A file's bytes in pieces of at most 1 MiB; `content` reads another version of it. */
+  readFile(
+    path: string,
+    options?: {
+      readonly content?: { readonly ref: ContentRef; readonly sizeBytes: number }
+      readonly signal?: AbortSignal
+    },
+  ): AsyncIterable<Buffer>
+  /** Creates or replaces a file: whole or not at all; published when it resolves. */
+  writeFile(
+    path: string,
+    pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    options?: { readonly mode?: number },
+  ): Promise<PathEntry>
+  /** Makes one directory; published when it resolves. */
+  makeDirectory(path: string): Promise<PathEntry>
+  /** Removes a name, with everything below it when `isRecursive`; published when it resolves. */
+  remove(path: string, options?: { readonly isRecursive?: boolean }): Promise<void>
 }
