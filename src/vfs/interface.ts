@@ -55,6 +55,11 @@ export interface RequestContext {
   readonly gid: number
   readonly pid: number
   readonly umask: number
+  /**
+   * A write, truncation or chown in this request clears set-user-ID, and set-group-ID if the group
+   * may execute (the caller lacks CAP_FSETID). Absent means false.
+   */
+  readonly clearsSetId?: boolean
   signal(): AbortSignal
 }
 
@@ -66,6 +71,12 @@ export interface DirectoryEntry {
   readonly type: number
   /** Offset to pass in order to go on after this entry. */
   readonly nextOffset: number
+}
+
+/** As `DirectoryEntry`, with the reference that a lookup of the name would give. */
+export interface DirectoryEntryPlus extends DirectoryEntry {
+  /** Absent for `.` and `..`, and where the kernel shall ask by itself. */
+  readonly entry?: EntryReply
 }
 
 /** Attributes to change; absent ones stay. Times in ns since 1970. */
@@ -142,6 +153,17 @@ export interface FileSystem {
   opendir(nodeId: number): Reply<number>
   /** Entries after `offset` (0: from the start), `.` and `..` included, at most `countMax`. */
   readdir(handle: number, offset: number, countMax: number): Reply<readonly DirectoryEntry[]>
+  /**
+   * As `readdir`, and as `lookup` of each name but `.` and `..`: the kernel holds one more reference
+   * to each `entry`. The caller forgets those it does not pass on. Optional: without it the kernel
+   * is offered no READDIRPLUS.
+   */
+  readdirplus?(
+    context: RequestContext,
+    handle: number,
+    offset: number,
+    countMax: number,
+  ): Reply<readonly DirectoryEntryPlus[]>
   releasedir(handle: number): Reply<void>
   fsyncdir(handle: number): Reply<void>
   syncfs(): Reply<void>
