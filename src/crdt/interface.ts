@@ -143,7 +143,10 @@ export interface TreeReader {
    * Visible names of a directory in a stable order (that of the index), after the cursor.
    * A name present during the whole walk is returned exactly once, whatever changes meanwhile.
    */
-  list(parent: InodeId, options: { after?: string; countMax: number }): {
+  list(
+    parent: InodeId,
+    options: { after?: string; countMax: number },
+  ): {
     entries: DirentView[]
     /** Pass as `after`; undefined at the end. */
     next: string | undefined
