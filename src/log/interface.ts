@@ -43,6 +43,8 @@ export type ControlOp =
   | { readonly type: 'labels'; readonly labels: Readonly<Record<string, string>> }
   /** Nothing but the frontier: what the author has applied. */
   | { readonly type: 'ack' }
+  /** Written by a newer version: kept verbatim, never written by us, folds to UPGRADE_NEEDED. */
+  | { readonly type: 'unknown'; readonly bytes: Uint8Array }
 
 /** The sealed part that only devices with tree keys read. */
 export interface TreePart {
