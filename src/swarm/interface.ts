@@ -25,10 +25,10 @@ export interface Link {
    * afterwards. False: more is not welcome before `onDrain`. Does nothing on a closed link.
    */
   send(parts: readonly Uint8Array[]): boolean
-  /** The buffer belongs to the receiver. Messages before a handler is set are kept. */
+  /** The buffer belongs to the receiver. Nothing is delivered after `close`. */
   onMessage: (message: Buffer) => void
   onDrain: () => void
-  /** Called once, whatever the reason. */
+  /** Called once, whatever the reason, `close` included; never from within `close`. */
   onClose: (error: Error | undefined) => void
   /** Idempotent. What was sent before is delivered if the peer still listens. */
   close(error?: Error): void
