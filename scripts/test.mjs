@@ -127,7 +127,7 @@ class Tally {
     } else {
       file.failed++
       const text = describeError(data.details?.error).replaceAll(/^/gm, '    ')
-      file.notes.push(`  FAILED ${title}${data.line ? ` (line ${data.line})` : ''}\n${text}`)
+      file.notes.push(`  FAILED ${title}\n${text}`)
     }
   }
 

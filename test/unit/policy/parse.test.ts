@@ -1,0 +1,152 @@
+/**
+ * Proves that policy files are read as written, and that each mistake is said with its place, what
+ * is wrong and what is allowed. Tables of texts and expected messages; hostile bytes are seeded.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import {
+  formatProblem,
+  parsePolicy,
+  POLICY_FILE_SIZE_BYTES_MAX,
+} from '../../../src/policy/parse.ts'
+
+function parse(text: string): ReturnType<typeof parsePolicy> {
+  return parsePolicy(Buffer.from(text))
+}
+
+function problems(text: string | Buffer): string[] {
+  const result = parsePolicy(Buffer.from(text))
+  assert.ok('problems' in result, `accepted: ${text.toString()}`)
+  assert.ok(result.problems.length > 0)
+  return result.problems.map((problem) => formatProblem('f', problem))
+}
+
+test('all spellings of one policy have one canonical text', () => {
+  const canonical = '{"conflicts":{"strategy":"copies"},"local":{"keep":"cached"}}'
+  const spellings = [
+    '[conflicts]\nstrategy = "copies"\n[local]\nkeep = "cached"\n',
+    "# why\nlocal.keep = 'cached' # how\nconflicts.strategy = 'copies'",
+    'local = { keep = "cached" }\r\nconflicts = { "strategy" = """copies""" }\r\n',
+    '\ufefflocal.keep="cached"\nconflicts.strategy="cop\\u0069es"',
+  ]
+  for (const text of spellings) {
+    const result = parse(text)
+    assert.ok('canonical' in result, text)
+    assert.equal(result.canonical, canonical)
+  }
+})
+
+test('the lines of keys are known, for explanations', () => {
+  const result = parse('# title\n\n[conflicts]\nstrategy = "last-writer-wins"\n')
+  assert.ok('lines' in result)
+  assert.deepEqual([...result.lines], [['conflicts.strategy', 4]])
+  assert.deepEqual(JSON.parse(result.canonical), { conflicts: { strategy: 'last-writer-wins' } })
+})
+
+test('a file that sets nothing is valid', () => {
+  for (const text of ['', '# only a remark\n', '[conflicts]\n']) {
+    assert.ok('canonical' in parse(text), text)
+  }
+})
+
+const MISTAKES: [text: string, expected: string[]][] = [
+  [
+    '[conflicts]\nstratgy = "copies"',
+    ['f:2:1: unknown key "stratgy" in [conflicts]; did you mean "strategy"? Allowed: "strategy"'],
+  ],
+  [
+    'conflict.strategy = "copies"',
+    [
+      'f:1:1: unknown key "conflict" at the top level; did you mean "conflicts"? ' +
+        'Allowed: "conflicts", "local"',
+    ],
+  ],
+  [
+    '  strategy = "copies"',
+    [
+      'f:1:3: unknown key "strategy" at the top level; did you mean "conflicts.strategy"? ' +
+        'Allowed: "conflicts", "local"',
+    ],
+  ],
+  [
+    '[conflicts]\nstrategy = "copy"',
+    [
+      'f:2:12: conflicts.strategy may not be "copy"; did you mean "copies"? ' +
+        'Allowed: "copies", "last-writer-wins"',
+    ],
+  ],
+  ['local.keep = "Last"', ['f:1:14: local.keep may not be "Last". Allowed: "always", "cached"']],
+  ['local.keep = 3', ['f:1:14: local.keep may not be 3. Allowed: "always", "cached"']],
+  [
+    'local.keep = ["always"]',
+    ['f:1:14: local.keep may not be a list. Allowed: "always", "cached"'],
+  ],
+  ['[local.keep]', ['f:1:8: local.keep may not be a table. Allowed: "always", "cached"']],
+  ['local = "always"', ['f:1:9: local must be a table, as in [local]. Allowed: "keep"']],
+  ['[[local]]\nkeep = "always"', ['f:1:3: local must be a table, as in [local]. Allowed: "keep"']],
+  [
+    '__proto__ = 1\n[constructor]\nx = 1',
+    [
+      'f:1:1: unknown key "__proto__" at the top level. Allowed: "conflicts", "local"',
+      'f:2:2: unknown key "constructor" at the top level. Allowed: "conflicts", "local"',
+    ],
+  ],
+  ['[local]\nkeep = 1979-05-27', ['f:2:8: a date has no meaning in a policy']],
+  ['a = 1\na = 2', ['f:2:1: this is not TOML: Defining a key multiple times is invalid']],
+]
+
+test('each mistake is said with its place, what is wrong and what is allowed', () => {
+  for (const [text, expected] of MISTAKES) assert.deepEqual(problems(text), expected)
+})
+
+test('several mistakes are said at once, in the order of the file', () => {
+  const found = problems('size = 3\n[local]\nkeep = "no"\nkeeps = 1\n[conflicts]\nstrategy = 1\n')
+  const places = found.map((text) => text.split(': ')[0])
+  assert.deepEqual(places, ['f:1:1', 'f:3:8', 'f:4:1', 'f:6:12'])
+})
+
+test('what is no text, too long or too deep is refused with a place', () => {
+  const notUtf8 = Buffer.concat([Buffer.from('# a\n# b\n'), Buffer.from([0x23, 0xff, 0x0a])])
+  assert.deepEqual(problems(notUtf8), ['f:3:1: the file is not UTF-8 text'])
+  const long = `#${'x'.repeat(POLICY_FILE_SIZE_BYTES_MAX)}`
+  assert.match(problems(long)[0] as string, /^f:1:1: the file has 65537 bytes, at most 65536/)
+  const brackets = `a = ${'['.repeat(9_000)}${']'.repeat(9_000)}`
+  assert.match(problems(brackets)[0] as string, /^f:1:\d+: tables and lists within each other/)
+  assert.match(problems(`${'a.'.repeat(9_000)}a = 1`)[0] as string, /within each other/)
+  assert.match(problems(`[${'a.'.repeat(9_000)}a]`)[0] as string, /within each other/)
+})
+
+test('long values are cut in messages', () => {
+  const [message] = problems(`local.keep = "${'x'.repeat(5_000)}"`)
+  assert.ok((message as string).length < 200)
+})
+
+test('no bytes make it throw', () => {
+  const seed = 0x5eed
+  let state = seed
+  const next = (bound: number): number => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0
+    return (state >>> 8) % bound
+  }
+  const words = ['[', ']', '[[', ']]', '{', '}', '=', '.', ',', '"', "'", '\n', '#', ' ', 'local']
+  words.push(
+    'keep',
+    'conflicts',
+    '"copies"',
+    '1',
+    'true',
+    '__proto__',
+    '\0',
+    '\\',
+    '1979-05-27',
+    'é',
+  )
+  for (let round = 0; round < 3_000; round++) {
+    const text = Array.from({ length: next(14) }, () => words[next(words.length)]).join('')
+    try {
+      parse(text)
+    } catch (error) {
+      assert.fail(`seed ${seed}, round ${round}: ${JSON.stringify(text)} threw ${String(error)}`)
+    }
+  }
+})
