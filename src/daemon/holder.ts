@@ -1,0 +1,78 @@
+/** Who holds a home, as the lock file tells it, and private directories. Cheap to load. */
+import fs from 'node:fs'
+import { WormholeError, fromErrno } from '../errors.ts'
+import { homeFiles } from './paths.ts'
+
+/** The process that serves a home. */
+export interface Holder {
+  readonly pid: number
+  readonly version: string
+  /** Absolute path of the control socket; undefined while the home is being opened. */
+  readonly socket: string | undefined
+}
+
+/** Who last held `home`; undefined when nobody did or it was released. Says nothing about now. */
+export function readHolder(home: string): Holder | undefined {
+  let text: string
+  try {
+    text = fs.readFileSync(homeFiles(home).lock, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw fromErrno(error, `read ${homeFiles(home).lock}`)
+  }
+  return parseHolder(text)
+}
+
+/** Undefined for anything that is not a whole holder: the daemon may be writing it right now. */
+function parseHolder(text: string): Holder | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
+  }
+  if (typeof value !== 'object' || value === null) return undefined
+  const { pid, version, socket } = value as Record<string, unknown>
+  if (typeof pid !== 'number' || typeof version !== 'string') return undefined
+  return { pid, version, socket: typeof socket === 'string' ? socket : undefined }
+}
+
+/** Makes `directory` with its parents, or closes an own one to others (0700). @throws `NOT_PERMITTED`. */
+export function makePrivateDirectory(directory: string, uid: number): void {
+  const stat = makeOwnDirectory(directory, uid)
+  if ((stat.mode & 0o077) !== 0) fs.chmodSync(directory, 0o700)
+}
+
+/**
+ * Makes the directory of control sockets, or makes sure that nobody else could have prepared it: it
+ * may lie in `/tmp`. @throws `NOT_PERMITTED` for a foreign, open or linked one.
+ */
+export function claimRuntimeDirectory(directory: string, uid: number): void {
+  const stat = makeOwnDirectory(directory, uid)
+  if ((stat.mode & 0o077) !== 0) {
+    const mode = (stat.mode & 0o777).toString(8)
+    throw new WormholeError(
+      'NOT_PERMITTED',
+      `others may enter ${directory} (mode ${mode}), so the control socket cannot be there; ` +
+        `run: chmod 700 ${directory}`,
+    )
+  }
+}
+
+function makeOwnDirectory(directory: string, uid: number): fs.Stats {
+  let stat: fs.Stats
+  try {
+    fs.mkdirSync(directory, { recursive: true, mode: 0o700 })
+    stat = fs.lstatSync(directory)
+  } catch (error) {
+    throw fromErrno(error, `make ${directory}`)
+  }
+  if (!stat.isDirectory() || stat.uid !== uid) {
+    throw new WormholeError(
+      'NOT_PERMITTED',
+      `${directory} is not a directory of user ${uid} (owner ${stat.uid}); it is not used`,
+    )
+  }
+  return stat
+}

@@ -1,0 +1,240 @@
+/**
+ * What may be asked over the control socket: one row per method, with the fields of its parameters.
+ * The table is the one place that joins the protocol to the handles of interface.ts; its types are
+ * what the client offers.
+ *
+ * The socket is private to its owner, so parameters are checked for sense, not for hostility.
+ */
+import { WormholeError } from '../errors.ts'
+import type { Role } from '../types.ts'
+import { cutPieces, type Progress } from './frames.ts'
+import type { HomeHandle, StatusReport } from './interface.ts'
+import { chooseVolume, locate } from './target.ts'
+import { VERSION } from './version.ts'
+
+const ROLES: readonly Role[] = ['admin', 'writer', 'reader']
+
+/** One running request, as a method sees it. */
+export interface Call {
+  readonly home: HomeHandle
+  /** Aborted when the client cancels or leaves, or the daemon stops. */
+  readonly signal: AbortSignal
+  /** Bytes the client sends. */
+  readonly input: AsyncIterable<Uint8Array>
+  progress(progress: Progress): void
+  /** Sends at most `PIECE_BYTES_MAX` bytes; resolves when more may follow. Do not change them. */
+  output(bytes: Uint8Array): Promise<void>
+  /** Stops the daemon after the answer. */
+  stop(): void
+}
+
+/** Types of parameters; `?` may be absent. `labels` is a map of texts. */
+type Field = 'text' | 'text?' | 'number' | 'number?' | 'flag?' | 'labels?'
+type Shape = Readonly<Record<string, Field>>
+
+interface FieldTypes {
+  text: string
+  'text?': string | undefined
+  number: number
+  'number?': number | undefined
+  'flag?': boolean | undefined
+  'labels?': Record<string, string> | undefined
+}
+type OptionalKeys<S extends Shape> = {
+  [K in keyof S]: S[K] extends `${string}?` ? K : never
+}[keyof S]
+type ParamsOf<S extends Shape> = {
+  readonly [K in Exclude<keyof S, OptionalKeys<S>>]: FieldTypes[S[K]]
+} & { readonly [K in OptionalKeys<S>]?: FieldTypes[S[K]] }
+
+interface Method<S extends Shape, R> {
+  readonly shape: S
+  run(call: Call, params: ParamsOf<S>): Promise<R>
+}
+
+function method<S extends Shape, R>(
+  shape: S,
+  run: (call: Call, params: ParamsOf<S>) => Promise<R>,
+): Method<S, R> {
+  return { shape, run }
+}
+
+const inVolume = { volume: 'text?', cwd: 'text' } as const
+const atPath = { ...inVolume, path: 'text' } as const
+
+/** Every method. */
+export const methods = {
+  status: method({ ...inVolume }, async ({ home }, params): Promise<StatusReport> => {
+    const chosen = params.volume === undefined ? home.volumes() : [chooseVolume(home, params)]
+    return {
+      home: home.home,
+      daemonPid: process.pid,
+      version: VERSION,
+      device: { id: home.device.id, name: home.device.name },
+      volumes: await Promise.all(chosen.map((volume) => volume.status())),
+    }
+  }),
+  devices: method({ ...inVolume }, ({ home }, params) => chooseVolume(home, params).devices()),
+  peers: method({ ...inVolume }, ({ home }, params) => chooseVolume(home, params).peers()),
+  sync: method(
+    { ...inVolume, timeoutMs: 'number', require: 'number?' },
+    (call, { timeoutMs, require, ...words }) =>
+      chooseVolume(call.home, words).sync(
+        { timeoutMs, require, signal: call.signal },
+        call.progress,
+      ),
+  ),
+  where: method(atPath, ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    return volume.where(path)
+  }),
+  history: method(atPath, ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    return volume.history(path)
+  }),
+  conflicts: method(atPath, ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    return volume.conflicts(path)
+  }),
+  /** `keep` absent: both. */
+  resolveConflict: method({ ...atPath, keep: 'number?' }, async ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    return (await volume.resolveConflict(path, params.keep ?? 'both')) ?? null
+  }),
+  policyCheck: method(atPath, ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    return volume.policyCheck(path)
+  }),
+  policyExplain: method(atPath, ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    return volume.policyExplain(path)
+  }),
+  list: method({ ...inVolume, path: 'text?' }, ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    return volume.list(path)
+  }),
+  /** The file's bytes are the output. */
+  read: method({ ...atPath, version: 'text?' }, async (call, params) => {
+    const { volume, path } = locate(call.home, params)
+    for await (const bytes of volume.read(path, params.version, call.signal)) {
+      for (const piece of cutPieces(bytes)) await call.output(piece)
+    }
+    return null
+  }),
+  /** The input is the file's bytes. */
+  write: method({ ...atPath, mode: 'number?' }, (call, params) => {
+    const { volume, path } = locate(call.home, params)
+    const { mode } = params
+    return volume.write(path, call.input, mode === undefined ? {} : { mode })
+  }),
+  makeDirectory: method(atPath, async ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    await volume.makeDirectory(path)
+    return { volume: volume.name, path }
+  }),
+  remove: method({ ...atPath, isRecursive: 'flag?' }, async ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    await volume.remove(path, params.isRecursive ?? false)
+    return { volume: volume.name, path }
+  }),
+  createInvite: method(
+    { ...inVolume, role: 'text', days: 'number', uses: 'number' },
+    ({ home }, { role, days, uses, ...words }) =>
+      chooseVolume(home, words).createInvite({ role: checkRole(role), days, uses }),
+  ),
+  /** `directory` is absolute. */
+  mount: method({ ...inVolume, directory: 'text' }, async ({ home }, params) => {
+    const volume = chooseVolume(home, params)
+    return { volume: volume.name, ...(await volume.mount(params.directory)) }
+  }),
+  /** The volume mounted at `directory`, or the chosen one. */
+  unmount: method({ ...inVolume, directory: 'text?' }, async ({ home }, params) => {
+    const volume =
+      params.directory === undefined
+        ? chooseVolume(home, params)
+        : home.volumes().find(({ mountpoint }) => mountpoint === params.directory)
+    if (!volume) throw new WormholeError('NOT_FOUND', `nothing is mounted at ${params.directory}`)
+    const mountpoint = volume.mountpoint
+    await volume.unmount()
+    return { volume: volume.name, mountpoint }
+  }),
+  create: method(
+    { name: 'text', mount: 'text?', deviceName: 'text?', labels: 'labels?' },
+    ({ home }, { name, mount, deviceName, labels }) =>
+      home.create({ name, mount, deviceName, labels: labels ?? {} }),
+  ),
+  join: method(
+    { invite: 'text', mount: 'text?', deviceName: 'text?', labels: 'labels?' },
+    (call, { invite, mount, deviceName, labels }) =>
+      call.home.join(
+        { invite, mount, deviceName, labels: labels ?? {}, signal: call.signal },
+        call.progress,
+      ),
+  ),
+  /** Answers first, then the daemon closes everything and ends. */
+  stop: method({}, async (call) => {
+    call.stop()
+    return { pid: process.pid }
+  }),
+}
+
+/** A method's name. */
+export type MethodName = keyof typeof methods
+/** What a method takes. */
+export type MethodParams<M extends MethodName> = Parameters<(typeof methods)[M]['run']>[1]
+/** What a method answers. */
+export type MethodResult<M extends MethodName> = Awaited<ReturnType<(typeof methods)[M]['run']>>
+
+/** Checks and runs one request. @throws `UNSUPPORTED`, `BAD_ARGUMENT`, and what the method throws. */
+export function runMethod(call: Call, name: string, params: unknown): Promise<unknown> {
+  if (!Object.hasOwn(methods, name)) {
+    throw new WormholeError('UNSUPPORTED', `this daemon (${VERSION}) does not know "${name}"`)
+  }
+  const found = methods[name as MethodName] as unknown as Method<Shape, unknown>
+  return found.run(call, checkParams(name, found.shape, params))
+}
+
+function checkParams(name: string, shape: Shape, params: unknown): ParamsOf<Shape> {
+  if (typeof params !== 'object' || params === null) {
+    throw new WormholeError('BAD_ARGUMENT', `${name}: the parameters must be a map`)
+  }
+  const checked: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(params)) {
+    const field = shape[key]
+    if (field === undefined) throw new WormholeError('BAD_ARGUMENT', `${name}: unknown ${key}`)
+    if (value !== null && value !== undefined) checked[key] = value
+  }
+  for (const [key, field] of Object.entries(shape)) {
+    if (checked[key] === undefined ? !field.endsWith('?') : !isA(field, checked[key])) {
+      throw new WormholeError('BAD_ARGUMENT', `${name}: ${key} must be a ${field.replace('?', '')}`)
+    }
+  }
+  return checked as ParamsOf<Shape>
+}
+
+function isA(field: Field, value: unknown): boolean {
+  switch (field) {
+    case 'text':
+    case 'text?':
+      return typeof value === 'string'
+    case 'number':
+    case 'number?':
+      return typeof value === 'number' && Number.isFinite(value) && value >= 0
+    case 'flag?':
+      return typeof value === 'boolean'
+    case 'labels?':
+      return (
+        typeof value === 'object' &&
+        value !== null &&
+        Object.values(value).every((text) => typeof text === 'string')
+      )
+  }
+}
+
+function checkRole(text: string): Role {
+  const role = ROLES.find((known) => known === text)
+  if (!role) {
+    throw new WormholeError('BAD_ARGUMENT', `there is no role ${text}, only ${ROLES.join(', ')}`)
+  }
+  return role
+}
