@@ -1,8 +1,8 @@
 /**
  * Compiles src/ to dist/ with tsc and copies the .wasm files beside the modules that load them.
  *
- * Incremental: what has not changed is not compiled again. Outputs whose source is gone are removed,
- * so that dist/ is always what a fresh build would make. Type errors make it exit 1.
+ * Incremental: what has not changed is not compiled again. Outputs whose source is gone are
+ * removed, so that dist/ is always what a fresh build would make. Type errors make it exit 1.
  *
  *   node scripts/build.mjs                  compile
  *   node scripts/build.mjs --if-possible    the same, but exit 0 when TypeScript is not installed

@@ -73,7 +73,7 @@ function findFiles(root, tier, filters) {
     .sort()
 }
 
-/** Failures are shown as a person needs them: the assertion that failed, not the runner's wrapping. */
+/** The assertion that failed, not the runner's wrapping of it. */
 function describeError(error) {
   const cause = error?.cause ?? error
   return cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause)

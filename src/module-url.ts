@@ -7,8 +7,8 @@
  * The URL to start a worker thread from the module `name` beside the calling module.
  *
  * Compiled code gets `<name>.js`. Code that runs from source (tests and scripts under tsx) gets a
- * one-line `data:` module that registers tsx in the new thread and then imports `<name>.ts`, because
- * a worker on Node 20 does not know the file ending `.ts` otherwise.
+ * one-line `data:` module that registers tsx in the new thread and then imports `<name>.ts`,
+ * because a worker on Node 20 does not know the file ending `.ts` otherwise.
  *
  * @param callerUrl - the caller's `import.meta.url`.
  * @param name - relative path without its ending, such as `./worker`.

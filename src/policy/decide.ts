@@ -20,8 +20,8 @@ export interface DecidedValue<Directory extends string = string> {
   readonly key: string
   readonly value: string
   /**
-   * `set`: by `directory`. `default`: nobody sets it. `unreadable`: the policy of `directory` cannot
-   * be read and might set it, so the value that keeps most data holds.
+   * `set`: by `directory`. `default`: nobody sets it. `unreadable`: the policy of `directory`
+   * cannot be read and might set it, so the value that keeps most data holds.
    */
   readonly reason: 'set' | 'default' | 'unreadable'
   readonly directory: Directory | undefined

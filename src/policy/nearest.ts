@@ -2,7 +2,8 @@
 
 /**
  * Edits between two words: insert, delete, replace, or swap two neighbours (optimal string
- * alignment; Damerau, "A technique for computer detection and correction of spelling errors", 1964).
+ * alignment; Damerau, "A technique for computer detection and correction of spelling errors",
+ * 1964).
  */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []

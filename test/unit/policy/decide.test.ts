@@ -1,6 +1,6 @@
 /**
- * Proves that the nearest folder decides each key, that every value can be traced, and that a policy
- * which cannot be read falls to the values that keep most. Works on tables of layers.
+ * Proves that the nearest folder decides each key, that every value can be traced, and that a
+ * policy which cannot be read falls to the values that keep most. Works on tables of layers.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -1,6 +1,6 @@
 /**
- * Proves that the test runner counts truly: passes, failures, skips, crashes, and files with nothing
- * in them. It runs the runner on small made-up projects in a temporary directory.
+ * Proves that the test runner counts truly: passes, failures, skips, crashes, and files with
+ * nothing in them. It runs the runner on small made-up projects in a temporary directory.
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'

@@ -1,0 +1,128 @@
+/**
+ * The tables that tidy enforces: who may import whom, which files may touch the outside world, and
+ * what must not stand anywhere. Tables only tighten: an adapter that no longer needs its permission
+ * is reported.
+ */
+
+/** Files directly in src/ that everybody may import. They import only each other. */
+export const LEAVES: ReadonlySet<string> = new Set([
+  'bytes.ts',
+  'disk-memory.ts',
+  'disk.ts',
+  'errors.ts',
+  'module-url.ts',
+  'rpc.ts',
+  'seal.ts',
+  'system.ts',
+  'types.ts',
+])
+
+/**
+ * The units of src/ and what each may import beside the leaves and itself. A unit is a folder or a
+ * file directly in src/; `vfs/fuse` is a unit of its own. An entry with a file name opens that one
+ * file.
+ */
+export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  log: [],
+  crdt: [],
+  chunks: [],
+  policy: [],
+  declarations: [],
+  swarm: ['log', 'chunks', 'policy'],
+  vfs: ['crdt', 'chunks', 'policy'],
+  'vfs/fuse': ['vfs/interface.ts'],
+  'volume.ts': ['log', 'crdt', 'chunks', 'policy'],
+  daemon: ['volume.ts', 'vfs', 'vfs/fuse', 'swarm', 'log', 'crdt', 'chunks', 'policy'],
+  cli: ['daemon'],
+}
+
+/** A way to touch the outside world. */
+export type Effect =
+  'clock' | 'chance' | 'timer' | 'webcrypto' | 'fs' | 'net' | 'process' | 'thread'
+
+/** Calls that have an effect: what to look for in bare code, and what to use instead. */
+export const CALLS: readonly { effect: Effect; pattern: RegExp; instead: string }[] = [
+  {
+    effect: 'clock',
+    pattern: /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(|\bprocess\.(?:hrtime|uptime)\b/,
+    instead: 'the Clock port',
+  },
+  {
+    effect: 'chance',
+    pattern: /\bMath\.random\(|\brandom(?:Bytes|UUID|Int|Fill|FillSync)\(|\bgetRandomValues\(/,
+    instead: 'the Random port',
+  },
+  {
+    effect: 'timer',
+    pattern: /\bset(?:Timeout|Interval)\(|\bAbortSignal\.timeout\(/,
+    instead: 'Clock.setTimer',
+  },
+  {
+    effect: 'webcrypto',
+    pattern: /\bcrypto\.subtle\b|\bwebcrypto\b/,
+    instead: 'a synchronous call: results of a thread pool have no fixed order',
+  },
+]
+
+/** Modules of Node that have an effect, and the names in them that have none. */
+export const MODULES: Readonly<Record<string, { effect: Effect; pure: readonly string[] }>> = {
+  'node:fs': { effect: 'fs', pure: ['constants'] },
+  'node:fs/promises': { effect: 'fs', pure: [] },
+  'node:net': { effect: 'net', pure: ['isIP', 'isIPv4', 'isIPv6'] },
+  'node:tls': { effect: 'net', pure: [] },
+  'node:dgram': { effect: 'net', pure: [] },
+  'node:dns': { effect: 'net', pure: [] },
+  'node:http': { effect: 'net', pure: [] },
+  'node:https': { effect: 'net', pure: [] },
+  'node:child_process': { effect: 'process', pure: [] },
+  'node:worker_threads': { effect: 'thread', pure: [] },
+  'node:timers': { effect: 'timer', pure: [] },
+  'node:timers/promises': { effect: 'timer', pure: [] },
+}
+
+/** Packages that are native code, WebAssembly or network, each at home in the files named here. */
+export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  '@automerge/automerge': ['crdt/automerge.ts'],
+  '@napi-rs/blake-hash': ['chunks/blake3.ts'],
+  '@toondepauw/node-zstd': ['chunks/zstd.ts'],
+  'fs-native-extensions': ['disk.ts', 'daemon/lock.ts'],
+  'hash-wasm': ['chunks/blake3.ts'],
+  hyperdht: ['swarm/hyperswarm.ts'],
+  hyperswarm: ['swarm/hyperswarm.ts'],
+  lmdb: ['crdt/lmdb.ts'],
+  'multicast-dns': ['swarm/mdns.ts'],
+  'sodium-native': ['seal.ts'],
+}
+
+/** The files that may touch the outside world: what each may do, and why it must. */
+export const ADAPTERS: Readonly<Record<string, { may: readonly Effect[]; why: string }>> = {
+  'system.ts': { may: ['clock', 'chance', 'timer'], why: 'the real Clock and Random' },
+  'disk.ts': { may: ['fs'], why: 'the real Disk' },
+}
+
+/** Words that must not stand in code, tests or scripts. */
+export const WORDS: readonly { pattern: RegExp; message: string }[] = [
+  { pattern: /\bTO[D]O\b|\bFIX[M]E\b/, message: 'an open end: finish it, or open an issue' },
+  {
+    pattern: /\b(?:t|test|it|describe|suite)\.(?:skip|todo)\(/,
+    message: 'a test that never runs: give the reason as `{ skip: reason }` where it is known',
+  },
+]
+
+/** What must not stand in any file of the repository. */
+export const EVERYWHERE: readonly { pattern: RegExp; message: string }[] = [
+  { pattern: /(?<![\w.])\/(?:[w]ork|tmp\/[b]rief)\//, message: 'a path of one machine' },
+  { pattern: /\b[s]hared\/design\.md/, message: 'a file that is not in the repository' },
+  {
+    pattern: /registry\.[n]pmjs\.org|registry\.[y]arnpkg\.com|npm\.pkg\.[g]ithub\.com/,
+    message: 'the host of a package registry: whoever installs chooses it',
+  },
+  { pattern: /"[r]esolved": "http/, message: 'a download address: keep it out of the lock file' },
+]
+
+/** Longest file and line of code. */
+export const FILE_LINES_MAX = 500
+export const LINE_COLUMNS_MAX = 100
+
+/** Error codes that no test names yet. Only ever lowered. */
+export const UNTESTED_CODES_MAX = 45
