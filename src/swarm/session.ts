@@ -1,0 +1,201 @@
+/**
+ * One session: the messages of `wire.ts` over one authenticated link, from the hello to the close.
+ *
+ * It owns the handshake of versions, signs of life and the limits of what may queue up; it knows
+ * nothing about logs or chunks. A peer that breaks the protocol ends its session with a code and
+ * nothing else.
+ */
+import { WormholeError, type ErrorCode } from '../errors.ts'
+import type { Clock } from '../system.ts'
+import type { DeviceId, VolumeId } from '../types.ts'
+import type { Link } from './interface.ts'
+import { decodeMessage, encodeMessage, VERSION_MAX, VERSION_MIN, type Message } from './wire.ts'
+
+/** The hello must arrive within this time. */
+const HELLO_MS_MAX = 8000
+/** Answer expected to a probe (after a network change) within this time. */
+const PROBE_MS_MAX = 1500
+/** Bytes that may wait for a peer that does not read before it is given up. */
+const QUEUED_BYTES_MAX = 64 * 1024 * 1024
+/** Weight of a new round-trip time in the average. */
+const RTT_WEIGHT = 0.25
+
+/** What a session tells its owner. */
+export interface SessionHandlers {
+  /** Hello received and acceptable. */
+  onReady(session: Session, addresses: readonly string[]): void
+  /** Any message but hello, ping and pong. What it throws ends the session. */
+  onMessage(session: Session, message: Message): void
+  onDrain(session: Session): void
+  onClose(session: Session, error: Error | undefined): void
+}
+
+/** A message that may be sent. */
+export type Outgoing = Exclude<Message, { type: 'unknown' }>
+
+/** A session over one link. */
+export class Session {
+  readonly link: Link
+  readonly device: DeviceId
+  readonly openedMs: number
+  /** Average round-trip time; undefined before the first answer. */
+  rttMs: number | undefined
+  isReady = false
+  isWritable = true
+  isClosed = false
+  readonly #clock: Clock
+  readonly #volume: VolumeId
+  readonly #handlers: SessionHandlers
+  readonly #silenceMsMax: number
+  #queuedBytes = 0
+  #silentMs = 0
+  #seenBytes = 0
+  #unsentMs = 0
+  #lastTickMs: number
+  #pingSentMs: number | undefined
+  #pingToken = 0
+  #probeUntilMs: number | undefined
+
+  constructor(options: {
+    link: Link
+    volume: VolumeId
+    clock: Clock
+    silenceMsMax: number
+    /** Where this device listens, for the hello. */
+    addresses: readonly string[]
+    handlers: SessionHandlers
+  }) {
+    const { link, clock } = options
+    this.link = link
+    this.device = link.remoteKey as DeviceId
+    this.#clock = clock
+    this.#volume = options.volume
+    this.#handlers = options.handlers
+    this.#silenceMsMax = options.silenceMsMax
+    this.openedMs = clock.monotonicMs()
+    this.#lastTickMs = this.openedMs
+    link.onMessage = (bytes) => this.#receive(bytes)
+    link.onDrain = () => this.#drained()
+    link.onClose = (error) => this.#closed(error)
+    this.send({
+      type: 'hello',
+      versionMin: VERSION_MIN,
+      versionMax: VERSION_MAX,
+      volume: options.volume,
+      addresses: options.addresses,
+    })
+  }
+
+  /**
+   * Sends a message whatever waits before it; bulk should wait for `isWritable`. Returns
+   * `isWritable`.
+   */
+  send(message: Outgoing): boolean {
+    if (this.isClosed) return true
+    const parts = encodeMessage(message)
+    this.isWritable = this.link.send(parts)
+    this.#unsentMs = 0
+    if (this.isWritable) {
+      this.#queuedBytes = 0
+    } else {
+      for (const part of parts) this.#queuedBytes += part.length
+      if (this.#queuedBytes > QUEUED_BYTES_MAX) this.fail('PEER_MISBEHAVED', 'does not read')
+    }
+    return this.isWritable
+  }
+
+  /** Ends the session because of something the peer did. */
+  fail(code: ErrorCode, message: string): void {
+    this.close(new WormholeError(code, `${this.device.slice(0, 8)}: ${message}`))
+  }
+
+  /** Ends the session. Idempotent. */
+  close(error?: Error): void {
+    this.link.close(error)
+  }
+
+  /** Asks for a sign of life soon; without one the session ends. */
+  probe(): void {
+    this.#probeUntilMs ??= this.#clock.monotonicMs() + PROBE_MS_MAX
+    this.#ping()
+  }
+
+  /**
+   * To be called a few times a second: keeps alive, notices silence. Time in which this process
+   * itself did not run counts as one short step, so that a stall does not end every session.
+   */
+  tick(nowMs: number): void {
+    const stepMs = Math.min(nowMs - this.#lastTickMs, 1000)
+    this.#lastTickMs = nowMs
+    const received = this.link.receivedBytes
+    if (received === this.#seenBytes) this.#silentMs += stepMs
+    else {
+      this.#silentMs = 0
+      this.#probeUntilMs = undefined
+    }
+    this.#seenBytes = received
+    this.#unsentMs += stepMs
+    const isLate = this.#probeUntilMs !== undefined && nowMs > this.#probeUntilMs
+    if (this.#silentMs > this.#silenceMsMax || isLate) {
+      this.fail('PEER_UNREACHABLE', 'silent')
+    } else if (!this.isReady && nowMs - this.openedMs > HELLO_MS_MAX) {
+      this.fail('PEER_MISBEHAVED', 'no hello')
+    } else if (this.#unsentMs > this.#silenceMsMax / 3) {
+      this.#ping()
+    }
+  }
+
+  #ping(): void {
+    this.#pingSentMs = this.#clock.monotonicMs()
+    this.send({ type: 'ping', token: ++this.#pingToken })
+  }
+
+  #receive(bytes: Buffer): void {
+    try {
+      const message = decodeMessage(bytes)
+      if (message.type === 'hello') this.#hello(message)
+      else if (!this.isReady) throw new WormholeError('PEER_MISBEHAVED', 'no hello first')
+      else if (message.type === 'ping') this.send({ type: 'pong', token: message.token })
+      else if (message.type === 'pong') this.#pong(message.token)
+      else if (message.type !== 'unknown') this.#handlers.onMessage(this, message)
+    } catch (error) {
+      if (!(error instanceof WormholeError)) throw error
+      this.close(error)
+    }
+  }
+
+  #hello(message: Extract<Message, { type: 'hello' }>): void {
+    if (this.isReady) throw new WormholeError('PEER_MISBEHAVED', 'a second hello')
+    if (message.volume !== this.#volume) {
+      throw new WormholeError('NOT_A_MEMBER', 'the peer serves another volume')
+    }
+    if (message.versionMin > VERSION_MAX || message.versionMax < VERSION_MIN) {
+      throw new WormholeError(
+        'UPGRADE_NEEDED',
+        `the peer speaks versions ${message.versionMin} to ${message.versionMax} of the protocol, ` +
+          `this device ${VERSION_MIN} to ${VERSION_MAX}`,
+      )
+    }
+    this.isReady = true
+    this.#handlers.onReady(this, message.addresses)
+    this.#ping()
+  }
+
+  #pong(token: number): void {
+    if (token !== this.#pingToken || this.#pingSentMs === undefined) return
+    const rttMs = this.#clock.monotonicMs() - this.#pingSentMs
+    this.#pingSentMs = undefined
+    this.rttMs = this.rttMs === undefined ? rttMs : this.rttMs + (rttMs - this.rttMs) * RTT_WEIGHT
+  }
+
+  #drained(): void {
+    this.isWritable = true
+    this.#queuedBytes = 0
+    if (!this.isClosed) this.#handlers.onDrain(this)
+  }
+
+  #closed(error: Error | undefined): void {
+    this.isClosed = true
+    this.#handlers.onClose(this, error)
+  }
+}
