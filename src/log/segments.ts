@@ -1,0 +1,492 @@
+/**
+ * A row of append-only segment files in one directory: what feeds and the journal have in common.
+ *
+ * Owns headers, marks, rolling over, recovery after a crash, and shared `fdatasync`. What is in the
+ * frames is its owner's business. Format: README.md. Invariants:
+ *
+ * - S1: every segment but the last is durable as a whole, and so is the header of the last.
+ * - S2: a mark says how much of its own segment was durable when it was written.
+ *
+ * So a bad frame is a torn write only in the last segment, and only when no mark proves that it was
+ * durable once. Everything else is corruption and refused: never cut off what was acknowledged.
+ */
+import { ByteReader, ByteWriter } from '../bytes.ts'
+import { WormholeError, type ErrorCode } from '../errors.ts'
+import type { Disk, DiskFile, Random } from '../system.ts'
+import { checkedFrameBytes, encodeFrame, FRAME_HEADER_BYTES, announcedFrameBytes } from './frame.ts'
+
+/** Version of the segment format; in every header. */
+export const SEGMENT_VERSION = 1
+/** First byte of a header's body. */
+export const HEADER_KIND = 0x48
+/** First byte of a mark's body. Owners' bodies start with another byte. */
+export const MARK_KIND = 0x00
+
+const SALT_BYTES = 8
+/** Offset of the salt in a mark's frame. */
+const MARK_SALT_AT = FRAME_HEADER_BYTES + 1
+/** Reads of this size when frames are visited; longer frames are read alone. */
+const WINDOW_BYTES_MAX = 1024 * 1024
+
+/** What a segment's header says. */
+export interface SegmentHeader {
+  /** `feed` or `journal`. */
+  readonly kind: string
+  /** What the owner put in to recognise its own files. */
+  readonly identity: Buffer
+  /** Number of the first record. */
+  readonly first: number
+  /** 8 random bytes that this segment's marks repeat, so that no record can look like a mark. */
+  readonly salt: Buffer
+}
+
+/** One segment file. */
+interface Segment {
+  readonly first: number
+  readonly path: string
+  /** Bytes in it. */
+  size: number
+}
+
+/** One caller of `sync`. */
+interface Waiter {
+  resolve(): void
+  reject(error: unknown): void
+}
+
+/** How a row of segments is opened. */
+export interface SegmentsOptions {
+  readonly disk: Disk
+  readonly random: Random
+  readonly directory: string
+  readonly kind: 'feed' | 'journal'
+  /** Goes into every header and must be the same when read. */
+  readonly identity: Uint8Array
+  /** A segment is closed before it would grow beyond this (unless by its only write). */
+  readonly segmentBytesMax: number
+  /** Code for anything that is neither right nor torn. */
+  readonly corruptCode: ErrorCode
+  /** Number of the first record when the directory is empty. */
+  readonly first: number
+}
+
+/** Where to visit a segment. */
+export interface SegmentRange {
+  /** Offset of a frame. */
+  readonly from: number
+  /** How much to read at once, if little is wanted; a longer frame is still read whole. */
+  readonly windowBytes?: number
+}
+
+/** Sees the records of a segment in order. `frame` is a view of memory nobody else will write. */
+export type FrameVisitor = (frame: Buffer, offset: number) => boolean | void
+
+/** The body of a header's frame. @throws {WormholeError} `code`, `FORMAT_UNSUPPORTED`. */
+export function decodeSegmentHeader(body: Buffer, code: ErrorCode): SegmentHeader {
+  const reader = new ByteReader(body, code)
+  if (reader.u8() !== HEADER_KIND) reader.fail('no segment header')
+  const version = reader.u8()
+  if (version !== SEGMENT_VERSION) {
+    throw new WormholeError('FORMAT_UNSUPPORTED', `segment of format version ${version}`)
+  }
+  const kind = reader.latin1(16)
+  const identity = reader.bytes(128)
+  const first = reader.varint()
+  const salt = reader.raw(SALT_BYTES)
+  reader.end()
+  return { kind, identity, first, salt }
+}
+
+/** The row of segments. One owner, one thread. */
+export class Segments {
+  readonly #options: SegmentsOptions
+  readonly #rows: Segment[] = []
+  /** The last segment, open for writing, and its salt. */
+  #file: DiskFile
+  #salt: Buffer
+  /** How much of the last segment is durable, and how much of that its marks say. */
+  #durableBytes = 0
+  #markedBytes = 0
+  /** The running `fdatasync`s, and who waits for the next one. */
+  #syncing: Promise<void> | undefined
+  #waiting: Waiter[] = []
+  #hasWritten = false
+  #broken: Error | undefined
+  #isClosed = false
+  /** Bytes that recovery cut off at opening. */
+  readonly cutBytes: number
+
+  private constructor(options: SegmentsOptions, visit: FrameVisitor) {
+    this.#options = options
+    const { disk, directory } = options
+    for (const name of disk.listSync(directory)) {
+      const digits = /^(\d{16})\.seg$/.exec(name)?.[1]
+      if (digits === undefined) continue
+      this.#rows.push({ first: Number(digits), path: `${directory}/${name}`, size: 0 })
+    }
+    let cutBytes = this.#dropUnfinished()
+    const last = this.#rows.at(-1)
+    if (last === undefined) {
+      this.#salt = Buffer.alloc(0)
+      this.#file = this.#create(options.first)
+    } else {
+      this.#file = disk.openSync(last.path)
+      try {
+        last.size = this.#file.sizeSync()
+        this.#salt = Buffer.from(this.#checkHeader(last, this.#file).salt)
+        cutBytes += this.#recover(last, visit)
+        this.#file.syncSync()
+      } catch (error) {
+        this.#file.close()
+        throw error
+      }
+      this.#durableBytes = last.size
+    }
+    this.cutBytes = cutBytes
+  }
+
+  /**
+   * Opens or creates the row, cuts a torn tail off, and shows `visit` the records of the last
+   * segment. Everything in it is durable afterwards.
+   *
+   * @throws {WormholeError} the corrupt code, `FORMAT_UNSUPPORTED`, `IO_ERROR`, `DISK_FULL`.
+   */
+  static open(options: SegmentsOptions, visit: FrameVisitor): Segments {
+    return new Segments(options, visit)
+  }
+
+  /** First record numbers of the segments, ascending; never empty. */
+  get firsts(): readonly number[] {
+    return this.#rows.map((segment) => segment.first)
+  }
+
+  get count(): number {
+    return this.#rows.length
+  }
+
+  /** Bytes of the last segment. */
+  get lastBytes(): number {
+    return this.#last.size
+  }
+
+  /** Bytes written to the last segment that a power cut may still take. */
+  get unsyncedBytes(): number {
+    return this.#last.size - this.#durableBytes
+  }
+
+  get #last(): Segment {
+    return this.#rows.at(-1) as Segment
+  }
+
+  /**
+   * Writes one group behind everything else, in a new segment that starts with record `first` when
+   * the last one is full. Survives this process when it returns, power loss after `sync`.
+   *
+   * @param bytes - Sum of the lengths of `parts`.
+   * @returns where the first part lies in the last segment.
+   * @throws {WormholeError} `DISK_FULL`: nothing was written, try again later; `IO_ERROR`, and
+   *   `WRITER_BROKEN` ever after.
+   */
+  write(parts: readonly Uint8Array[], bytes: number, first: number): number {
+    this.#checkUsable()
+    const isEmpty = this.#last.first === first
+    if (!isEmpty && this.#last.size + bytes > this.#options.segmentBytesMax) this.roll(first)
+    const segment = this.#last
+    const written: Uint8Array[] = []
+    let at = segment.size
+    if (this.#markedBytes < this.#durableBytes) {
+      const mark = this.#encodeMark()
+      written.push(mark)
+      at += mark.length
+    }
+    for (const part of parts) written.push(part)
+    this.#guard(() => this.#file.writeSync(segment.size, written))
+    if (written.length > parts.length) this.#markedBytes = this.#durableBytes
+    segment.size = at + bytes
+    this.#hasWritten = true
+    return at
+  }
+
+  /** Starts a new segment whose first record is `first`; the old one becomes durable (S1). Blocks. */
+  roll(first: number): void {
+    this.#checkUsable()
+    this.#mustSync(() => this.#file.syncSync())
+    this.#durableBytes = this.#last.size
+    const old = this.#file
+    this.#file = this.#create(first)
+    if (this.#syncing === undefined) old.close()
+    else void this.#syncing.then(() => old.close())
+  }
+
+  /**
+   * Makes everything written so far survive power loss. Callers that come while one `fdatasync`
+   * runs share the next.
+   *
+   * @throws {WormholeError} `IO_ERROR`, and `WRITER_BROKEN` ever after: nobody knows what a failed
+   *   `fdatasync` left behind.
+   */
+  sync(): Promise<void> {
+    if (this.#broken !== undefined) return Promise.reject(this.#brokenError())
+    if (this.unsyncedBytes === 0) return Promise.resolve()
+    const done = new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }))
+    this.#syncing ??= this.#syncWhileWaiting()
+    return done
+  }
+
+  /** Removes the segments that hold only records below `number`; never the last one. */
+  removeBelow(number: number): void {
+    let count = 0
+    while (count + 1 < this.#rows.length && (this.#rows[count + 1] as Segment).first <= number) {
+      this.#options.disk.removeSync((this.#rows[count] as Segment).path)
+      count++
+    }
+    this.#rows.splice(0, count)
+  }
+
+  /**
+   * Shows `visit` the records of one segment in a range, until it returns false.
+   * @throws {WormholeError} the corrupt code: after opening, every frame must be right.
+   */
+  visit(index: number, range: SegmentRange, visit: FrameVisitor): void {
+    const segment = this.#rows[index] as Segment
+    const isLast = index === this.#rows.length - 1
+    const file = isLast ? this.#file : this.#options.disk.openSync(segment.path, { readOnly: true })
+    try {
+      if (!isLast) segment.size = file.sizeSync()
+      if (range.from === 0 && !isLast) this.#checkHeader(segment, file)
+      const badAt = visitFrames(file, { ...range, to: segment.size }, visit)
+      if (badAt !== undefined) this.#corrupt(segment, badAt, 'a frame with a wrong checksum')
+    } finally {
+      if (!isLast) file.close()
+    }
+  }
+
+  /** Refuses a record that is wrong inside an intact frame. */
+  corruptAt(index: number, offset: number, why: string, cause?: unknown): never {
+    return this.#corrupt(this.#rows[index] as Segment, offset, why, cause)
+  }
+
+  /** Waits for the running syncs and closes the file; syncs nothing itself. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    await this.#syncing
+    if (this.#broken === undefined) {
+      this.#broken = new WormholeError('VOLUME_CLOSED', `${this.#options.directory} is closed`)
+      if (this.#hasWritten && this.unsyncedBytes === 0) {
+        this.#file.writeSync(this.#last.size, [this.#encodeMark()])
+      }
+    }
+    this.#file.close()
+  }
+
+  #corrupt(segment: Segment, offset: number, why: string, cause?: unknown): never {
+    throw new WormholeError(
+      this.#options.corruptCode,
+      `${segment.path}, offset ${offset}: ${why}`,
+      cause === undefined ? undefined : { cause },
+    )
+  }
+
+  /**
+   * A last segment no longer than its header, and without a right one, was being created when the
+   * power went: nothing was in it. Returns its size.
+   */
+  #dropUnfinished(): number {
+    const last = this.#rows.at(-1)
+    if (last === undefined) return 0
+    const file = this.#options.disk.openSync(last.path, { readOnly: true })
+    try {
+      const size = file.sizeSync()
+      const headerBytes = this.#encodeHeader(last.first, new Uint8Array(SALT_BYTES)).length
+      const bytes = Buffer.alloc(Math.min(size, headerBytes))
+      file.readSync(0, bytes)
+      if (size > headerBytes || checkedFrameBytes(bytes, 0) !== 0) return 0
+      this.#rows.pop()
+      this.#options.disk.removeSync(last.path)
+      return size
+    } finally {
+      file.close()
+    }
+  }
+
+  #encodeHeader(first: number, salt: Uint8Array): Buffer {
+    const { kind, identity } = this.#options
+    const body = new ByteWriter().u8(HEADER_KIND).u8(SEGMENT_VERSION).latin1(kind)
+    return encodeFrame(body.bytes(identity).varint(first).raw(salt).finish())
+  }
+
+  #encodeMark(): Buffer {
+    const body = new ByteWriter(16).u8(MARK_KIND).raw(this.#salt).u32(this.#durableBytes)
+    return encodeFrame(body.finish())
+  }
+
+  #create(first: number): DiskFile {
+    const { disk, directory, random } = this.#options
+    const path = `${directory}/${String(first).padStart(16, '0')}.seg`
+    const salt = Buffer.from(random.bytes(SALT_BYTES))
+    const header = this.#encodeHeader(first, salt)
+    const file = this.#guard(() => {
+      disk.makeDirectorySync(directory)
+      return disk.openSync(path, { create: true })
+    })
+    try {
+      this.#guard(() => {
+        file.truncateSync(0)
+        file.writeSync(0, [header])
+      })
+      this.#mustSync(() => {
+        file.syncSync()
+        disk.syncDirectorySync(directory)
+      })
+    } catch (error) {
+      file.close()
+      throw error
+    }
+    this.#salt = salt
+    this.#rows.push({ first, path, size: header.length })
+    this.#durableBytes = header.length
+    this.#markedBytes = header.length
+    return file
+  }
+
+  #checkHeader(segment: Segment, file: DiskFile): SegmentHeader {
+    const { kind, identity, corruptCode } = this.#options
+    const bytes = Buffer.alloc(Math.min(segment.size, 512))
+    file.readSync(0, bytes)
+    const size = checkedFrameBytes(bytes, 0)
+    if (size === 0) this.#corrupt(segment, 0, 'the header has a wrong checksum')
+    const header = decodeSegmentHeader(bytes.subarray(FRAME_HEADER_BYTES, size), corruptCode)
+    const isOurs = header.kind === kind && header.identity.equals(identity)
+    if (!isOurs || header.first !== segment.first) {
+      this.#corrupt(segment, 0, 'the header belongs to another file')
+    }
+    return header
+  }
+
+  /** Visits the last segment and cuts off its torn tail; returns how many bytes that were. */
+  #recover(segment: Segment, visit: FrameVisitor): number {
+    const badAt = visitFrames(this.#file, { from: 0, to: segment.size }, visit)
+    if (badAt === undefined) return 0
+    const rest = Buffer.alloc(segment.size - badAt)
+    this.#file.readSync(badAt, rest)
+    for (let at = rest.indexOf(this.#salt); at !== -1; at = rest.indexOf(this.#salt, at + 1)) {
+      const frameAt = at - MARK_SALT_AT
+      if (frameAt < 0 || checkedFrameBytes(rest, frameAt) === 0) continue
+      const durableBytes = rest.readUInt32LE(at + SALT_BYTES)
+      if (rest[at - 1] === MARK_KIND && durableBytes > badAt) {
+        this.#corrupt(segment, badAt, 'a frame with a wrong checksum, and right ones behind it')
+      }
+    }
+    this.#file.truncateSync(badAt)
+    segment.size = badAt
+    return rest.length
+  }
+
+  #brokenError(): Error {
+    const cause = this.#broken
+    if (cause instanceof WormholeError && cause.code === 'VOLUME_CLOSED') return cause
+    return new WormholeError(
+      'WRITER_BROKEN',
+      `${this.#options.directory} takes no more writes after a failure; restart to recover`,
+      { cause },
+    )
+  }
+
+  #checkUsable(): void {
+    if (this.#broken !== undefined) throw this.#brokenError()
+  }
+
+  /** Runs a write; a full disk leaves the last segment as it was, anything else breaks the row. */
+  #guard<T>(write: () => T): T {
+    try {
+      return write()
+    } catch (error) {
+      if (error instanceof WormholeError && error.code === 'DISK_FULL') {
+        this.#undo(error)
+      } else {
+        this.#broken = error as Error
+      }
+      throw error
+    }
+  }
+
+  /** Runs a sync. Nobody knows what a failed one left behind: it breaks the row. */
+  #mustSync(sync: () => void): void {
+    try {
+      sync()
+    } catch (error) {
+      this.#broken = error as Error
+      throw error
+    }
+  }
+
+  /** Frames that were written in part must not stay behind what the next write puts there. */
+  #undo(cause: Error): void {
+    const last = this.#rows.at(-1)
+    if (last === undefined) return
+    try {
+      this.#file.truncateSync(last.size)
+    } catch (error) {
+      this.#broken = new AggregateError([cause, error], 'a failed write could not be undone')
+    }
+  }
+
+  /** Never rejects: who waits is told. */
+  async #syncWhileWaiting(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const waiters = this.#waiting
+      this.#waiting = []
+      const segment = this.#last
+      const bytes = segment.size
+      try {
+        this.#checkUsable()
+        await this.#file.sync()
+        if (segment === this.#last) this.#durableBytes = Math.max(this.#durableBytes, bytes)
+        for (const waiter of waiters) waiter.resolve()
+      } catch (error) {
+        this.#broken ??= error as Error
+        for (const waiter of waiters) waiter.reject(error)
+      }
+    }
+    this.#syncing = undefined
+  }
+}
+
+/**
+ * Shows `visit` every record frame in a range of a file, marks and headers left out. Returns the
+ * offset of the first frame that is not whole or not right; undefined when there is none.
+ */
+export function visitFrames(
+  file: DiskFile,
+  range: SegmentRange & { readonly to: number },
+  visit: FrameVisitor,
+): number | undefined {
+  let at = range.from
+  const windowBytesUsual = Math.min(range.windowBytes ?? WINDOW_BYTES_MAX, WINDOW_BYTES_MAX)
+  let windowBytes = windowBytesUsual
+  while (at < range.to) {
+    const window = Buffer.allocUnsafe(Math.min(windowBytes, range.to - at))
+    if (file.readSync(at, window) < window.length) return at
+    let used = 0
+    for (;;) {
+      const announced = announcedFrameBytes(window, used)
+      if (announced === 0 || used + announced > window.length) break
+      if (checkedFrameBytes(window, used) === 0) return at + used
+      const kind = window[used + FRAME_HEADER_BYTES]
+      const isRecord = kind !== MARK_KIND && kind !== HEADER_KIND
+      const frame = window.subarray(used, used + announced)
+      if (isRecord && visit(frame, at + used) === false) return undefined
+      used += announced
+    }
+    if (used === 0) {
+      const announced = announcedFrameBytes(window, 0)
+      if (announced === 0 || at + announced > range.to) return at
+      windowBytes = announced
+    } else {
+      windowBytes = windowBytesUsual
+    }
+    at += used
+  }
+  return undefined
+}
