@@ -1,20 +1,222 @@
-/** Mount points: checking, mounting, unmounting, repairing (mount(8), /proc/self/mountinfo). */
+/** Mount points: checking, mounting, unmounting, repairing. By mount(8) and umount(8). */
+import { spawn } from 'node:child_process'
+import fs from 'node:fs'
+import path from 'node:path'
 import { WormholeError } from '../../errors.ts'
+import type { Clock } from '../../system.ts'
+import { findMount } from './mountinfo.ts'
+import type { MountOptions } from './interface.ts'
+
+/** The type by which our mounts are known in the mount table. */
+export const MOUNT_TYPE = 'fuse.wormhole'
+const DEVICE_PATH = '/dev/fuse'
+/** Longest that mount(8) or umount(8) may take. */
+const COMMAND_MS_MAX = 10_000
+/** Longest that a file system may take to show whether it is alive. */
+const PROBE_MS_MAX = 5_000
+const READ_AHEAD_KIB = 1024
+
+type Errno = NodeJS.ErrnoException
 
 /** Whether a file system is mounted exactly at `directory`. */
 export async function isMounted(directory: string): Promise<boolean> {
-  throw new WormholeError('MOUNT_UNAVAILABLE', `cannot look at ${directory} yet`)
+  return findMount(await realDirectory(directory)) !== undefined
 }
 
-/** Unmounts; `isLazy` detaches although files are open. @throws {WormholeError} `MOUNT_FAILED`. */
+/**
+ * Unmounts what is mounted at `directory`; nothing mounted there is no error.
+ *
+ * @param options.isLazy detach now, although files are open; they keep working.
+ * @param options.isForced cut off everything under way and detach (`ENOTCONN` for open files).
+ * @throws {WormholeError} `MOUNT_FAILED`, in particular while files are open there.
+ */
 export async function unmount(
   directory: string,
-  options: { readonly isLazy?: boolean } = {},
+  options: { readonly isLazy?: boolean; readonly isForced?: boolean } = {},
 ): Promise<void> {
-  throw new WormholeError('MOUNT_FAILED', `cannot unmount ${directory} ${options.isLazy} yet`)
+  const place = await realDirectory(directory)
+  if (!findMount(place)) return
+  const flags = options.isForced ? ['-f', '-l'] : options.isLazy ? ['-l'] : []
+  const problem = await run('umount', ['-i', '-c', ...flags, place])
+  if (problem === undefined || !findMount(place)) return
+  throw new WormholeError('MOUNT_FAILED', `cannot unmount ${place}: ${problem}`)
 }
 
-/** Removes a dead wormhole mount (`ENOTCONN`) at `directory`. @returns whether there was one. */
-export async function repairStale(directory: string): Promise<boolean> {
-  throw new WormholeError('MOUNT_FAILED', `cannot repair ${directory} yet`)
+/**
+ * Removes dead wormhole mounts (their daemon was killed, every access says `ENOTCONN`) at `directory`.
+ * A living mount, and one of another type, stays. @returns whether there was a dead one.
+ */
+export async function repairStale(directory: string, clock: Clock): Promise<boolean> {
+  const place = await realDirectory(directory)
+  let isRepaired = false
+  while (findMount(place)?.type === MOUNT_TYPE && (await isDead(place, clock))) {
+    await unmount(place, { isLazy: true })
+    isRepaired = true
+  }
+  return isRepaired
+}
+
+/**
+ * Makes sure that `directory` can become a mount point, repairing a stale one.
+ * @returns its real path.
+ * @throws {WormholeError} `MOUNT_FAILED` with the reason and what to do.
+ */
+export async function checkMountPoint(
+  { directory, allowsNonEmpty }: Pick<MountOptions, 'directory' | 'allowsNonEmpty'>,
+  clock: Clock,
+): Promise<string> {
+  await repairStale(directory, clock)
+  const place = await realDirectory(directory)
+  const existing = findMount(place)
+  if (existing) {
+    throw new WormholeError(
+      'MOUNT_FAILED',
+      `${place} is already a mount point of ${existing.source} (${existing.type}); ` +
+        'unmount it, or choose another directory',
+    )
+  }
+  const entries = await fs.promises.readdir(place).catch((error: Errno) => {
+    const why = error.code === 'ENOTDIR' ? 'is not a directory' : `cannot be read: ${error.message}`
+    throw new WormholeError('MOUNT_FAILED', `${place} ${why}`, { cause: error })
+  })
+  if (entries.length > 0 && !allowsNonEmpty) {
+    throw new WormholeError(
+      'MOUNT_FAILED',
+      `${place} is not empty; a mount would hide what is in it. Choose an empty directory`,
+    )
+  }
+  return place
+}
+
+/** Opens the FUSE device. @throws {WormholeError} `MOUNT_UNAVAILABLE` with what to do. */
+export function openDevice(): number {
+  try {
+    return fs.openSync(DEVICE_PATH, fs.constants.O_RDWR)
+  } catch (error) {
+    const { code, message } = error as Errno
+    const advice =
+      code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO'
+        ? 'load the kernel module (modprobe fuse), or give the container the device ' +
+          '(--device /dev/fuse --cap-add SYS_ADMIN)'
+        : 'run the daemon as root'
+    throw new WormholeError(
+      'MOUNT_UNAVAILABLE',
+      `cannot use ${DEVICE_PATH} (${message}): ${advice}`,
+      {
+        cause: error,
+      },
+    )
+  }
+}
+
+/** The source shown in the mount table: a readable name and a tag that tells this mount from others. */
+export function mountSource(fsName: string, tag: Uint8Array): string {
+  return `${fsName.replace(/[^A-Za-z0-9._-]/g, '_')}@${Buffer.from(tag).toString('hex')}`
+}
+
+/**
+ * Attaches an open FUSE device at `place`. Set-user-ID bits and device files of the volume have no
+ * effect: other members could have planted them.
+ *
+ * @throws {WormholeError} `MOUNT_UNAVAILABLE` for an ordinary user, `MOUNT_FAILED` otherwise.
+ */
+export async function mountDevice(
+  descriptor: number,
+  place: string,
+  source: string,
+  options: Pick<MountOptions, 'isReadOnly' | 'allowsOthers'>,
+): Promise<void> {
+  const uid = process.geteuid?.() ?? 0
+  if (uid !== 0) {
+    throw new WormholeError(
+      'MOUNT_UNAVAILABLE',
+      `user ${uid} may not mount ${place}: run the daemon as root ` +
+        '(or inside "unshare --user --map-root-user --mount")',
+    )
+  }
+  const settings = [
+    'fd=3',
+    'rootmode=40000',
+    `user_id=${uid}`,
+    `group_id=${process.getegid?.() ?? 0}`,
+    'default_permissions',
+    'nosuid',
+    'nodev',
+    'noatime',
+    ...(options.allowsOthers === false ? [] : ['allow_other']),
+    ...(options.isReadOnly ? ['ro'] : []),
+  ]
+  const problem = await run(
+    'mount',
+    ['-i', '-t', MOUNT_TYPE, '-o', settings.join(','), source, place],
+    descriptor,
+  )
+  if (problem !== undefined) {
+    throw new WormholeError('MOUNT_FAILED', `cannot mount ${place}: ${problem}`)
+  }
+}
+
+/**
+ * Lets the kernel read ahead as much as one request carries (its default is 128 KiB). Without the
+ * right to do so the default stays.
+ */
+export async function widenReadAhead(place: string, onBug: (error: Error) => void): Promise<void> {
+  const device = findMount(place)?.device
+  if (device === undefined) return
+  try {
+    await fs.promises.writeFile(`/sys/class/bdi/${device}/read_ahead_kb`, `${READ_AHEAD_KIB}\n`)
+  } catch (error) {
+    const { code } = error as Errno
+    if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EROFS') onBug(error as Error)
+  }
+}
+
+/** The real path of a directory, also if a dead mount covers it. */
+async function realDirectory(directory: string): Promise<string> {
+  const absolute = path.resolve(directory)
+  try {
+    return await fs.promises.realpath(absolute)
+  } catch (error) {
+    const { code, message } = error as Errno
+    if (code === 'ENOTCONN') {
+      return path.join(await fs.promises.realpath(path.dirname(absolute)), path.basename(absolute))
+    }
+    const why = code === 'ENOENT' ? 'does not exist; create it first' : `is unusable: ${message}`
+    throw new WormholeError('MOUNT_FAILED', `${absolute} ${why}`, { cause: error })
+  }
+}
+
+/** Whether nobody serves the mount at `place` any more. One that does not answer in time lives. */
+function isDead(place: string, clock: Clock): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = clock.setTimer(PROBE_MS_MAX, () => resolve(false))
+    fs.stat(place, (error) => {
+      timer.cancel()
+      resolve(error?.code === 'ENOTCONN')
+    })
+  })
+}
+
+/** Runs a command, `descriptor` as its fd 3. @returns undefined, or why it failed. */
+function run(
+  command: string,
+  parameters: string[],
+  descriptor?: number,
+): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const child = spawn(command, parameters, {
+      cwd: '/',
+      env: { ...process.env, LC_ALL: 'C' },
+      stdio: ['ignore', 'ignore', 'pipe', ...(descriptor === undefined ? [] : [descriptor])],
+      timeout: COMMAND_MS_MAX,
+      killSignal: 'SIGKILL',
+    })
+    let text = ''
+    child.stderr?.setEncoding('utf8').on('data', (piece: string) => (text += piece))
+    child.on('error', (error) => resolve(error.message))
+    child.on('close', (status, signal) => {
+      if (status === 0) resolve(undefined)
+      else resolve(text.trim() || `${command} ended with ${signal ?? status}`)
+    })
+  })
 }

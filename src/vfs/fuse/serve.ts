@@ -1,14 +1,172 @@
-/** Composition of one kernel mount on the thread that calls it. */
+/**
+ * Composition of one kernel mount on the thread that calls it: mount point, guard, device, transport,
+ * session, notification thread.
+ *
+ * Order of the end, which must never be broken: the connection ends, replies are cut, the session
+ * gives everything back, the notification thread ends, and only then the descriptor is closed, since
+ * its number may then come to mean another file.
+ */
+import fs from 'node:fs'
 import { WormholeError } from '../../errors.ts'
-import type { ServedMount, ServeOptions } from './interface.ts'
+import { sleep, type Clock } from '../../system.ts'
+import { startGuard, type Guard } from './guard.ts'
+import type { CacheTimes, MountEnd, ServedMount, ServeOptions } from './interface.ts'
+import {
+  checkMountPoint,
+  mountDevice,
+  mountSource,
+  openDevice,
+  repairStale,
+  unmount,
+  widenReadAhead,
+} from './mount.ts'
+import { Notifier, startNotifyThread } from './notify.ts'
+import { Session } from './session.ts'
+import { FuseDevice, startTransport, type Transport } from './transport.ts'
+
+/** A day: every change is notified, the bound is for what nobody foresaw. */
+const CACHE_TIMES: CacheTimes = { entryS: 86_400, negativeS: 86_400, attributesS: 86_400 }
+/** Bytes of the random tag in the mount's source. */
+const TAG_BYTES = 6
+/** Longest wait for the kernel's INIT after mount(8) has returned. */
+const READY_MS_MAX = 10_000
+const GRACE_MS = 2_000
+/** How often a busy mount is tried again while the grace lasts. */
+const RETRY_MS = 100
 
 /**
  * Mounts a file system and serves it on this thread (a worker thread, never one that touches the
  * mount synchronously). Resolves when the kernel has agreed on the protocol.
  *
+ * Start the worker with `trackUnmanagedFds: false`: Node would otherwise close the device's number a
+ * second time when the worker ends.
+ *
  * @throws {WormholeError} `MOUNT_UNAVAILABLE` (this machine or user cannot mount), `MOUNT_FAILED`
- *   (this directory cannot be a mount point).
+ *   (this directory cannot be a mount point). Nothing is left behind in either case.
  */
 export async function serveMount(options: ServeOptions): Promise<ServedMount> {
-  throw new WormholeError('MOUNT_UNAVAILABLE', `cannot mount ${options.directory} yet`)
+  const { clock, onBug } = options
+  const place = await checkMountPoint(options, clock)
+  const source = mountSource(options.fsName, options.random.bytes(TAG_BYTES))
+  const descriptor = openDevice()
+  const guard = startGuard({ directory: place, source, onBug })
+  try {
+    await mountDevice(descriptor, place, source, options)
+  } catch (error) {
+    guard.dismiss()
+    fs.closeSync(descriptor)
+    throw error
+  }
+  const mount = new Mount(options, place, descriptor, guard)
+  await mount.ready()
+  await widenReadAhead(place, (error) => onBug(error, 'read-ahead'))
+  return mount
+}
+
+class Mount implements ServedMount {
+  readonly directory: string
+  readonly notifier: Notifier
+  readonly ended: Promise<MountEnd>
+  readonly #clock: Clock
+  readonly #onBug: (error: Error, operation: string) => void
+  readonly #guard: Guard
+  readonly #device: FuseDevice
+  readonly #session: Session
+  readonly #transport: Transport
+  readonly #readiness: Promise<WormholeError | undefined>
+  #isClosing = false
+  #isEnded = false
+  #closing: Promise<void> | undefined
+
+  constructor(options: ServeOptions, directory: string, descriptor: number, guard: Guard) {
+    const { clock, fileSystem, onBug } = options
+    this.directory = directory
+    this.#clock = clock
+    this.#onBug = onBug
+    this.#guard = guard
+    this.#device = new FuseDevice(descriptor, onBug)
+    const workerUrl = options.notifyWorkerUrl ?? new URL('./notify-worker.js', import.meta.url)
+    this.notifier = new Notifier(startNotifyThread(workerUrl, descriptor, onBug), onBug)
+    let settleReady: (error: WormholeError | undefined) => void = () => undefined
+    this.#readiness = new Promise((resolve) => (settleReady = resolve))
+    const session = new Session({
+      fileSystem,
+      device: this.#device,
+      clock,
+      cacheTimes: options.cacheTimes ?? CACHE_TIMES,
+      onBug,
+      onReady: settleReady,
+    })
+    this.#session = session
+    let settleBroken: (error: Error | undefined) => void = () => undefined
+    const broken = new Promise<Error | undefined>((resolve) => (settleBroken = resolve))
+    this.#transport = startTransport(
+      {
+        descriptor,
+        onRequest: (request, length) => session.receive(request, length),
+        onEnd: settleBroken,
+      },
+      options.transport,
+    )
+    this.ended = broken.then((error) => this.#end(error))
+  }
+
+  get transport(): ServedMount['transport'] {
+    return this.#transport.kind
+  }
+
+  /** Waits for INIT. @throws {WormholeError} after unmounting, if it does not come or not agree. */
+  async ready(): Promise<void> {
+    const failure = await new Promise<WormholeError | undefined>((resolve) => {
+      const timer = this.#clock.setTimer(READY_MS_MAX, () => {
+        resolve(new WormholeError('MOUNT_FAILED', `the kernel does not serve ${this.directory}`))
+      })
+      void this.#readiness.then((error) => {
+        timer.cancel()
+        resolve(error)
+      })
+    })
+    if (!failure) return
+    await this.close({ graceMs: 0 })
+    throw failure
+  }
+
+  close(options: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.graceMs ?? GRACE_MS)
+    return this.#closing
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    this.#isClosing = true
+    const deadlineMs = this.#clock.monotonicMs() + graceMs
+    while (!this.#isEnded) {
+      const isForced = this.#clock.monotonicMs() >= deadlineMs
+      try {
+        await unmount(this.directory, { isForced })
+        break
+      } catch (error) {
+        if (isForced) throw error
+        await Promise.race([sleep(this.#clock, RETRY_MS), this.ended])
+      }
+    }
+    await this.ended
+  }
+
+  /** The connection is gone: gives everything back in order. */
+  async #end(error: Error | undefined): Promise<MountEnd> {
+    this.#isEnded = true
+    this.#device.cut()
+    try {
+      await this.#session.end()
+      const mayClose = await this.notifier.stop(this.#clock)
+      if (mayClose) await this.#transport.close()
+      // An aborted connection leaves its dead mount behind.
+      if (!this.#isClosing) await repairStale(this.directory, this.#clock)
+      this.#guard.dismiss()
+    } catch (problem) {
+      this.#onBug(problem instanceof Error ? problem : new Error(String(problem)), 'end')
+    }
+    if (error) return { reason: 'failed', error }
+    return { reason: this.#isClosing ? 'closed' : 'unmounted' }
+  }
 }
