@@ -23,10 +23,11 @@ export interface ChunkKeys {
 export interface SealedStore {
   has(address: ChunkAddress): boolean
   /**
-   * The sealed bytes, digest checked after the read (R1). Undefined when absent.
+   * The sealed bytes, digest checked after the read (R1). Undefined when absent. With `scratch` the
+   * result may be a view of it; otherwise it is fresh memory.
    * @throws {WormholeError} `CHUNK_CORRUPT`: the store forgets the chunk, so that it is refetched.
    */
-  getSync(address: ChunkAddress): Buffer | undefined
+  getSync(address: ChunkAddress, scratch?: Buffer): Buffer | undefined
   get(address: ChunkAddress): Promise<Buffer | undefined>
 }
 
@@ -38,6 +39,11 @@ export interface SealedWriter extends SealedStore {
    * `DISK_FULL`.
    */
   put(address: ChunkAddress, sealed: Uint8Array): void
+  /**
+   * As `put`, for bytes whose digest the caller computed itself a moment ago: not checked again.
+   * Returns whether the chunk is new.
+   */
+  putOwn(address: ChunkAddress, sealed: Uint8Array): boolean
   /** One `fdatasync` for everything put so far, shared by all who wait. */
   sync(): Promise<void>
   stats(): { chunkCount: number; bytes: number }

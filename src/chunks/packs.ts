@@ -1,6 +1,29 @@
-/** Sealed chunks in append-only packs. (Signatures first; the body follows.) */
-import type { Disk } from '../system.ts'
+/**
+ * Sealed chunks in append-only packs. One thread writes (`PackWriter`), any thread reads
+ * (`PackReader`), without messages: the table of addresses is shared memory.
+ *
+ * W1: `sync` makes the packs durable first, then lets the index log name them; the log is never
+ * trusted for bytes that were not durable. R1: every read checks the digest. A chunk that fails is
+ * forgotten, so that it can be fetched again. A failed `fdatasync` breaks the writer for good: what
+ * the kernel then still has in memory is unknown.
+ */
+import { WormholeError } from '../errors.ts'
+import type { Disk, DiskFile } from '../system.ts'
+import type { ChunkAddress } from '../types.ts'
+import { AddressTable, AddressTableWriter, type ChunkLocation } from './address-table.ts'
+import { blake3 } from './blake3.ts'
+import { SEALED_SIZE_BYTES_MAX } from './codec.ts'
+import { IndexLog } from './index-log.ts'
 import type { SealedStore, SealedWriter } from './interface.ts'
+import {
+  encodeRecordHeader,
+  listPacks,
+  PACK_SIZE_BYTES_MAX,
+  packName,
+  PackFiles,
+  RECORD_HEADER_BYTES,
+  walkPack,
+} from './pack-files.ts'
 
 /** What another thread needs to read the packs; may be posted. */
 export interface PackHandle {
@@ -8,29 +31,339 @@ export interface PackHandle {
   readonly table: SharedArrayBuffer
 }
 
-/** The one writer of a pack directory. */
-export declare class PackWriter implements SealedWriter {
-  static open(options: { disk: Disk; directory: string }): PackWriter
-  readonly handle: PackHandle
-  has: SealedStore['has']
-  getSync: SealedStore['getSync']
-  get: SealedStore['get']
-  put: SealedWriter['put']
-  sync: SealedWriter['sync']
-  stats: SealedWriter['stats']
-  close: SealedWriter['close']
+/** Told when a chunk's digest was wrong. */
+export type CorruptListener = (address: ChunkAddress) => void
+
+/** Reads the packs of a writer, in its thread or another one. */
+export class PackReader implements SealedStore {
+  readonly #table: AddressTable
+  readonly #files: PackFiles
+  readonly #onCorrupt: CorruptListener
+
+  /** @param options.onCorrupt - should make the writer `check` the chunk. */
+  constructor(options: { disk: Disk; handle: PackHandle; onCorrupt?: CorruptListener }) {
+    this.#table = new AddressTable(options.handle.table)
+    this.#files = new PackFiles(options.disk, options.handle.directory)
+    this.#onCorrupt = options.onCorrupt ?? (() => {})
+  }
+
+  has(address: ChunkAddress): boolean {
+    return this.#table.has(address)
+  }
+
+  getSync(address: ChunkAddress, scratch?: Buffer): Buffer | undefined {
+    const location = this.#table.find(address)
+    if (!location) return undefined
+    const { pack, offset, length } = location
+    const sealed =
+      scratch && scratch.length >= length ? scratch.subarray(0, length) : Buffer.allocUnsafe(length)
+    return this.#checked(address, sealed, this.#files.readSync(pack, offset, sealed))
+  }
+
+  async get(address: ChunkAddress): Promise<Buffer | undefined> {
+    const location = this.#table.find(address)
+    if (!location) return undefined
+    const sealed = Buffer.allocUnsafe(location.length)
+    const count = await this.#files.read(location.pack, location.offset, sealed)
+    return this.#checked(address, sealed, count)
+  }
+
+  #checked(address: ChunkAddress, sealed: Buffer, count: number): Buffer {
+    if (count === sealed.length && blake3(sealed).toString('hex') === address) return sealed
+    this.#onCorrupt(address)
+    throw new WormholeError('CHUNK_CORRUPT', `chunk ${address} is damaged on this disk`)
+  }
+
+  close(): void {
+    this.#files.close()
+  }
 }
 
-/** Reads the packs of a writer in another thread, without messages. */
-export declare class PackReader implements SealedStore {
-  constructor(options: {
-    disk: Disk
-    handle: PackHandle
-    /** Told when a chunk's digest was wrong; the writer should check and forget it. */
-    onCorrupt?: (address: import('../types.ts').ChunkAddress) => void
+/** The one writer of a pack directory. It holds no lock: that is the owner's. */
+export class PackWriter implements SealedWriter {
+  readonly handle: PackHandle
+  readonly #disk: Disk
+  readonly #table: AddressTableWriter
+  readonly #index: IndexLog
+  readonly #reader: PackReader
+  readonly #header = Buffer.alloc(RECORD_HEADER_BYTES)
+  readonly #packSizeBytesMax: number
+  #pack: number
+  #file: DiskFile
+  #end: number
+  /** Packs with bytes that no finished `sync` covers, oldest first. The last is the current one. */
+  #unsynced = new Map<number, DiskFile>()
+  /** Those that the running `sync` is at. */
+  #syncing = new Map<number, DiskFile>()
+  #running: Promise<void> | undefined
+  #next: Promise<void> | undefined
+  #broken: WormholeError | undefined
+
+  /**
+   * Opens (and when needed recovers) the packs of a directory, which is made when missing.
+   *
+   * @throws {WormholeError} `IO_ERROR`, `LIMIT_EXCEEDED`.
+   */
+  static open(options: {
+    readonly disk: Disk
+    readonly directory: string
+    /** For tests. */
+    readonly packSizeBytesMax?: number
+  }): PackWriter {
+    const { disk, directory } = options
+    disk.makeDirectorySync(directory)
+    const index = new IndexLog(disk.openSync(`${directory}/index`, { create: true }))
+    return new PackWriter(options, index, recover(disk, directory, index))
+  }
+
+  private constructor(
+    options: { disk: Disk; directory: string; packSizeBytesMax?: number },
+    index: IndexLog,
+    recovered: Recovered,
+  ) {
+    this.#disk = options.disk
+    this.#packSizeBytesMax = options.packSizeBytesMax ?? PACK_SIZE_BYTES_MAX
+    this.#index = index
+    this.#table = recovered.table
+    this.#pack = recovered.pack
+    this.#file = recovered.file
+    this.#end = recovered.end
+    this.handle = { directory: options.directory, table: recovered.table.buffer }
+    this.#reader = new PackReader({
+      disk: options.disk,
+      handle: this.handle,
+      onCorrupt: (address) => this.#forget(address),
+    })
+  }
+
+  has(address: ChunkAddress): boolean {
+    return this.#table.has(address)
+  }
+
+  getSync(address: ChunkAddress, scratch?: Buffer): Buffer | undefined {
+    return this.#reader.getSync(address, scratch)
+  }
+
+  get(address: ChunkAddress): Promise<Buffer | undefined> {
+    return this.#reader.get(address)
+  }
+
+  put(address: ChunkAddress, sealed: Uint8Array): void {
+    if (this.#table.has(address)) return
+    if (blake3(sealed).toString('hex') !== address) {
+      throw new WormholeError('CHUNK_CORRUPT', `bytes given for chunk ${address} are not its own`)
+    }
+    this.putOwn(address, sealed)
+  }
+
+  putOwn(address: ChunkAddress, sealed: Uint8Array): boolean {
+    if (this.#broken) throw this.#broken
+    if (sealed.length === 0 || sealed.length > SEALED_SIZE_BYTES_MAX) {
+      throw new WormholeError('OUT_OF_RANGE', `sealed chunk of ${sealed.length} bytes`)
+    }
+    const words = this.#table.wordsOf(address)
+    if (this.#table.find(address)) return false
+    const recordBytes = RECORD_HEADER_BYTES + sealed.length
+    if (this.#end > 0 && this.#end + recordBytes > this.#packSizeBytesMax) this.#startPack()
+
+    const addressBytes = new Uint8Array(words.buffer, words.byteOffset, 32)
+    encodeRecordHeader(this.#header, sealed.length, addressBytes)
+    // A failed write leaves a torn record that the next one overwrites.
+    this.#file.writeSync(this.#end, [this.#header, sealed])
+    this.#unsynced.set(this.#pack, this.#file)
+    const location: ChunkLocation = {
+      pack: this.#pack,
+      offset: this.#end + RECORD_HEADER_BYTES,
+      length: sealed.length,
+    }
+    this.#end += recordBytes
+    this.#table.insert(words, 0, location)
+    this.#index.add(words, 0, location)
+    return true
+  }
+
+  /** Reads a chunk that a reader found damaged, and forgets it if that is so. */
+  check(address: ChunkAddress): void {
+    try {
+      this.#reader.getSync(address)
+    } catch (error) {
+      if (!(error instanceof WormholeError && error.code === 'CHUNK_CORRUPT')) throw error
+    }
+  }
+
+  #forget(address: ChunkAddress): void {
+    const words = this.#table.wordsOf(address)
+    if (this.#table.removeWords(words, 0)) {
+      this.#index.add(words, 0, { pack: this.#pack, offset: 0, length: 0 })
+    }
+  }
+
+  /** Recovery relies on at most the two newest packs holding bytes that are not durable. */
+  #startPack(): void {
+    this.#syncOlderPacks()
+    const file = createPack(this.#disk, this.handle.directory, this.#pack + 1)
+    const isBusy = this.#unsynced.has(this.#pack) || this.#syncing.has(this.#pack)
+    if (!isBusy) this.#file.close()
+    this.#pack++
+    this.#file = file
+    this.#end = 0
+  }
+
+  #syncOlderPacks(): void {
+    try {
+      for (const [pack, file] of [...this.#syncing, ...this.#unsynced]) {
+        if (pack !== this.#pack) file.syncSync()
+      }
+    } catch (error) {
+      throw this.#breakWith(error)
+    }
+  }
+
+  sync(): Promise<void> {
+    if (this.#broken) return Promise.reject(this.#broken)
+    if (this.#next) return this.#next
+    if (this.#running) {
+      this.#next = this.#running.then(() => this.#startSync())
+      return this.#next
+    }
+    if (this.#unsynced.size === 0 && this.#index.pendingCount === 0) return Promise.resolve()
+    return this.#startSync()
+  }
+
+  #startSync(): Promise<void> {
+    this.#next = undefined
+    this.#running = this.#syncNow().finally(() => {
+      this.#running = undefined
+    })
+    return this.#running
+  }
+
+  async #syncNow(): Promise<void> {
+    const files = this.#unsynced
+    const entryCount = this.#index.pendingCount
+    this.#syncing = files
+    this.#unsynced = new Map()
+    try {
+      for (const file of files.values()) await file.sync()
+    } catch (error) {
+      throw this.#breakWith(error)
+    } finally {
+      this.#syncing = new Map()
+    }
+    for (const [pack, file] of files) {
+      if (pack !== this.#pack && !this.#unsynced.has(pack)) file.close()
+    }
+    this.#index.write(entryCount)
+  }
+
+  #breakWith(cause: unknown): WormholeError {
+    this.#broken ??= new WormholeError('WRITER_BROKEN', 'a sync of the chunk store failed', {
+      cause,
+    })
+    return this.#broken
+  }
+
+  stats(): { chunkCount: number; bytes: number } {
+    return { chunkCount: this.#table.chunkCount, bytes: this.#table.bytes }
+  }
+
+  async close(): Promise<void> {
+    if (this.#broken?.code === 'VOLUME_CLOSED') return
+    try {
+      await this.sync()
+    } finally {
+      this.#broken = new WormholeError('VOLUME_CLOSED', 'the chunk store is closed')
+      this.#file.close()
+      this.#reader.close()
+      this.#index.close()
+    }
+  }
+}
+
+/** Opens a pack for writing; its name is durable when this returns. */
+function createPack(disk: Disk, directory: string, pack: number): DiskFile {
+  const file = disk.openSync(`${directory}/${packName(pack)}`, { create: true })
+  disk.syncDirectorySync(directory)
+  return file
+}
+
+interface Recovered {
+  readonly table: AddressTableWriter
+  readonly pack: number
+  readonly file: DiskFile
+  readonly end: number
+}
+
+/**
+ * Loads the index log; walks what it does not list; cuts the torn tail of the last pack. A log that
+ * names bytes which are not there is thrown away whole.
+ */
+function recover(disk: Disk, directory: string, index: IndexLog): Recovered {
+  const sizes = packSizes(disk, directory)
+  let { table, ends } = loadIndex(index)
+  if ([...ends].some(([pack, end]) => (sizes.get(pack) ?? 0) < end)) {
+    index.clear()
+    table = new AddressTableWriter()
+    ends = new Map()
+  }
+  const last = Math.max(0, ...sizes.keys())
+  let lastEnd = 0
+  for (const [pack, size] of sizes) {
+    let end = ends.get(pack) ?? 0
+    if (end < size) {
+      const file = disk.openSync(`${directory}/${packName(pack)}`)
+      const isChecked = pack >= last - 1
+      for (const { address, offset, length } of walkPack(file, end, isChecked)) {
+        const words = wordsOf(address)
+        table.insert(words, 0, { pack, offset, length })
+        index.add(words, 0, { pack, offset, length })
+        end = offset + length
+      }
+      if (pack === last && end < size) file.truncateSync(end)
+      if (isChecked) file.syncSync()
+      file.close()
+    }
+    if (pack === last) lastEnd = end
+  }
+  index.write(index.pendingCount)
+  return { table, pack: last, file: createPack(disk, directory, last), end: lastEnd }
+}
+
+function packSizes(disk: Disk, directory: string): Map<number, number> {
+  const sizes = new Map<number, number>()
+  for (const pack of listPacks(disk, directory)) {
+    const file = disk.openSync(`${directory}/${packName(pack)}`, { readOnly: true })
+    sizes.set(pack, file.sizeSync())
+    file.close()
+  }
+  return sizes
+}
+
+/** The table of what the log lists, and where the listed part of each pack ends. */
+function loadIndex(index: IndexLog): { table: AddressTableWriter; ends: Map<number, number> } {
+  const table = new AddressTableWriter(index.entryCountMax())
+  const ends = new Map<number, number>()
+  let pack = -1
+  let end = 0
+  index.load((words, from, location) => {
+    if (location.length === 0) {
+      table.removeWords(words, from)
+      return
+    }
+    table.insert(words, from, location)
+    if (location.pack !== pack) {
+      if (pack >= 0) ends.set(pack, end)
+      pack = location.pack
+      end = ends.get(pack) ?? 0
+    }
+    end = Math.max(end, location.offset + location.length)
   })
-  has: SealedStore['has']
-  getSync: SealedStore['getSync']
-  get: SealedStore['get']
-  close(): void
+  if (pack >= 0) ends.set(pack, end)
+  return { table, ends }
+}
+
+function wordsOf(address: Uint8Array): Int32Array {
+  const copy = new Int32Array(8)
+  new Uint8Array(copy.buffer).set(address)
+  return copy
 }

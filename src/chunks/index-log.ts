@@ -1,0 +1,140 @@
+/**
+ * The index of a pack directory on disk: a log of 48-byte entries in one file, so that opening does
+ * not read the packs. It is never trusted blindly and never needed: entries have checksums, what lies
+ * behind a bad one is cut, and what it does not list is found by walking the packs.
+ * Format: README.md, "Index log".
+ */
+import { hasCode } from '../errors.ts'
+import type { DiskFile } from '../system.ts'
+
+export const INDEX_ENTRY_BYTES = 48
+const HEADER = Buffer.from('WHCINDEX1\n\0\0\0\0\0\0', 'latin1')
+const ENTRY_WORDS = INDEX_ENTRY_BYTES / 4
+const BLOCK_ENTRIES = 32 * 1024
+const CHECKSUM_SEED = 0x57484331
+
+/** One entry; the address is 8 words at `words[from…]`. A length of 0 means: forgotten. */
+export type IndexVisitor = (
+  words: Int32Array,
+  from: number,
+  location: { readonly pack: number; readonly offset: number; readonly length: number },
+) => void
+
+/** MurmurHash3 x86_32 (Appleby, 2011) of the 11 words before the checksum. */
+function checksum(words: Int32Array, from: number): number {
+  let hash = CHECKSUM_SEED
+  for (let index = from; index < from + ENTRY_WORDS - 1; index++) {
+    let word = Math.imul(words[index] as number, 0xcc9e2d51)
+    word = Math.imul((word << 15) | (word >>> 17), 0x1b873593)
+    hash ^= word
+    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0
+  }
+  hash ^= 44
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return hash ^ (hash >>> 16)
+}
+
+/** The log file of one directory. */
+export class IndexLog {
+  readonly #file: DiskFile
+  /** End of the good entries; 0 when there is no header yet. */
+  #end = 0
+  #pending = new Int32Array(ENTRY_WORDS * 64)
+  #pendingCount = 0
+
+  constructor(file: DiskFile) {
+    this.#file = file
+  }
+
+  /** Entries that the file can hold at most; an upper bound before `load`. */
+  entryCountMax(): number {
+    return Math.max(0, Math.floor((this.#file.sizeSync() - HEADER.length) / INDEX_ENTRY_BYTES))
+  }
+
+  /** Visits every good entry in order, then cuts what follows them. */
+  load(visit: IndexVisitor): void {
+    const size = this.#file.sizeSync()
+    const header = Buffer.alloc(HEADER.length)
+    this.#file.readSync(0, header)
+    if (!header.equals(HEADER)) return this.clear()
+    this.#end = HEADER.length
+
+    const block = new Int32Array(BLOCK_ENTRIES * ENTRY_WORDS)
+    const bytes = new Uint8Array(block.buffer)
+    let isGood = true
+    while (isGood && this.#end < size) {
+      const count = Math.floor(this.#file.readSync(this.#end, bytes) / INDEX_ENTRY_BYTES)
+      let index = 0
+      for (; index < count; index++) {
+        const from = index * ENTRY_WORDS
+        if (checksum(block, from) !== block[from + 11]) break
+        visit(block, from, {
+          pack: block[from + 8] as number,
+          offset: block[from + 9] as number,
+          length: block[from + 10] as number,
+        })
+      }
+      this.#end += index * INDEX_ENTRY_BYTES
+      isGood = index === BLOCK_ENTRIES
+    }
+    if (this.#end < size) this.#file.truncateSync(this.#end)
+  }
+
+  /** Starts anew: an empty log. */
+  clear(): void {
+    this.#file.truncateSync(0)
+    this.#end = 0
+  }
+
+  /** Notes an entry, to be written by `write` once its bytes are durable. */
+  add(
+    words: Int32Array,
+    from: number,
+    location: { readonly pack: number; readonly offset: number; readonly length: number },
+  ): void {
+    const at = this.#pendingCount * ENTRY_WORDS
+    if (at === this.#pending.length) {
+      const grown = new Int32Array(this.#pending.length * 2)
+      grown.set(this.#pending)
+      this.#pending = grown
+    }
+    const entry = this.#pending
+    for (let index = 0; index < 8; index++) entry[at + index] = words[from + index] as number
+    entry[at + 8] = location.pack
+    entry[at + 9] = location.offset
+    entry[at + 10] = location.length
+    entry[at + 11] = checksum(entry, at)
+    this.#pendingCount++
+  }
+
+  /** How many entries wait for `write`. */
+  get pendingCount(): number {
+    return this.#pendingCount
+  }
+
+  /**
+   * Writes the `count` oldest waiting entries. On a full disk they stay waiting, which loses nothing:
+   * what the log does not list is found by walking.
+   *
+   * @throws {WormholeError} `IO_ERROR`.
+   */
+  write(count: number): void {
+    if (count === 0) return
+    const words = this.#pending.subarray(0, count * ENTRY_WORDS)
+    const bytes = new Uint8Array(words.buffer, 0, words.byteLength)
+    try {
+      this.#file.writeSync(this.#end, this.#end === 0 ? [HEADER, bytes] : [bytes])
+    } catch (error) {
+      if (hasCode(error, 'DISK_FULL')) return
+      throw error
+    }
+    this.#end = Math.max(this.#end, HEADER.length) + bytes.length
+    this.#pending.copyWithin(0, count * ENTRY_WORDS, this.#pendingCount * ENTRY_WORDS)
+    this.#pendingCount -= count
+  }
+
+  close(): void {
+    this.#file.close()
+  }
+}
