@@ -1,0 +1,61 @@
+/**
+ * The one place that loads Automerge.
+ *
+ * V8 before Node 24 aborts the process inside loops of inlined calls into wasm (measured: 6 of 6
+ * runs of ordinary put/commit/applyChanges loops over 256 documents). The flag below switches that
+ * optimisation off; it must be set before the module is instantiated. `test/soak/crdt-soak.ts` shows
+ * that it helps. Automerge is a peer of nothing here: it is the low-level binding of the pinned
+ * version, which its `exports` do not name, hence the absolute path.
+ */
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import v8 from 'node:v8'
+import type { ActorId } from '../types.ts'
+import type { OpRef } from './interface.ts'
+
+v8.setFlagsFromString('--no-turbo-inline-js-wasm-calls')
+
+/** The part of Automerge's low-level document that Wormhole uses. */
+export interface AutomergeDocument {
+  /** Applies change chunks in causal order. Never verifies them: `decodeChange` does. */
+  applyChanges(changes: Uint8Array[]): void
+  /** All concurrent values of a root key, at `heads` if given: type, value, op id. */
+  getAll(object: '/', key: string, heads?: string[]): [string, Uint8Array, OpRef][]
+  keys(object: '/'): string[]
+  getHeads(): string[]
+  getChangeMetaByHash(hash: string): { actor: ActorId; seq: number; maxOp: number } | null
+  /** Changes that are not among `deps` and their ancestors. */
+  getChangesMeta(deps: string[]): { actor: ActorId; seq: number }[]
+  put(object: '/', key: string, value: Uint8Array, type: 'bytes'): void
+  commit(message: null, time: number): string | null
+  getChangeByHash(hash: string): Uint8Array | null
+  save(): Uint8Array
+  /** Returns the memory to the wasm heap; the object must not be used afterwards. */
+  free(): void
+}
+
+interface Binding {
+  create(options: { actor: string }): AutomergeDocument
+  load(data: Uint8Array, options: { actor: string }): AutomergeDocument
+}
+
+const require = createRequire(import.meta.url)
+// The entry point lies at dist/{cjs,mjs}/entrypoints or deeper; the binding under dist/mjs.
+const entry = require.resolve('@automerge/automerge')
+const dist = entry.slice(0, entry.lastIndexOf(`${path.sep}dist${path.sep}`) + 5)
+const binding = require(
+  path.join(dist, 'mjs', 'wasm_bindgen_output', 'nodejs', 'automerge_wasm.cjs'),
+) as Binding
+
+/** Actor of documents that only apply what others wrote. */
+const READER = '00'.repeat(16)
+
+/** An empty document. */
+export function createDocument(actor: string = READER): AutomergeDocument {
+  return binding.create({ actor })
+}
+
+/** A saved document. Throws when the bytes are not one. */
+export function loadDocument(saved: Uint8Array, actor: string = READER): AutomergeDocument {
+  return binding.load(saved, { actor })
+}
