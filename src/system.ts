@@ -87,6 +87,11 @@ export class HybridClock {
     this.#last = last
   }
 
+  /** The greatest stamp given or observed. */
+  get last(): number {
+    return this.#last
+  }
+
   /** A new stamp. */
   tick(): Hlc {
     this.#last = Math.max(this.#clock.nowMs() * 1000, this.#last + 1)

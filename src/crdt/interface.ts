@@ -116,6 +116,8 @@ export interface NodeView {
   readonly kind: Exclude<InodeKind, 'link'>
   /** Canonical directory that shows it first, for `..` and paths; the root is its own parent. */
   readonly parent: InodeId
+  /** Its name there; empty for the root. */
+  readonly name: FileName
   readonly content: Content
   readonly version: VersionId
   readonly attributes: Attributes
@@ -151,6 +153,8 @@ export interface TreeReader {
     /** Pass as `after`; undefined at the end. */
     next: string | undefined
   }
+  /** Live inodes that are not directories, kept incrementally. */
+  readonly fileCount: number
   /** Canonical policy texts (`P`) from this directory up to the root, nearest first. */
   policies(id: InodeId): { directory: InodeId; policy: string }[]
 }

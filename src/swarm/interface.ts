@@ -117,6 +117,8 @@ export interface SwarmOptions {
   /** To be persisted; called seldom, with the whole list. */
   readonly onAddresses?: (known: readonly KnownAddresses[]) => void
   readonly onReport?: (report: SwarmReport) => void
+  /** A device is connected that was not before: it may have chunks that nobody had. */
+  readonly onPeer?: (device: DeviceId) => void
   /** Anything that differs after a network change (names and addresses of interfaces). */
   readonly networkFingerprint?: () => string
   readonly limits?: Partial<SwarmLimits>

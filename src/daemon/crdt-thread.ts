@@ -1,0 +1,139 @@
+/**
+ * The crdt thread of one volume: feeds, Automerge shards and the only writer of the index.
+ *
+ * Started by `volume-host.ts`; ends when main closes its port.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import { openLmdbRowStore } from '../crdt/lmdb.ts'
+import { TreeWriter } from '../crdt/writer.ts'
+import { systemDisk } from '../disk.ts'
+import { errorToData } from '../errors.ts'
+import { DiskFeedStore } from '../log/feeds.ts'
+import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
+import type { ControlOp } from '../log/interface.ts'
+import { Rpc, type MessagePortLike } from '../rpc.ts'
+import { sealToBox } from '../seal.ts'
+import { HybridClock, systemClock, systemRandom } from '../system.ts'
+import type { AdmissionRequest } from '../swarm/interface.ts'
+import { feedId, type ActorId, type DeviceId, type FeedId } from '../types.ts'
+import type { Edit } from '../crdt/interface.ts'
+import { Volume } from '../volume.ts'
+import { stampToIso } from './reports.ts'
+import { strategyOf } from './strategy.ts'
+import type { SubmitPendingApi } from './fs-thread.ts'
+import type { CrdtThreadData, DeltaEvent, HeadEvent, MembersData, ProblemEvent } from './threads.ts'
+
+const data = workerData as CrdtThreadData
+const identity = identityFromSeed(data.seed)
+const secrets = VolumeSecrets.decode(data.secrets)
+const hlc = new HybridClock(systemClock)
+
+/** Chunks of an admission: everything a joiner needs, sealed to its box key. */
+function sealedSecrets(boxKey: Uint8Array): Uint8Array {
+  return sealToBox(boxKey, secrets.encode())
+}
+
+function membersData(volume: Volume): MembersData {
+  const table = volume.members
+  return {
+    volumeName: table.volumeName,
+    role: volume.role(),
+    members: table.members().map(({ device, name, role }) => ({ device, name, role })),
+    invites: table.openInvites(systemClock.nowMs()),
+  }
+}
+
+async function start() {
+  const rows = openLmdbRowStore({
+    directory: data.paths.index,
+    key: identity.localKey(`index/${data.volume}`),
+    random: systemRandom,
+    isReadOnly: false,
+  })
+  const actor = Buffer.from(systemRandom.bytes(16)).toString('hex') as ActorId
+  const self = { actor, device: identity.device, deviceName: data.deviceName }
+  const tree = new TreeWriter({ rows, self, strategyOf })
+  const feeds = DiskFeedStore.open({
+    disk: systemDisk,
+    random: systemRandom,
+    directory: data.paths.log,
+    volume: data.volume,
+  })
+
+  let opened: Volume | undefined
+  /** Statements of the log and membership, for main. */
+  const mainHandlers = {
+    frontier: () => volume.frontier(),
+    read: (args: { feed: FeedId; fromSeq: number; bytesMax: number }) =>
+      volume.read(args.feed, args.fromSeq, args.bytesMax),
+    receive: (args: { feed: FeedId; frames: Uint8Array[] }) =>
+      volume.receive(args.feed, args.frames),
+    settled: () => volume.settled(),
+    state: () => ({ coveredTo: volume.coveredTo, members: membersData(volume) }),
+    lastEntries: () => {
+      const last = new Map<DeviceId, string>()
+      for (const [device, hlc] of volume.lastStamps()) last.set(device, stampToIso(hlc))
+      return last
+    },
+    write: (control: ControlOp[]) => volume.write(control),
+    admit: async (request: AdmissionRequest) => {
+      const op = volume.members.checkAdmission(request, systemClock.nowMs())
+      if (!volume.members.isMember(request.device)) await volume.write([op])
+      return sealedSecrets(request.boxKey)
+    },
+    wants: (options: { after?: string; countMax: number }) => volume.wants(options),
+    fetched: (keys: string[]) => volume.fetched(keys),
+    close: async () => {
+      await volume.close()
+      await rows.close()
+    },
+  }
+  const main = new Rpc(parentPort as MessagePortLike, mainHandlers)
+  const fs = new Rpc<SubmitPendingApi>(data.fs, {
+    submit: (edits: Edit[]) => volume.submit(edits),
+  })
+  const volume: Volume = await Volume.open({
+    id: data.volume,
+    device: identity.device,
+    deviceName: data.deviceName,
+    feed: feedId(identity.device, data.generation),
+    signing: identity.signing,
+    keys: secrets.logKeys(),
+    feeds,
+    tree,
+    actor,
+    clock: systemClock,
+    hlc,
+    random: systemRandom,
+    events: {
+      onHead: (feed, head) => main.emit('head', { feed, head } satisfies HeadEvent),
+      onDelta: (delta, coveredTo) => {
+        // What opening applies needs no news: nobody has read the index yet.
+        if (!opened) return
+        const role = opened.role()
+        fs.emit('delta', { delta, coveredTo, role, hlc: hlc.last } satisfies DeltaEvent)
+        if (delta.contents.length > 0) main.emit('wants', delta.contents.length)
+      },
+      onMembers: () => {
+        if (opened) main.emit('members', membersData(opened))
+      },
+      onProblem: (problem) => main.emit('problem', problem satisfies ProblemEvent),
+      submitPending: () => fs.call('submitPending', undefined),
+    },
+  })
+  opened = volume
+  main.emit('ready', { coveredTo: volume.coveredTo, members: membersData(volume) })
+  return mainHandlers
+}
+
+/** The methods that main calls on the crdt thread. */
+export type CrdtApi = Awaited<ReturnType<typeof start>>
+
+/** The methods that the fs thread calls on the crdt thread. */
+export type SubmitApi = {
+  submit: (edits: Edit[]) => Promise<{ coveredTo: number }>
+}
+
+start().catch((error: unknown) => {
+  new Rpc(parentPort as MessagePortLike).emit('failed', errorToData(error))
+})

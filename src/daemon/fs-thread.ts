@@ -1,0 +1,156 @@
+/**
+ * The fs thread of one volume: kernel requests, open files, the journal, the overlay of unpublished
+ * edits and every read of the index. Serves the command line's paths too.
+ *
+ * Started by `volume-host.ts`; ends when main closes its port.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import { StoreClient } from '../chunks/thread.ts'
+import { ChunkKeyRing } from '../chunks/keys.ts'
+import { openLmdbRowStore } from '../crdt/lmdb.ts'
+import { Overlay } from '../crdt/overlay.ts'
+import { systemDisk } from '../disk.ts'
+import { errorToData } from '../errors.ts'
+import { DiskJournal } from '../log/journal.ts'
+import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
+import { decidePolicy } from '../policy/decide.ts'
+import { parsePolicy } from '../policy/parse.ts'
+import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
+import { HybridClock, systemClock, systemRandom } from '../system.ts'
+import type { ChunkAddress, InodeId, Role } from '../types.ts'
+import { Vfs } from '../vfs/vfs.ts'
+import type { ServedMount } from '../vfs/fuse/interface.ts'
+import { FileStreams } from './file-streams.ts'
+import { TreeQueries } from './tree-queries.ts'
+import type { SubmitApi } from './crdt-thread.ts'
+import type { MainApi } from './volume-host.ts'
+import {
+  chunkKeysData,
+  type DeltaEvent,
+  type FsThreadData,
+  type ProblemEvent,
+  type VolumePaths,
+} from './threads.ts'
+import { strategyOf } from './strategy.ts'
+
+const data = workerData as FsThreadData
+const identity = identityFromSeed(data.seed)
+const hlc = new HybridClock(systemClock)
+
+function openIndex(paths: VolumePaths) {
+  return openLmdbRowStore({
+    directory: paths.index,
+    key: identity.localKey(`index/${data.volume}`),
+    random: systemRandom,
+    isReadOnly: true,
+  })
+}
+
+async function start() {
+  let role: Role | undefined = data.role
+  let mount: ServedMount | undefined
+  const rows = openIndex(data.paths)
+  const overlay = new Overlay({
+    rows,
+    random: systemRandom,
+    tick: () => hlc.tick(),
+    nowNs: () => systemClock.nowNs(),
+    strategyOf,
+  })
+  const journal = DiskJournal.open({
+    disk: systemDisk,
+    random: systemRandom,
+    directory: data.paths.journal,
+    key: identity.localKey(`journal/${data.volume}`),
+    numberMin: data.coveredTo + 1,
+  })
+  const store = await StoreClient.connect(data.store)
+  const offered: Record<string, Handler> = {}
+  const main = new Rpc<MainApi>(parentPort as MessagePortLike, offered)
+  const contents = store.contents({
+    keys: new ChunkKeyRing(chunkKeysData(VolumeSecrets.decode(data.secrets))),
+    fetcher: {
+      fetch: (addresses: readonly ChunkAddress[], { priority, signal }) =>
+        main.call('fetch', { addresses, priority }, { signal }),
+    },
+  })
+  const crdt = new Rpc<SubmitApi>(data.crdt, { submitPending: () => vfs.submitPending() })
+  const onProblem = (problem: ProblemEvent): void => main.emit('problem', problem)
+  const vfs: Vfs = await Vfs.open({
+    overlay,
+    journal,
+    committer: { submit: (edits) => crdt.call('submit', [...edits]) },
+    contents,
+    clock: systemClock,
+    random: systemRandom,
+    role: () => role ?? 'reader',
+    coveredTo: data.coveredTo,
+    policyOf: (text) => {
+      const parsed = parsePolicy(text)
+      return 'canonical' in parsed ? { policy: parsed.canonical } : { problems: parsed.problems }
+    },
+    space: () => systemDisk.spaceSync(data.paths.packs),
+    onProblem,
+    isLocal: (ref) => ref.type === 'empty' || store.has(ref.address),
+  })
+  crdt.on<DeltaEvent>('delta', (event) => {
+    role = event.role
+    hlc.observe(event.hlc)
+    vfs.applyDelta(event.delta)
+  })
+  const streams = new FileStreams(vfs.paths)
+  const queries = new TreeQueries({ overlay, vfs, contents })
+
+  const handlers = {
+    ...streams.handlers,
+    ...queries.handlers,
+    counts: () => ({ files: overlay.fileCount }),
+    pendingEdits: () => vfs.pendingEdits,
+    drain: () => vfs.drain(),
+    /** For each inode whether this device keeps its content. */
+    keeps: (inodes: InodeId[]) =>
+      inodes.map((inode) => {
+        const layers = overlay.policies(inode)
+        return decidePolicy(layers).effective.localKeep === 'always'
+      }),
+    mount: async (args: { directory: string; fsName: string }) => {
+      const { serveMount } = await import('../vfs/fuse/serve.ts')
+      mount = await serveMount({
+        ...args,
+        fileSystem: vfs.fileSystem,
+        clock: systemClock,
+        random: systemRandom,
+        onBug: (error, operation) =>
+          onProblem({ code: 'BUG', message: `${operation}: ${error.stack ?? error.message}` }),
+      })
+      vfs.setNotifier(mount.notifier)
+      void mount.ended.then((end) => {
+        vfs.setNotifier(undefined)
+        mount = undefined
+        main.emit('unmounted', { reason: end.reason, message: end.error?.message })
+      })
+      return { mountpoint: mount.directory, transport: mount.transport }
+    },
+    unmount: async () => {
+      await mount?.close()
+    },
+    close: async () => {
+      await mount?.close()
+      await vfs.close()
+      store.close()
+      await rows.close()
+    },
+  }
+  Object.assign(offered, handlers)
+  main.emit('ready', {})
+  return handlers
+}
+
+/** The methods that main calls on the fs thread. */
+export type FsApi = Awaited<ReturnType<typeof start>>
+/** The methods that the crdt thread calls on the fs thread. */
+export type SubmitPendingApi = { submitPending: () => Promise<void> }
+
+start().catch((error: unknown) => {
+  new Rpc(parentPort as MessagePortLike).emit('failed', errorToData(error))
+})

@@ -1,0 +1,55 @@
+/** From internal shapes to the reports of the control socket. */
+import type { ChunkHolder } from '../swarm/interface.ts'
+import type { DeviceId } from '../types.ts'
+import type { PathEntry } from '../vfs/interface.ts'
+import type { FileReport, WhereReport } from './interface.ts'
+
+/** ISO 8601 UTC of a hybrid stamp. */
+export function stampToIso(hlc: number): string {
+  return new Date(Math.floor(hlc / 1000)).toISOString()
+}
+
+/** A file as `ls` shows it. */
+export function fileReport(entry: PathEntry): FileReport {
+  return {
+    name: entry.name,
+    path: entry.path,
+    type: entry.type,
+    size: entry.sizeBytes,
+    mode: entry.mode,
+    uid: entry.uid,
+    gid: entry.gid,
+    mtime: new Date(Number(entry.mtimeNs / 1_000_000n)).toISOString(),
+    ...(entry.target === undefined ? {} : { target: entry.target }),
+  }
+}
+
+/** Who holds a file, from what each device said about its chunks. */
+export function whereReport(facts: {
+  path: string
+  sizeBytes: number
+  own: ChunkHolder
+  holders: readonly ChunkHolder[]
+  members: readonly { device: DeviceId; name: string }[]
+}): WhereReport {
+  const { path, sizeBytes, own } = facts
+  const holders = [own, ...facts.holders].map(({ device, name, has }) => {
+    const chunks = has.filter(Boolean).length
+    return {
+      device,
+      name,
+      isSelf: device === own.device,
+      chunks,
+      isComplete: chunks === has.length,
+    }
+  })
+  const asked = new Set<string>(holders.map(({ device }) => device))
+  return {
+    path,
+    size: sizeBytes,
+    chunks: own.has.length,
+    holders,
+    unknown: facts.members.filter(({ device }) => !asked.has(device)).map(({ name }) => name),
+    copies: holders.filter(({ isComplete }) => isComplete).length,
+  }
+}

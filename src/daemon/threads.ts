@@ -1,0 +1,104 @@
+/**
+ * What the threads of one volume say to each other: the data each is started with, the events it
+ * emits and the methods it offers (as types of the handlers). Types and small helpers only.
+ *
+ *   main -> crdt: log and membership    main -> fs: mounting, paths, conflicts, history
+ *   fs -> crdt: submit                  crdt -> fs: submitPending, event `delta`
+ *   fs -> main: fetch                   crdt -> main: events `head`, `members`, `problem`, `wants`
+ */
+import type { MessagePort } from 'node:worker_threads'
+import type { TreeDelta } from '../crdt/interface.ts'
+import type { ChunkKeysData } from '../chunks/keys.ts'
+import type { VolumeSecrets } from '../log/keys.ts'
+import type { OpenInvite } from '../log/membership.ts'
+import type { DeviceId, FeedHead, FeedId, Role, VolumeId } from '../types.ts'
+
+/** Where one volume keeps its state; absolute paths. */
+export interface VolumePaths {
+  readonly directory: string
+  readonly log: string
+  readonly journal: string
+  readonly index: string
+  readonly packs: string
+}
+
+/** The state directories of a volume. */
+export function volumePaths(directory: string): VolumePaths {
+  return {
+    directory,
+    log: `${directory}/log`,
+    journal: `${directory}/journal`,
+    index: `${directory}/index`,
+    packs: `${directory}/packs`,
+  }
+}
+
+/** What every thread of a volume is started with. */
+export interface ThreadData {
+  readonly volume: VolumeId
+  readonly paths: VolumePaths
+  /** The device's 32-byte identity seed. */
+  readonly seed: Uint8Array
+  readonly deviceName: string
+  /** Encoded `VolumeSecrets`. */
+  readonly secrets: Uint8Array
+}
+
+/** What the crdt thread is started with. `fs` leads to the fs thread. */
+export interface CrdtThreadData extends ThreadData {
+  readonly generation: number
+  readonly fs: MessagePort
+}
+
+/** What the fs thread is started with. */
+export interface FsThreadData extends ThreadData {
+  readonly crdt: MessagePort
+  readonly store: MessagePort
+  readonly coveredTo: number
+  readonly role: Role | undefined
+}
+
+/** Membership as main mirrors it, so that firewalls can ask without waiting. */
+export interface MembersData {
+  readonly volumeName: string
+  readonly role: Role | undefined
+  readonly members: readonly {
+    readonly device: DeviceId
+    readonly name: string
+    readonly role: Role
+  }[]
+  readonly invites: readonly OpenInvite[]
+}
+
+/** Event `head`, crdt to main. */
+export interface HeadEvent {
+  readonly feed: FeedId
+  readonly head: FeedHead
+}
+
+/** Event `delta`, crdt to fs. */
+export interface DeltaEvent {
+  readonly delta: TreeDelta
+  readonly coveredTo: number
+  readonly role: Role | undefined
+  /** Greatest stamp applied. */
+  readonly hlc: number
+}
+
+/** Event `problem`, crdt and fs to main. */
+export interface ProblemEvent {
+  readonly code: string
+  readonly message: string
+  readonly path?: string
+}
+
+/** Chunk keys in a form that crosses threads. */
+export function chunkKeysData(secrets: VolumeSecrets): ChunkKeysData {
+  const keys = secrets.chunkKeys()
+  const contents = new Map<number, Uint8Array>()
+  for (let generation = 0; generation <= secrets.currentGeneration; generation++) {
+    const key = keys.content(generation)
+    if (key) contents.set(generation, key)
+  }
+  return { dedup: keys.dedup, currentGeneration: secrets.currentGeneration, contents }
+}

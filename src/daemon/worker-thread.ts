@@ -1,0 +1,63 @@
+/** Starts a worker thread and waits until it says it is ready. */
+import { Worker, type TransferListItem } from 'node:worker_threads'
+import { errorFromData, type ErrorData } from '../errors.ts'
+import { Rpc, type Handlers } from '../rpc.ts'
+
+/** A running worker thread with its port. */
+export interface WorkerThread<Api extends Handlers, Ready> {
+  readonly rpc: Rpc<Api>
+  /** What the thread said when it was ready. */
+  readonly ready: Ready
+  /** Ends the thread: first its method `close`, then the thread itself. */
+  close(): Promise<void>
+}
+
+/**
+ * Starts the thread at `url` with `data`; it emits `ready` or `failed` on its parent port.
+ *
+ * @param onDeath - called when the thread ends without `close`: a bug, the volume cannot go on.
+ * @throws what the thread reported, or the error it died of.
+ */
+export async function startWorkerThread<Api extends Handlers, Ready>(options: {
+  readonly url: URL
+  readonly data: object
+  readonly transfer: readonly TransferListItem[]
+  readonly handlers: Handlers
+  readonly onDeath: (error: Error) => void
+}): Promise<WorkerThread<Api, Ready>> {
+  const worker = new Worker(options.url, {
+    workerData: options.data,
+    transferList: [...options.transfer],
+  })
+  const rpc = new Rpc<Api>(worker as never, options.handlers)
+  let isClosing = false
+  let isReady = false
+  const ready = await new Promise<Ready>((resolve, reject) => {
+    const fail = (error: Error): void => {
+      if (!isReady) reject(error)
+      else if (!isClosing) options.onDeath(error)
+    }
+    rpc.on<Ready>('ready', (value) => {
+      isReady = true
+      resolve(value)
+    })
+    rpc.on<ErrorData>('failed', (data) => fail(errorFromData(data)))
+    worker.on('error', (error) => fail(error as Error))
+    worker.on('exit', (code) => fail(new Error(`a thread of the volume ended with code ${code}`)))
+  }).catch(async (error: unknown) => {
+    await worker.terminate()
+    throw error
+  })
+  return {
+    rpc,
+    ready,
+    close: async () => {
+      isClosing = true
+      try {
+        await rpc.call('close' as never, undefined as never)
+      } finally {
+        await worker.terminate()
+      }
+    },
+  }
+}
