@@ -1,38 +1,258 @@
+/**
+ * The local journal in segment files: sealed, numbered records (`Journal` on a `Disk`).
+ *
+ * Appending seals into memory; `flush` is one write for everything appended since the last one;
+ * `sync` is one `fdatasync` for all who wait (W3). Numbers only grow, also over restarts: the header
+ * of the newest segment keeps the next one when everything else was trimmed. Format: README.md.
+ */
+import assert from 'node:assert/strict'
+import { ByteReader, ByteWriter } from '../bytes.ts'
+import { WormholeError } from '../errors.ts'
+import { seal, SEAL_OVERHEAD_BYTES, unseal } from '../seal.ts'
 import type { Disk, Random } from '../system.ts'
+import { FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, frameHeader } from './frame.ts'
 import type { Journal, JournalRecord } from './interface.ts'
+import { Segments } from './segments.ts'
 
-/** The journal in segment files under `directory`. */
+/** A segment is closed before it would grow beyond this. */
+export const JOURNAL_SEGMENT_BYTES_MAX = 16 * 1024 * 1024
+/** First byte of a record's body: the version of the record format. */
+export const RECORD_VERSION = 1
+/** Longest record: a 4 MiB extent with room for its description. */
+export const RECORD_BYTES_MAX = FRAME_BODY_BYTES_MAX - SEAL_OVERHEAD_BYTES - 16
+
+/** Appending flushes by itself at this much. Bounds memory. */
+const PENDING_BYTES_MAX = 4 * 1024 * 1024
+/** Flushing starts a sync by itself at this much, so that rolling over has little left to sync. */
+const UNSYNCED_BYTES_MAX = 4 * 1024 * 1024
+/** Once everything is trimmed, a segment larger than this is replaced by an empty one. */
+const DEAD_BYTES_MAX = 1024 * 1024
+/** Frames up to this size are gathered in one buffer before they are written. */
+const GATHER_FRAME_BYTES_MAX = 16 * 1024
+const GATHER_BYTES = 256 * 1024
+/** Random nonce bytes are drawn for this many records at a time: a draw costs 2 µs. */
+const NONCE_POOL_BYTES = 24 * 128
+
+/** What a journal needs. */
+export interface DiskJournalOptions {
+  readonly disk: Disk
+  readonly random: Random
+  /** Private directory, made if it is missing. */
+  readonly directory: string
+  /** 32 bytes; never leaves this device. */
+  readonly key: Uint8Array
+  /**
+   * Numbers below this are never given. Pass 1 + the greatest number that an own entry covers: a
+   * power cut may have taken records that were published already. Default 1.
+   */
+  readonly numberMin?: number
+}
+
+/** The journal of one volume in `<directory>/<first number>.seg`. */
 export class DiskJournal implements Journal {
-  static open(options: {
-    readonly disk: Disk
-    readonly random: Random
-    readonly directory: string
-    /** 32 bytes. */
-    readonly key: Uint8Array
-    /** Numbers below this are never given (the own feed covers them already). Default 1. */
-    readonly numberMin?: number
-  }): DiskJournal {
-    throw new Error(`${options}`)
+  readonly #key: Uint8Array
+  readonly #nonces: Random
+  readonly #segments: Segments
+  #nextNumber: number
+  /** Appended, not yet written: whole frames, small ones gathered. */
+  #pending: Uint8Array[] = []
+  #pendingBytes = 0
+  #pendingFirst = 0
+  #gather = Buffer.allocUnsafeSlow(GATHER_BYTES)
+  #gatherFrom = 0
+  #gatherTo = 0
+
+  private constructor(options: DiskJournalOptions) {
+    this.#key = options.key
+    this.#nonces = pooled(options.random)
+    let last = 0
+    this.#segments = Segments.open(
+      {
+        ...options,
+        kind: 'journal',
+        identity: Buffer.alloc(0),
+        segmentBytesMax: JOURNAL_SEGMENT_BYTES_MAX,
+        corruptCode: 'JOURNAL_CORRUPT',
+        first: options.numberMin ?? 1,
+      },
+      (frame) => void (last = decodeRecord(frame).number),
+    )
+    const first = this.#segments.first(this.#segments.count - 1)
+    this.#nextNumber = Math.max(first, last + 1, options.numberMin ?? 1)
   }
+
+  /**
+   * Opens or creates the journal and cuts a torn tail off. What is left is durable.
+   * @throws {WormholeError} `JOURNAL_CORRUPT` with path and offset, `FORMAT_UNSUPPORTED`,
+   *   `IO_ERROR`, `DISK_FULL`.
+   */
+  static open(options: DiskJournalOptions): DiskJournal {
+    return new DiskJournal(options)
+  }
+
   get nextNumber(): number {
-    throw new Error()
+    return this.#nextNumber
   }
+
+  /** Bytes that recovery cut off at opening: the unsynced end of a crashed run. */
+  get cutBytes(): number {
+    return this.#segments.cutBytes
+  }
+
+  /**
+   * As `Journal.append`; `type` is 0 to 255, `bytes` at most `RECORD_BYTES_MAX` and copied.
+   * @throws {WormholeError} what `flush` throws, when much is pending; the record is not added then.
+   */
   append(type: number, bytes: Uint8Array): number {
-    throw new Error(`${type} ${bytes}`)
+    assert(type >= 0 && type <= 255 && bytes.length <= RECORD_BYTES_MAX, 'journal record')
+    if (this.#pendingBytes >= PENDING_BYTES_MAX) this.flush()
+    const number = this.#nextNumber
+    const head = encodeRecordHead(number, type)
+    const sealed = seal(this.#key, bytes, head, this.#nonces)
+    const parts = [head, sealed]
+    parts.unshift(frameHeader(parts))
+    if (this.#pendingBytes === 0) this.#pendingFirst = number
+    this.#addPending(parts)
+    this.#nextNumber = number + 1
+    return number
   }
+
+  #addPending(parts: readonly Buffer[]): void {
+    let bytes = 0
+    for (const part of parts) bytes += part.length
+    this.#pendingBytes += bytes
+    if (bytes > GATHER_FRAME_BYTES_MAX) {
+      this.#closeGather()
+      this.#pending.push(...parts)
+      return
+    }
+    if (this.#gatherTo + bytes > this.#gather.length) {
+      this.#closeGather()
+      this.#gather = Buffer.allocUnsafeSlow(GATHER_BYTES)
+      this.#gatherFrom = 0
+      this.#gatherTo = 0
+    }
+    for (const part of parts) {
+      this.#gather.set(part, this.#gatherTo)
+      this.#gatherTo += part.length
+    }
+  }
+
+  #closeGather(): void {
+    if (this.#gatherTo === this.#gatherFrom) return
+    this.#pending.push(this.#gather.subarray(this.#gatherFrom, this.#gatherTo))
+    this.#gatherFrom = this.#gatherTo
+  }
+
+  /**
+   * As `Journal.flush`. @throws {WormholeError} `DISK_FULL`: nothing was written and everything is
+   * kept, try again later; `IO_ERROR`, and `WRITER_BROKEN` ever after.
+   */
   flush(): void {
-    throw new Error()
+    if (this.#pendingBytes === 0) return
+    this.#closeGather()
+    this.#segments.write(this.#pending, this.#pendingBytes, this.#pendingFirst)
+    this.#pending = []
+    this.#pendingBytes = 0
+    this.#gatherFrom = 0
+    this.#gatherTo = 0
+    // Who needs the result calls `sync` and is told; a failure breaks the journal for all.
+    if (this.#segments.unsyncedBytes >= UNSYNCED_BYTES_MAX) this.#segments.sync().catch(() => {})
   }
-  sync(): Promise<void> {
-    throw new Error()
+
+  /** As `Journal.sync`. @throws {WormholeError} what `flush` throws. */
+  async sync(): Promise<void> {
+    this.flush()
+    await this.#segments.sync()
   }
+
+  /**
+   * As `Journal.trim`. Segments are removed only while the header of the newest one, which keeps
+   * the next number, is durable; it always is (S1).
+   */
   trim(number: number): void {
-    throw new Error(`${number}`)
+    assert(number <= this.#nextNumber, `trim ${number} beyond ${this.#nextNumber}`)
+    const isAllDead = number === this.#nextNumber && this.#pendingBytes === 0
+    if (isAllDead && this.#segments.lastBytes > DEAD_BYTES_MAX) this.#segments.roll(number)
+    this.#segments.removeBelow(number)
   }
-  replay(): Iterable<JournalRecord> {
-    throw new Error()
+
+  /**
+   * As `Journal.replay`: what was flushed, read segment by segment. A record below the last `trim`
+   * may still be among them.
+   *
+   * @throws {WormholeError} `JOURNAL_CORRUPT` with path and offset.
+   */
+  *replay(): Generator<JournalRecord> {
+    let before = 0
+    for (let index = 0; index < this.#segments.count; index++) {
+      const records: { frame: Buffer; offset: number }[] = []
+      this.#segments.visit(index, { from: 0 }, (frame, offset) => {
+        records.push({ frame, offset })
+      })
+      for (const { frame, offset } of records) {
+        let record: JournalRecord
+        try {
+          const { number, type, head, sealed } = decodeRecord(frame)
+          record = { number, type, bytes: unseal(this.#key, sealed, head, 'JOURNAL_CORRUPT') }
+        } catch (error) {
+          return this.#segments.corruptAt(index, offset, 'a record that does not open', error)
+        }
+        if (record.number <= before) {
+          this.#segments.corruptAt(index, offset, `record ${record.number} behind ${before}`)
+        }
+        before = record.number
+        yield record
+      }
+    }
   }
-  close(): Promise<void> {
-    throw new Error()
+
+  /** Flushes, syncs and closes. Idempotent. @throws {WormholeError} what `sync` throws. */
+  async close(): Promise<void> {
+    try {
+      if (this.#pendingBytes > 0 || this.#segments.unsyncedBytes > 0) await this.sync()
+    } finally {
+      await this.#segments.close()
+    }
+  }
+}
+
+/** Version, number, type: in clear, and the associated data of the seal. */
+function encodeRecordHead(number: number, type: number): Buffer {
+  return new ByteWriter(12).u8(RECORD_VERSION).varint(number).u8(type).finish()
+}
+
+/** The parts of a record's frame, unopened; views. @throws {WormholeError} `JOURNAL_CORRUPT`. */
+export function decodeRecord(frame: Buffer): {
+  number: number
+  type: number
+  head: Buffer
+  sealed: Buffer
+} {
+  const body = frame.subarray(FRAME_HEADER_BYTES)
+  const reader = new ByteReader(body, 'JOURNAL_CORRUPT')
+  const version = reader.u8()
+  if (version !== RECORD_VERSION) {
+    throw new WormholeError('FORMAT_UNSUPPORTED', `journal record of format version ${version}`)
+  }
+  const number = reader.varint()
+  const type = reader.u8()
+  const head = body.subarray(0, body.length - reader.left)
+  return { number, type, head, sealed: reader.raw(reader.left) }
+}
+
+/** Draws nonces for many records at once. No byte is handed out twice. */
+function pooled(random: Random): Random {
+  let pool = new Uint8Array(0)
+  let at = 0
+  return {
+    bytes(count) {
+      if (at + count > pool.length) {
+        pool = random.bytes(Math.max(count, NONCE_POOL_BYTES))
+        at = 0
+      }
+      at += count
+      return pool.subarray(at - count, at)
+    },
   }
 }

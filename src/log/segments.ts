@@ -155,13 +155,26 @@ export class Segments {
     return new Segments(options, visit)
   }
 
-  /** First record numbers of the segments, ascending; never empty. */
-  get firsts(): readonly number[] {
-    return this.#rows.map((segment) => segment.first)
-  }
-
+  /** How many segments there are; at least one. */
   get count(): number {
     return this.#rows.length
+  }
+
+  /** Number of the first record of a segment. */
+  first(index: number): number {
+    return (this.#rows[index] as Segment).first
+  }
+
+  /** Index of the segment that holds record `number`, if any does. */
+  find(number: number): number {
+    let low = 0
+    let high = this.#rows.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1
+      if (this.first(middle) <= number) low = middle
+      else high = middle - 1
+    }
+    return low
   }
 
   /** Bytes of the last segment. */
