@@ -5,7 +5,7 @@
  * Order of the start: lock, log, home, socket, and only then the socket's address in the lock file.
  * The end goes back the same way. Whoever can connect finds an open home.
  */
-import { WormholeError, hasCode } from '../errors.ts'
+import { WormholeError } from '../errors.ts'
 import { systemDisk } from '../disk.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import type { Clock, Disk, Random } from '../system.ts'
@@ -185,6 +185,6 @@ function logError(logger: Logger, error: unknown, text: string): void {
     ...(isExpected ? { code: error.code } : {}),
     ...(error instanceof Error && !isExpected ? { stack: error.stack } : {}),
   }
-  if (isExpected && !hasCode(error, 'WRITER_BROKEN')) logger.error(fields, text)
+  if (isExpected) logger.error(fields, text)
   else logger.fatal(fields, text)
 }

@@ -48,7 +48,7 @@ export function openLogger(file: string, level: LogLevel): Logger {
   return pino(
     {
       level,
-      base: undefined,
+      base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: [...SECRET_FIELDS, ...SECRET_FIELDS.map((field) => `*.${field}`)],

@@ -5,10 +5,10 @@
  *
  * The socket is private to its owner, so parameters are checked for sense, not for hostility.
  */
-import { WormholeError } from '../errors.ts'
+import { WormholeError, hasCode } from '../errors.ts'
 import type { Role } from '../types.ts'
 import { cutPieces, type Progress } from './frames.ts'
-import type { HomeHandle, StatusReport } from './interface.ts'
+import type { HomeHandle, StatusReport, VolumeHandle } from './interface.ts'
 import { chooseVolume, locate } from './target.ts'
 import { VERSION } from './version.ts'
 
@@ -127,9 +127,10 @@ export const methods = {
     const { mode } = params
     return volume.write(path, call.input, mode === undefined ? {} : { mode })
   }),
-  makeDirectory: method(atPath, async ({ home }, params) => {
+  makeDirectory: method({ ...atPath, isWithParents: 'flag?' }, async ({ home }, params) => {
     const { volume, path } = locate(home, params)
-    await volume.makeDirectory(path)
+    if (params.isWithParents) await makeDirectories(volume, path)
+    else await volume.makeDirectory(path)
     return { volume: volume.name, path }
   }),
   remove: method({ ...atPath, isRecursive: 'flag?' }, async ({ home }, params) => {
@@ -228,6 +229,21 @@ function isA(field: Field, value: unknown): boolean {
         value !== null &&
         Object.values(value).every((text) => typeof text === 'string')
       )
+  }
+}
+
+/** Makes `path` and what is missing above it; a directory that is there is fine. */
+async function makeDirectories(volume: VolumeHandle, path: string): Promise<void> {
+  const names = path.split('/').filter((name) => name !== '')
+  for (let depth = 1; depth <= names.length; depth++) {
+    const each = `/${names.slice(0, depth).join('/')}`
+    try {
+      await volume.makeDirectory(each)
+    } catch (error) {
+      if (!hasCode(error, 'ALREADY_EXISTS')) throw error
+      const [first, ...others] = depth < names.length ? [] : await volume.list(each)
+      if (first?.path === each && first.type !== 'directory' && others.length === 0) throw error
+    }
   }
 }
 

@@ -1,0 +1,15 @@
+/** `wormhole invite`. */
+import type { Role } from '../../types.ts'
+import { EXIT_DONE, type Context } from '../context.ts'
+
+/** Makes an invite. The text output is the invite alone, ready for a pipe. */
+export async function invite(
+  context: Context,
+  _words: unknown,
+  options: { role: Role; days: number; uses: number },
+): Promise<number> {
+  const { role, days, uses } = options
+  const report = await context.call('createInvite', { ...context.words, role, days, uses })
+  await context.report(report, () => report.invite)
+  return EXIT_DONE
+}

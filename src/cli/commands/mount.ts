@@ -1,0 +1,24 @@
+/** `wormhole mount` and `wormhole unmount`. */
+import { EXIT_DONE, type Context } from '../context.ts'
+import { clean } from '../format.ts'
+
+/** Mounts a volume. */
+export async function mount(context: Context, [directory]: [string]): Promise<number> {
+  const params = { ...context.words, directory: context.localPath(directory) }
+  const report = await context.call('mount', params)
+  await context.report(report, () =>
+    clean(`Volume ${report.volume} is mounted at ${report.mountpoint}.`),
+  )
+  return EXIT_DONE
+}
+
+/** Unmounts the volume at a directory, or the chosen one. */
+export async function unmount(
+  context: Context,
+  [directory]: [string | undefined],
+): Promise<number> {
+  const where = directory === undefined ? {} : { directory: context.localPath(directory) }
+  const report = await context.call('unmount', { ...context.words, ...where })
+  await context.report(report, () => clean(`Volume ${report.volume} is unmounted.`))
+  return EXIT_DONE
+}

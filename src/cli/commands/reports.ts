@@ -1,0 +1,168 @@
+/** `wormhole status`, `devices`, `peers`, `where`, `history`: reports of the daemon as tables. */
+import type { StatusReport, VersionReport, VolumeStatus } from '../../daemon/interface.ts'
+import { EXIT_DONE, type Context } from '../context.ts'
+import { clean, count, formatBytes, formatTable, formatTime } from '../format.ts'
+
+/** What is mounted, synced and missing. */
+export async function status(context: Context): Promise<number> {
+  const report = await context.call('status', context.words)
+  await context.report(report, () => describeStatus(context, report))
+  return EXIT_DONE
+}
+
+/** The status as text. */
+export function describeStatus(context: Context, report: StatusReport): string {
+  const head = `Device ${clean(report.device.name)}, home ${clean(report.home)}, daemon ${
+    report.daemonPid
+  } (${report.version})`
+  if (report.volumes.length === 0) {
+    return `${head}\nNo volume yet. Create one with: wormhole init, or: wormhole join <invite>`
+  }
+  return [head, ...report.volumes.map((volume) => describeVolume(context, volume))].join('\n\n')
+}
+
+function describeVolume(context: Context, volume: VolumeStatus): string {
+  const { paint } = context
+  const { missing } = volume
+  const mount = volume.mountpoint ? clean(volume.mountpoint) : paint('warning', 'not mounted')
+  const rows: [string, string][] = [
+    ['mount', mount],
+    ['files', `${volume.fileCount}`],
+    ['peers', `${volume.peersConnected} of ${volume.peersKnown} connected`],
+    ['stored', `${formatBytes(volume.stored.bytes)} in ${count(volume.stored.chunks, 'chunk')}`],
+    [
+      'missing',
+      missing.files === 0
+        ? paint('good', 'nothing')
+        : paint('warning', `${count(missing.files, 'file')}, ${formatBytes(missing.bytes)}`),
+    ],
+  ]
+  if (volume.pendingEdits > 0) rows.push(['pending', count(volume.pendingEdits, 'edit')])
+  if (volume.conflicts > 0) {
+    const text = `${volume.conflicts} (see: wormhole conflicts)`
+    rows.push(['conflicts', paint('warning', text)])
+  }
+  const title = `${paint('strong', clean(volume.name))}  ${volume.role}  ${volume.id.slice(0, 12)}`
+  const lines = [title, ...rows.map(([name, text]) => `  ${name.padEnd(10)}${text}`)]
+  for (const problem of volume.problems) {
+    const where = problem.path === undefined ? '' : ` (${problem.path})`
+    lines.push(
+      `  ${paint('bad', 'problem')}   ${clean(`${problem.code}: ${problem.message}${where}`)}`,
+    )
+  }
+  return lines.join('\n')
+}
+
+/** Who is in the volume. */
+export async function devices(context: Context): Promise<number> {
+  const report = await context.call('devices', context.words)
+  await context.report(report, () =>
+    formatTable(
+      [
+        { title: 'DEVICE' },
+        { title: 'ROLE' },
+        { title: 'STATE' },
+        { title: 'LAST ENTRY' },
+        { title: 'ID' },
+      ],
+      report.map((device) => [
+        device.name,
+        device.role,
+        device.isSelf
+          ? 'this device'
+          : `${device.isConnected ? 'connected' : 'away'}${device.isInSync ? ', in sync' : ''}`,
+        formatTime(device.lastEntryAt),
+        device.id.slice(0, 12),
+      ]),
+    ),
+  )
+  return EXIT_DONE
+}
+
+/** Connected devices. */
+export async function peers(context: Context): Promise<number> {
+  const report = await context.call('peers', context.words)
+  const rate = (bytes: number | undefined): string =>
+    bytes === undefined ? '-' : `${formatBytes(bytes)}/s`
+  await context.report(report, () =>
+    formatTable(
+      [
+        { title: 'PEER' },
+        { title: 'ROUTES' },
+        { title: 'ADDRESS' },
+        { title: 'RTT', isNumber: true },
+        { title: 'SPEED', isNumber: true },
+        { title: 'SENT', isNumber: true },
+        { title: 'RECEIVED', isNumber: true },
+        { title: 'STATE' },
+      ],
+      report.map((peer) => [
+        peer.name,
+        peer.routes.join('+'),
+        peer.address,
+        peer.rttMs === undefined ? '-' : `${peer.rttMs.toFixed(peer.rttMs < 10 ? 1 : 0)} ms`,
+        rate(peer.receiveBytesPerSecond),
+        formatBytes(peer.sentBytes),
+        formatBytes(peer.receivedBytes),
+        peer.isInSync ? 'in sync' : 'behind',
+      ]),
+    ),
+  )
+  return EXIT_DONE
+}
+
+/** Which devices hold the bytes of a file. */
+export async function where(context: Context, [path]: [string]): Promise<number> {
+  const report = await context.call('where', { ...context.words, path })
+  await context.report(report, () => {
+    const title = `${clean(report.path)}: ${formatBytes(report.size)} in ${count(
+      report.chunks,
+      'chunk',
+    )}, ${report.copies === 1 ? '1 complete copy' : `${report.copies} complete copies`}`
+    const rows = report.holders.map((holder) => [
+      holder.isSelf ? `${holder.name} (this device)` : holder.name,
+      `${holder.chunks}`,
+      holder.isComplete ? 'all' : `${share(holder.chunks, report.chunks)}%`,
+    ])
+    const table = formatTable(
+      [{ title: 'DEVICE' }, { title: 'CHUNKS', isNumber: true }, { title: 'HAS', isNumber: true }],
+      rows,
+    )
+    const unknown =
+      report.unknown.length === 0
+        ? []
+        : [`Not asked (away): ${report.unknown.map(clean).join(', ')}`]
+    return [title, table, ...unknown].join('\n')
+  })
+  return EXIT_DONE
+}
+
+function share(part: number, whole: number): number {
+  return whole === 0 ? 100 : Math.floor((part / whole) * 100)
+}
+
+/** The versions of a file. */
+export async function history(context: Context, [path]: [string]): Promise<number> {
+  const report = await context.call('history', { ...context.words, path })
+  await context.report(report, () => describeVersions(report))
+  return EXIT_DONE
+}
+
+function describeVersions(versions: VersionReport[]): string {
+  return formatTable(
+    [
+      { title: 'VERSION' },
+      { title: 'TIME' },
+      { title: 'DEVICE' },
+      { title: 'SIZE', isNumber: true },
+      { title: 'STATE' },
+    ],
+    versions.map((version) => [
+      version.version,
+      formatTime(version.time),
+      version.device,
+      formatBytes(version.size),
+      version.state,
+    ]),
+  )
+}

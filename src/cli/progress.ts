@@ -1,0 +1,46 @@
+/** One line on the terminal that says how far a long command is. Silent in a pipe. */
+import type { Progress } from '../daemon/frames.ts'
+import { clean } from './format.ts'
+import type { Output } from './io.ts'
+
+/** The line is drawn at most this often. */
+const DRAW_MS_MIN = 100
+
+/** Shows progress until it is cleared. */
+export interface ProgressLine {
+  show(progress: Progress): void
+  /** Removes the line. Idempotent. */
+  clear(): void
+}
+
+/** A line on `output` if that is a terminal. `nowMs` is any clock that grows. */
+export function progressLine(output: Output, nowMs: () => number): ProgressLine {
+  if (output.isTTY !== true) return { show() {}, clear() {} }
+  let lastMs = -Infinity
+  let isDrawn = false
+  return {
+    show(progress) {
+      if (nowMs() - lastMs < DRAW_MS_MIN) return
+      lastMs = nowMs()
+      isDrawn = true
+      output.write(`\r\u001b[K${formatProgress(progress, output.columns ?? 80)}`)
+    },
+    clear() {
+      if (isDrawn) output.write('\r\u001b[K')
+      isDrawn = false
+    },
+  }
+}
+
+/** `text 40% [████      ]` in less than `columns`; without a total only the text. */
+export function formatProgress(progress: Progress, columns: number): string {
+  const room = Math.max(10, columns - 1)
+  const text = clean(progress.text)
+  if (progress.total <= 0) return text.slice(0, room)
+  const share = Math.min(1, Math.max(0, progress.done / progress.total))
+  const percent = `${String(Math.floor(share * 100)).padStart(3)}%`
+  const barWidth = Math.min(24, room - text.length - percent.length - 4)
+  if (barWidth < 4) return `${percent} ${text}`.slice(0, room)
+  const filled = Math.round(share * barWidth)
+  return `${text} ${percent} [${'█'.repeat(filled)}${' '.repeat(barWidth - filled)}]`
+}
