@@ -143,8 +143,8 @@ export class ChunkExchange implements ChunkFetcher {
     const peer = this.#peers.get(device)
     if (!peer) return
     for (const address of peer.release()) this.#unassign(address, device)
+    peer.dropAsks()
     if (isGone) {
-      peer.close()
       this.#peers.delete(device)
       for (const want of this.#active) want.knowledge.delete(device)
     }
@@ -391,8 +391,9 @@ export class ChunkExchange implements ChunkFetcher {
       want.absentSinceMs = undefined
       return
     }
-    for (const [device, known] of want.knowledge) {
-      if (known.has && this.#peers.has(device)) {
+    for (const [device, peer] of this.#peers) {
+      const known = want.knowledge.get(device)
+      if (known ? known.has : peer.isAsking) {
         want.absentSinceMs = undefined
         return
       }
@@ -407,7 +408,7 @@ export class ChunkExchange implements ChunkFetcher {
   close(): void {
     const closed = new WormholeError('VOLUME_CLOSED', 'the swarm is closed')
     for (const job of [...this.#jobs]) job.finish(closed)
-    for (const peer of this.#peers.values()) peer.close()
+    for (const peer of this.#peers.values()) peer.dropAsks()
     this.#peers.clear()
   }
 }

@@ -25,9 +25,13 @@ const CHUNK_BYTES_GUESS = 256 * 1024
 const RATE_GUESS = 4 * 1024 * 1024
 /** Shortest span over which throughput is measured. */
 const RATE_MS_MIN = 100
+/** Fewer bytes than this say more about the round trip than about throughput. */
+const RATE_BYTES_MIN = 128 * 1024
 const RATE_WEIGHT = 0.3
 /** No byte for so long while somebody waits: ask elsewhere. Twice as long otherwise. */
 const STALL_MS = 3000
+/** Fewer bytes than this are pings, not progress. */
+const STALL_BYTES = 4096
 
 interface Flight {
   readonly askedMs: number
@@ -143,7 +147,9 @@ export class ExchangePeer {
     this.#meanBytes += (sizeBytes - this.#meanBytes) * 0.1
     this.#spanBytes += sizeBytes
     const spanMs = nowMs - this.#spanStartMs
-    if (spanMs < RATE_MS_MIN && (this.#flights.size > 0 || spanMs === 0)) return
+    const isIdle = this.#flights.size === 0
+    if (spanMs < RATE_MS_MIN && !(isIdle && spanMs > 0)) return
+    if (this.#spanBytes < RATE_BYTES_MIN) return
     const rate = (this.#spanBytes * 1000) / spanMs
     this.#rate = this.#rate === undefined ? rate : this.#rate + (rate - this.#rate) * RATE_WEIGHT
     this.#spanStartMs = nowMs
@@ -158,7 +164,7 @@ export class ExchangePeer {
   /** Whether requests are open and nothing has arrived for too long. */
   isStalled(nowMs: number): boolean {
     const received = this.#link.receivedBytes()
-    if (received !== this.#seenBytes || this.#flights.size === 0) {
+    if (received - this.#seenBytes > STALL_BYTES || this.#flights.size === 0) {
       this.#seenBytes = received
       this.#seenMs = nowMs
       return false
@@ -175,8 +181,8 @@ export class ExchangePeer {
     return addresses
   }
 
-  /** The device is gone: open questions get no answer. */
-  close(): void {
+  /** The link is gone: open questions get no answer. */
+  dropAsks(): void {
     for (const answer of this.#asks.values()) answer(undefined)
     this.#asks.clear()
     this.#askSizes.clear()

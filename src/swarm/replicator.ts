@@ -139,6 +139,16 @@ export class Replicator {
     return this.#pump(nowMs)
   }
 
+  /** One of several links of a peer is gone, and with it what was on its way. */
+  onRelink(peer: DeviceId): Effect[] {
+    const log = this.#peers.get(peer)
+    if (!log) return []
+    for (const [feed, range] of this.#ranges) {
+      if (range.peer === peer && !range.isStoring) this.#release(feed)
+    }
+    return this.tellFrontier(peer)
+  }
+
   /** A peer told all it has. */
   onFrontier(peer: DeviceId, frontier: Frontier, nowMs: number): Effect[] {
     const log = this.#peers.get(peer)

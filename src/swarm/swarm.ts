@@ -1,18 +1,135 @@
+/**
+ * One volume's connections to its other devices: composition of transports, sessions, replicator,
+ * chunk exchange, dialler and admission. It carries out what those decide.
+ *
+ * Invariants: heads are announced only when durable (W2, by `LogPort.onHead`); bytes of chunks count
+ * only once the store has checked them (R1, in `chunk-exchange.ts`); a link to a key that is neither
+ * a member's nor an open invite's carries nothing.
+ */
 import type { ChunkFetcher } from '../chunks/interface.ts'
-import type { ChunkAddress } from '../types.ts'
-import type { ChunkHolder, PeerInfo, SwarmOptions, SyncAnswer } from './interface.ts'
+import { WormholeError } from '../errors.ts'
+import type { Timer } from '../system.ts'
+import type { ChunkAddress, DeviceId, Frontier } from '../types.ts'
+import { AddressBook } from './address-book.ts'
+import { AdmissionDesk } from './admission.ts'
+import { ChunkExchange } from './chunk-exchange.ts'
+import { Dialer } from './dialer.ts'
+import type {
+  ChunkHolder,
+  KnownAddresses,
+  Link,
+  PeerInfo,
+  SwarmLimits,
+  SwarmOptions,
+  SyncAnswer,
+} from './interface.ts'
+import { Peer } from './peer.ts'
+import { Replicator, type Effect } from './replicator.ts'
+import { Session, type SessionHandlers } from './session.ts'
+import { syncRound, type SyncContext } from './sync-round.ts'
+import type { Message } from './wire.ts'
 
-/** One volume's connections to its other devices: log replication, chunk exchange, admission. */
+/** Everything that needs time looks at the clock this often. */
+const TICK_MS = 250
+/** Pause before heads of other devices' feeds are passed on, so that several go as one. */
+const FLUSH_MS = 40
+/** How often interfaces are compared. */
+const NETWORK_MS = 1500
+/** Pause before changed addresses are handed out to be persisted. */
+const SAVE_MS = 2000
+
+const LIMITS: SwarmLimits = {
+  silenceMsMax: 9000,
+  redialMsMax: 1500,
+  absentMsMax: 4000,
+  stalledMsMax: 20_000,
+}
+
+/** See the file header. */
 export class Swarm implements ChunkFetcher {
   readonly #options: SwarmOptions
+  readonly #limits: SwarmLimits
+  readonly #replicator: Replicator
+  readonly #exchange: ChunkExchange
+  readonly #book: AddressBook
+  readonly #dialer: Dialer
+  readonly #desk: AdmissionDesk
+  readonly #peers = new Map<DeviceId, Peer>()
+  /** Sessions that have not said hello. */
+  readonly #strangers = new Set<Session>()
+  readonly #publishing = new Map<number, (frontier: Frontier | undefined) => void>()
+  readonly #publishers = new Map<number, DeviceId>()
+  readonly #listeners = new Set<() => void>()
+  readonly #handlers: SessionHandlers
+  #nextPublish = 1
+  #tick: Timer | undefined
+  #flush: Timer | undefined
+  #save: Timer | undefined
+  #fingerprint = ''
+  #fingerprintMs = 0
+  #isClosed = false
 
-  private constructor(options: SwarmOptions) {
+  private constructor(options: SwarmOptions, own: Frontier) {
+    const { clock, random, device, volume, members, transports } = options
     this.#options = options
+    this.#limits = { ...LIMITS, ...options.limits }
+    this.#replicator = new Replicator(device, own)
+    this.#exchange = new ChunkExchange({
+      clock,
+      chunks: options.chunks,
+      absentMsMax: this.#limits.absentMsMax,
+      stalledMsMax: this.#limits.stalledMsMax,
+      onReport: (report) => options.onReport?.(report),
+    })
+    this.#book = new AddressBook(options.addresses ?? [], () => this.#saveSoon())
+    const pauseMsMax = this.#limits.redialMsMax
+    const book = this.#book
+    this.#dialer = new Dialer({ self: device, clock, random, book, transports, pauseMsMax })
+    const addresses = (): KnownAddresses[] => this.#knownAddresses()
+    this.#desk = new AdmissionDesk({ volume, members, clock, addresses })
+    this.#handlers = {
+      onReady: (session, told) => this.#onReady(session, told),
+      onMessage: (session, message) => this.#onMessage(session, message),
+      onDrain: (session) => this.#onDrain(session),
+      onClose: (session, error) => this.#onClose(session, error),
+    }
   }
 
-  /** Starts listening, looking and dialling. Transports and beacon belong to the swarm. */
+  /**
+   * Starts listening, looking and dialling. Transports and beacon belong to the swarm from now on.
+   *
+   * @throws {WormholeError} `IO_ERROR` when a transport cannot listen; nothing runs then.
+   */
   static async open(options: SwarmOptions): Promise<Swarm> {
-    return new Swarm(options)
+    const swarm = new Swarm(options, await options.log.frontier())
+    try {
+      await swarm.#start()
+    } catch (error) {
+      await swarm.close()
+      throw error
+    }
+    return swarm
+  }
+
+  async #start(): Promise<void> {
+    const { transports, members, log, beacon, clock } = this.#options
+    const handlers = {
+      isAllowed: (key: string): boolean =>
+        !this.#isClosed && (members.isMember(key as DeviceId) || members.isOpenInvite(key)),
+      onLink: (link: Link): void => this.#onLink(link),
+    }
+    await Promise.all(transports.map((transport) => transport.start(handlers)))
+    log.onHead((feed, head) => {
+      if (this.#isClosed) return
+      this.#carryOut(this.#replicator.onOwnHead(feed, head, clock.monotonicMs()))
+    })
+    await beacon?.start(({ device, address }) => {
+      if (device === undefined || !members.isMember(device)) return
+      this.#book.learn(device, [address])
+    })
+    this.#fingerprint = this.#options.networkFingerprint?.() ?? ''
+    this.membersChanged()
+    this.#tickSoon()
   }
 
   /** `host:port` where peers reach this device now: hints for an invite. */
@@ -21,37 +138,372 @@ export class Swarm implements ChunkFetcher {
   }
 
   /** To be called when membership or invites changed: closes what is not allowed any more. */
-  membersChanged(): void {}
+  membersChanged(): void {
+    if (this.#isClosed) return
+    const { members, transports } = this.#options
+    const revoked = new WormholeError('NOT_A_MEMBER', 'not a member any more')
+    for (const session of this.#sessions()) {
+      if (!members.isMember(session.device)) session.close(revoked)
+    }
+    this.#book.keepOnly((device) => members.isMember(device))
+    const inviteKeys = members.openInvites()
+    for (const transport of transports) transport.setInvites?.(inviteKeys)
+    this.#updateBeacon()
+  }
 
-  async fetch(
-    _addresses: readonly ChunkAddress[],
-    _options: { priority: 'foreground' | 'background'; signal?: AbortSignal },
-  ): Promise<void> {}
+  /** As `ChunkFetcher` says. Chunks nobody connected has fail after `absentMsMax`. */
+  fetch(
+    addresses: readonly ChunkAddress[],
+    options: { priority: 'foreground' | 'background'; signal?: AbortSignal },
+  ): Promise<void> {
+    if (this.#isClosed) {
+      return Promise.reject(new WormholeError('VOLUME_CLOSED', 'the swarm is closed'))
+    }
+    return this.#exchange.fetch(addresses, options)
+  }
 
-  /** Which connected devices have which of these chunks (`wormhole where`). */
+  /** Which connected devices have which of these chunks. Who cannot say in time is left out. */
   async where(
-    _addresses: readonly ChunkAddress[],
-    _options: { timeoutMs: number; signal?: AbortSignal },
+    addresses: readonly ChunkAddress[],
+    options: { timeoutMs: number },
   ): Promise<ChunkHolder[]> {
-    return []
+    const answers = this.#otherMembers().map(async ({ device, name }) => {
+      const has = await this.#exchange.ask(device, addresses, options.timeoutMs)
+      return has && { device, name, has }
+    })
+    return (await Promise.all(answers)).filter((answer) => answer !== undefined)
   }
 
   /** Known members other than this device, connected or not. */
   peers(): PeerInfo[] {
-    return []
+    return this.#otherMembers().map(({ device, name }) => {
+      const peer = this.#peers.get(device)
+      return {
+        device,
+        name,
+        routes: peer?.routes() ?? [],
+        address: peer?.best()?.link.remoteAddress ?? this.#book.of(device)[0] ?? '',
+        rttMs: peer?.rttMs(),
+        receiveBytesPerSecond: this.#exchange.rate(device),
+        sentBytes: peer?.sentBytes() ?? 0,
+        receivedBytes: peer?.receivedBytes() ?? 0,
+        isInSync: this.#replicator.isInSync(device),
+      }
+    })
+  }
+
+  /** Takes note of where a device may be reached (an admission told it). */
+  learnAddresses(known: readonly KnownAddresses[]): void {
+    for (const { device, addresses } of known) {
+      if (device !== this.#options.device) this.#book.learn(device, addresses)
+    }
   }
 
   /** Network change: forget back-offs, check links, look again now. */
-  async refresh(): Promise<void> {}
-
-  /**
-   * Asks EVERY other member to publish what it has pending, and waits until each has what we have
-   * and we have what it has, or until it fails. One answer per other member.
-   */
-  async syncRound(_options: { timeoutMs: number; signal?: AbortSignal }): Promise<SyncAnswer[]> {
-    return []
+  async refresh(): Promise<void> {
+    if (this.#isClosed) return
+    for (const session of this.#sessions()) session.probe()
+    this.#dialer.hurry()
+    this.#updateBeacon()
+    this.#options.beacon?.refresh()
+    await Promise.all(this.#options.transports.map((transport) => transport.refresh()))
   }
 
-  /** Idempotent. */
-  async close(): Promise<void> {}
+  /**
+   * Asks EVERY other member to publish what it has pending, and waits until everyone who answered
+   * has what everyone who answered had. One answer per other member.
+   *
+   * @throws {WormholeError} `ABORTED`; whatever publishing here throws.
+   */
+  syncRound(options: { timeoutMs: number; signal?: AbortSignal }): Promise<SyncAnswer[]> {
+    const refreshed = this.refresh()
+    const context: SyncContext = {
+      clock: this.#options.clock,
+      members: () => this.#otherMembers(),
+      isConnected: (device) => this.#peers.has(device),
+      reach: (device) =>
+        this.#peers.has(device)
+          ? Promise.resolve()
+          : Promise.all([this.#dialer.dialNow(device), refreshed]),
+      publish: () => this.#publish(),
+      askPublish: (device) => this.#askPublish(device),
+      ownFrontier: () => this.#replicator.frontier(),
+      peerFrontier: (device) => this.#replicator.peerFrontier(device),
+      onChange: (listener) => {
+        this.#listeners.add(listener)
+        return () => this.#listeners.delete(listener)
+      },
+    }
+    return syncRound(context, options)
+  }
+
+  /** Idempotent. Open fetches fail with `VOLUME_CLOSED`. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    for (const timer of [this.#tick, this.#flush, this.#save]) timer?.cancel()
+    if (this.#save) this.#options.onAddresses?.(this.#book.all())
+    this.#dialer.close()
+    this.#exchange.close()
+    this.#desk.close()
+    for (const session of this.#sessions()) session.close()
+    const parts = [...this.#options.transports, this.#options.beacon]
+    const closed = await Promise.allSettled(parts.map((part) => part?.close()))
+    const errors = closed.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
+    if (errors.length > 0) throw new AggregateError(errors, 'closing the swarm failed')
+  }
+
+  // Links and sessions
+
+  #onLink(link: Link): void {
+    const { members, volume, clock } = this.#options
+    const key = link.remoteKey
+    if (this.#isClosed || key === this.#options.device) link.close()
+    else if (members.isMember(key as DeviceId)) {
+      const silenceMsMax = this.#limits.silenceMsMax
+      const addresses = this.addresses()
+      const handlers = this.#handlers
+      this.#strangers.add(new Session({ link, volume, clock, silenceMsMax, addresses, handlers }))
+    } else if (members.isOpenInvite(key)) this.#desk.serve(link)
+    else link.close()
+  }
+
+  #onReady(session: Session, told: readonly string[]): void {
+    const { device, link } = session
+    this.#strangers.delete(session)
+    this.#book.learn(device, told)
+    if (link.route === 'tls' && link.isInitiator) this.#book.worked(device, link.remoteAddress)
+    let peer = this.#peers.get(device)
+    if (!peer) {
+      peer = new Peer(device)
+      this.#peers.set(device, peer)
+    }
+    peer.add(session, this.#options)
+    this.#exchange.connect(peer)
+    session.send({ type: 'addresses', known: this.#knownAddresses() })
+    this.#carryOut(this.#replicator.onConnect(device))
+    this.#changed()
+  }
+
+  #onMessage(session: Session, message: Message): void {
+    const { device } = session
+    const nowMs = this.#options.clock.monotonicMs()
+    const servers = this.#peers.get(device)?.servers(session)
+    if (!servers) return
+    switch (message.type) {
+      case 'addresses':
+        return this.learnAddresses(
+          message.known.filter((each) => this.#options.members.isMember(each.device)),
+        )
+      case 'publish':
+        return void this.#answerPublish(session, message.id)
+      case 'published':
+        this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs))
+        this.#published(device, message.id, message.frontier)
+        break
+      case 'frontier':
+        this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs))
+        break
+      case 'head':
+        this.#carryOut(this.#replicator.onHead(device, message.feed, message.head, nowMs))
+        break
+      case 'want':
+        return servers.log.want(message)
+      case 'entries':
+        return this.#carryOut(this.#replicator.onEntries(device, message, nowMs))
+      case 'ask': {
+        const has = message.addresses.map((address) => this.#options.chunks.has(address))
+        return void session.send({ type: 'have', id: message.id, has })
+      }
+      case 'have':
+        return this.#exchange.onHave(device, message.id, message.has)
+      case 'get':
+        return servers.chunks.get(message.priority, message.addresses)
+      case 'cancel':
+        return servers.chunks.cancel(message.addresses)
+      case 'chunk':
+        return this.#exchange.onChunk(device, message.address, message.sealed)
+      case 'lacking':
+        return this.#exchange.onLacking(device, message.addresses)
+      default:
+        throw new WormholeError('PEER_MISBEHAVED', `${message.type} does not belong here`)
+    }
+    this.#changed()
+  }
+
+  #onDrain(session: Session): void {
+    const servers = this.#peers.get(session.device)?.servers(session)
+    servers?.log.wake()
+    servers?.chunks.wake()
+  }
+
+  #onClose(session: Session, error: Error | undefined): void {
+    const { device } = session
+    this.#strangers.delete(session)
+    if (error instanceof WormholeError && error.code !== 'PEER_UNREACHABLE') {
+      this.#options.onReport?.({ code: error.code, device, message: error.message })
+    }
+    const peer = this.#peers.get(device)
+    if (!peer?.servers(session)) return
+    peer.remove(session)
+    const isGone = !peer.isConnected
+    this.#exchange.disconnect(device, isGone)
+    if (isGone) {
+      this.#peers.delete(device)
+      for (const [id, asked] of this.#publishers) {
+        if (asked === device) this.#settlePublish(id, undefined)
+      }
+      this.#carryOut(this.#replicator.onDisconnect(device, this.#options.clock.monotonicMs()))
+    } else {
+      // What was on its way on the closed link is lost: both sides start from their frontiers.
+      this.#carryOut(this.#replicator.onRelink(device))
+    }
+    this.#changed()
+  }
+
+  #sessions(): Session[] {
+    return [...this.#strangers, ...[...this.#peers.values()].flatMap((peer) => peer.sessions())]
+  }
+
+  #otherMembers(): { device: DeviceId; name: string }[] {
+    const { members, device } = this.#options
+    return members.devices().filter((member) => member.device !== device)
+  }
+
+  // Log
+
+  #carryOut(effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (effect.type === 'send') this.#peers.get(effect.to)?.send(effect.message)
+      else if (effect.type === 'store') void this.#store(effect)
+      else if (effect.type === 'report') this.#options.onReport?.(effect)
+      else this.#flushSoon()
+    }
+    if (effects.length > 0) this.#changed()
+  }
+
+  /** Never rejects for an operating error: the replicator decides what follows from it. */
+  async #store(effect: Extract<Effect, { type: 'store' }>): Promise<void> {
+    const { log, clock } = this.#options
+    const { from, feed } = effect
+    try {
+      await log.receive(feed, effect.frames)
+      const frontier = await log.frontier()
+      if (this.#isClosed) return
+      const nowMs = clock.monotonicMs()
+      this.#carryOut(this.#replicator.onStored(from, feed, { frontier }, nowMs))
+    } catch (error) {
+      if (this.#isClosed) return
+      if (!(error instanceof WormholeError)) throw error
+      const { code } = error
+      const message = `entries of ${feed.slice(0, 8)} refused: ${error.message}`
+      if (code !== 'NOT_A_MEMBER') this.#options.onReport?.({ code, device: from, message })
+      this.#carryOut(this.#replicator.onStored(from, feed, { code }, clock.monotonicMs()))
+    }
+    this.#changed()
+  }
+
+  #flushSoon(): void {
+    if (this.#flush) return
+    this.#flush = this.#options.clock.setTimer(FLUSH_MS, () => {
+      this.#flush = undefined
+      this.#carryOut(this.#replicator.flushHeads())
+    })
+  }
+
+  async #publish(): Promise<Frontier> {
+    const { log, clock } = this.#options
+    await log.publish()
+    for (const [feed, head] of await log.frontier()) {
+      this.#carryOut(this.#replicator.onOwnHead(feed, head, clock.monotonicMs()))
+    }
+    return new Map(this.#replicator.frontier())
+  }
+
+  /** What cannot be published here is not the peer's business: it gets what there is. */
+  async #answerPublish(session: Session, id: number): Promise<void> {
+    let frontier: Frontier
+    try {
+      frontier = await this.#publish()
+    } catch (error) {
+      if (!(error instanceof WormholeError)) throw error
+      frontier = this.#replicator.frontier()
+    }
+    session.send({ type: 'published', id, frontier })
+  }
+
+  #askPublish(device: DeviceId): Promise<Frontier | undefined> {
+    const peer = this.#peers.get(device)
+    if (!peer) return Promise.resolve(undefined)
+    const id = this.#nextPublish++
+    this.#publishers.set(id, device)
+    const answer = new Promise<Frontier | undefined>((resolve) => this.#publishing.set(id, resolve))
+    peer.send({ type: 'publish', id })
+    return answer
+  }
+
+  #published(device: DeviceId, id: number, frontier: Frontier): void {
+    if (this.#publishers.get(id) === device) this.#settlePublish(id, frontier)
+  }
+
+  #settlePublish(id: number, frontier: Frontier | undefined): void {
+    this.#publishing.get(id)?.(frontier)
+    this.#publishing.delete(id)
+    this.#publishers.delete(id)
+  }
+
+  // Time and addresses
+
+  #tickSoon(): void {
+    this.#tick = this.#options.clock.setTimer(TICK_MS, () => {
+      const nowMs = this.#options.clock.monotonicMs()
+      for (const session of this.#sessions()) session.tick(nowMs)
+      for (const peer of this.#peers.values()) {
+        if (this.#options.device < peer.device) peer.closeDuplicates(nowMs)
+      }
+      this.#carryOut(this.#replicator.onTick(nowMs))
+      this.#exchange.tick(nowMs)
+      const absent = this.#otherMembers().filter(
+        ({ device }) => !this.#peers.get(device)?.routes().includes('tls'),
+      )
+      this.#dialer.tick(
+        absent.map(({ device }) => device),
+        nowMs,
+      )
+      this.#watchNetwork(nowMs)
+      this.#tickSoon()
+    })
+  }
+
+  #watchNetwork(nowMs: number): void {
+    if (nowMs - this.#fingerprintMs < NETWORK_MS) return
+    this.#fingerprintMs = nowMs
+    const fingerprint = this.#options.networkFingerprint?.() ?? ''
+    if (fingerprint === this.#fingerprint) return
+    this.#fingerprint = fingerprint
+    void this.refresh()
+  }
+
+  #updateBeacon(): void {
+    const { beacon, members } = this.#options
+    beacon?.update({ addresses: this.addresses(), inviteKeys: members.openInvites() })
+  }
+
+  /** This device first. */
+  #knownAddresses(): KnownAddresses[] {
+    const own = { device: this.#options.device, addresses: this.addresses() }
+    return [own, ...this.#book.all()]
+  }
+
+  #saveSoon(): void {
+    if (this.#isClosed) return
+    this.#save ??= this.#options.clock.setTimer(SAVE_MS, () => {
+      this.#save = undefined
+      this.#options.onAddresses?.(this.#book.all())
+    })
+  }
+
+  #changed(): void {
+    for (const listener of [...this.#listeners]) listener()
+  }
 }

@@ -1,0 +1,56 @@
+/**
+ * Where devices may be reached: learnt from their hellos, from other members, from multicast and
+ * from the last run. Bounded; an address that worked outlives those that only were told.
+ */
+import type { DeviceId } from '../types.ts'
+import type { KnownAddresses } from './interface.ts'
+import { KNOWN_ADDRESSES_MAX, KNOWN_DEVICES_MAX, isDialAddress } from './wire.ts'
+
+/** Addresses of the devices of one volume. */
+export class AddressBook {
+  /** Best first. */
+  readonly #known = new Map<DeviceId, string[]>()
+  readonly #onChange: () => void
+
+  constructor(initial: readonly KnownAddresses[], onChange: () => void) {
+    this.#onChange = onChange
+    for (const { device, addresses } of initial) {
+      this.#known.set(device, addresses.slice(0, KNOWN_ADDRESSES_MAX))
+    }
+  }
+
+  /** Takes note of addresses that were told. New ones go behind those known, the oldest go. */
+  learn(device: DeviceId, addresses: readonly string[]): void {
+    const known = this.#known.get(device) ?? []
+    const added = addresses.filter((each) => isDialAddress(each) && !known.includes(each))
+    if (added.length === 0) return
+    if (!this.#known.has(device) && this.#known.size >= KNOWN_DEVICES_MAX) return
+    const kept = known.slice(0, Math.max(1, KNOWN_ADDRESSES_MAX - added.length))
+    this.#known.set(device, [...kept, ...added].slice(0, KNOWN_ADDRESSES_MAX))
+    this.#onChange()
+  }
+
+  /** An address has just worked: it is tried first, and kept longest. */
+  worked(device: DeviceId, address: string): void {
+    const known = this.#known.get(device) ?? []
+    if (known[0] === address) return
+    this.#known.set(device, [address, ...known.filter((each) => each !== address)])
+    this.learn(device, [])
+    this.#onChange()
+  }
+
+  /** Addresses of a device, best first. */
+  of(device: DeviceId): readonly string[] {
+    return this.#known.get(device) ?? []
+  }
+
+  /** Forgets devices that are not members any more. */
+  keepOnly(isMember: (device: DeviceId) => boolean): void {
+    for (const device of this.#known.keys()) if (!isMember(device)) this.#known.delete(device)
+  }
+
+  /** Everything, to be persisted or told. */
+  all(): KnownAddresses[] {
+    return [...this.#known].map(([device, addresses]) => ({ device, addresses: [...addresses] }))
+  }
+}

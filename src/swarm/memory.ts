@@ -1,0 +1,232 @@
+/**
+ * `Transport` inside one process: a simulated network with delay, bandwidth, partitions and broken
+ * links, deterministic with a simulated clock. Links behave like TCP: ordered and reliable; what is
+ * sent into a partition waits and is delivered when it heals, unless a side has given up by then.
+ */
+import { WormholeError } from '../errors.ts'
+import type { Clock } from '../system.ts'
+import type { Route, Transport, TransportHandlers } from './interface.ts'
+import { BaseLink } from './link.ts'
+
+/** Bytes under way on a link before `send` says wait. */
+const QUEUED_BYTES_MAX = 256 * 1024
+
+/** How messages travel. */
+export interface MemoryNetworkOptions {
+  readonly clock: Clock
+  readonly delayMs: number
+  /** Of each direction of each link; unlimited when undefined. */
+  readonly bytesPerMs?: number
+}
+
+class MemoryLink extends BaseLink {
+  readonly #network: MemoryNetwork
+  readonly #localKey: string
+  peer!: MemoryLink
+  receivedBytes = 0
+  sentBytes = 0
+  #queued: { message: Buffer; isClose: boolean }[] = []
+  #queuedBytes = 0
+  #freeAtMs = 0
+  #isDrainDue = false
+
+  constructor(
+    network: MemoryNetwork,
+    about: { localKey: string; remoteKey: string; isInitiator: boolean; route: Route },
+  ) {
+    super({ ...about, remoteAddress: network.addressOf(about.remoteKey) })
+    this.#network = network
+    this.#localKey = about.localKey
+  }
+
+  send(parts: readonly Uint8Array[]): boolean {
+    const length = this.lengthOf(parts)
+    if (this.isClosed) return true
+    this.sentBytes += length
+    this.#enqueue({ message: Buffer.concat(parts), isClose: false })
+    if (this.#queuedBytes < QUEUED_BYTES_MAX) return true
+    this.#isDrainDue = true
+    return false
+  }
+
+  close(error?: Error): void {
+    if (this.finish(error)) this.#enqueue({ message: Buffer.alloc(0), isClose: true })
+  }
+
+  #enqueue(item: { message: Buffer; isClose: boolean }): void {
+    this.#queued.push(item)
+    this.#queuedBytes += item.message.length
+    const { clock, delayMs, bytesPerMs } = this.#network.options
+    const nowMs = clock.monotonicMs()
+    const takesMs = bytesPerMs === undefined ? 0 : item.message.length / bytesPerMs
+    this.#freeAtMs = Math.max(nowMs, this.#freeAtMs) + takesMs
+    clock.setTimer(this.#freeAtMs - nowMs + delayMs, () => this.pump())
+  }
+
+  /** Delivers the next message, if the network lets it through. */
+  pump(): void {
+    if (this.#network.isCut(this.#localKey, this.remoteKey)) return
+    const item = this.#queued.shift()
+    if (!item) return
+    this.#queuedBytes -= item.message.length
+    this.peer.arrive(item)
+    if (this.#isDrainDue && this.#queuedBytes < QUEUED_BYTES_MAX && !this.isClosed) {
+      this.#isDrainDue = false
+      this.onDrain()
+    }
+  }
+
+  /** What waited for the partition to heal. */
+  get waiting(): number {
+    return this.#queued.length
+  }
+
+  arrive(item: { message: Buffer; isClose: boolean }): void {
+    this.receivedBytes += item.message.length
+    if (item.isClose) {
+      this.#network.forget(this)
+      this.close()
+    } else this.deliver(item.message)
+  }
+
+  /** The link breaks at both ends, unless already closed. */
+  breakNow(error: Error): void {
+    this.#queued = []
+    this.finish(error)
+  }
+}
+
+interface Host {
+  readonly address: string
+  readonly isListening: boolean
+  handlers: TransportHandlers | undefined
+}
+
+/** The simulated network. */
+export class MemoryNetwork {
+  readonly options: MemoryNetworkOptions
+  readonly #hosts = new Map<string, Host>()
+  readonly #links = new Set<MemoryLink>()
+  #groupOf: (key: string) => number = () => 0
+
+  constructor(options: MemoryNetworkOptions) {
+    this.options = options
+  }
+
+  /** The transport of one device. Its address is `10.0.x.y:1`, in order of creation. */
+  transport(key: string, options: { isListening: boolean; route?: Route }): Transport {
+    const number = this.#hosts.size + 1
+    const host: Host = {
+      address: `10.0.${number >>> 8}.${number & 255}:1`,
+      isListening: options.isListening,
+      handlers: undefined,
+    }
+    this.#hosts.set(key, host)
+    return new MemoryTransport(this, key, host, options.route ?? 'tls')
+  }
+
+  addressOf(key: string): string {
+    return this.#hosts.get(key)?.address ?? ''
+  }
+
+  /** Only members of one group reach each other; who is in none is alone with its like. */
+  partition(groups: readonly (readonly string[])[]): void {
+    this.#groupOf = (key) => groups.findIndex((group) => group.includes(key))
+  }
+
+  /** Everyone reaches everyone; what waited is delivered. */
+  heal(): void {
+    this.#groupOf = () => 0
+    for (const link of this.#links) {
+      for (let count = link.waiting; count > 0; count--) {
+        this.options.clock.setTimer(this.options.delayMs, () => link.pump())
+      }
+    }
+  }
+
+  /** A link that is closed at both ends, or will be once its close has arrived. */
+  forget(link: MemoryLink): void {
+    this.#links.delete(link)
+  }
+
+  isCut(a: string, b: string): boolean {
+    return this.#groupOf(a) !== this.#groupOf(b)
+  }
+
+  /** Breaks every link of a device at both ends. */
+  breakLinks(key: string): void {
+    const error = new WormholeError('PEER_UNREACHABLE', 'link broken')
+    for (const link of this.#links) {
+      if (link.remoteKey !== key && link.peer.remoteKey !== key) continue
+      this.#links.delete(link)
+      link.breakNow(error)
+    }
+  }
+
+  /** Makes a link between two devices and tells both. @throws {WormholeError} as `dial`. */
+  connect(from: string, to: { key?: string; address?: string }, route: Route): void {
+    const found = [...this.#hosts].find(([key, host]) =>
+      to.address === undefined ? key === to.key : host.address === to.address,
+    )
+    const [key, host] = found ?? []
+    if (!key || !host?.handlers || !host.isListening || this.isCut(from, key)) {
+      throw new WormholeError('PEER_UNREACHABLE', `${to.address ?? to.key} does not answer`)
+    }
+    const self = this.#hosts.get(from) as Host
+    const isExpected = to.key === undefined || to.key === key
+    if (!isExpected || !self.handlers?.isAllowed(key) || !host.handlers.isAllowed(from)) {
+      throw new WormholeError('NOT_A_MEMBER', `${key.slice(0, 8)} does not accept this device`)
+    }
+    const out = new MemoryLink(this, { localKey: from, remoteKey: key, isInitiator: true, route })
+    const inward = new MemoryLink(this, {
+      localKey: key,
+      remoteKey: from,
+      isInitiator: false,
+      route,
+    })
+    out.peer = inward
+    inward.peer = out
+    this.#links.add(out).add(inward)
+    host.handlers.onLink(inward)
+    self.handlers.onLink(out)
+  }
+}
+
+class MemoryTransport implements Transport {
+  readonly route: Route
+  readonly #network: MemoryNetwork
+  readonly #key: string
+  readonly #host: Host
+
+  constructor(network: MemoryNetwork, key: string, host: Host, route: Route) {
+    this.#network = network
+    this.#key = key
+    this.#host = host
+    this.route = route
+  }
+
+  async start(handlers: TransportHandlers): Promise<void> {
+    this.#host.handlers = handlers
+  }
+
+  addresses(): string[] {
+    return this.#host.isListening ? [this.#host.address] : []
+  }
+
+  async dial(
+    target: { readonly key?: string; readonly address?: string },
+    options: { readonly signal: AbortSignal },
+  ): Promise<void> {
+    const { clock, delayMs } = this.#network.options
+    await new Promise<void>((resolve) => clock.setTimer(2 * delayMs, resolve))
+    if (options.signal.aborted) throw new WormholeError('ABORTED', 'dial aborted')
+    this.#network.connect(this.#key, target, this.route)
+  }
+
+  async refresh(): Promise<void> {}
+
+  async close(): Promise<void> {
+    this.#host.handlers = undefined
+    this.#network.breakLinks(this.#key)
+  }
+}

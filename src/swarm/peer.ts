@@ -1,0 +1,115 @@
+/** One connected device: its sessions, one per link, and what serves each of them. */
+import type { DeviceId } from '../types.ts'
+import { ChunkServer } from './chunk-server.ts'
+import type { ChunkPeer } from './exchange-peer.ts'
+import type { ChunkPort, LogPort, Route } from './interface.ts'
+import { LogServer } from './log-server.ts'
+import type { Outgoing, Session } from './session.ts'
+
+/** Links of one device at a time; the oldest goes when there are more. */
+const SESSIONS_MAX = 4
+/** Two links of the same kind, both alive: after so long the younger is closed. */
+const DUPLICATE_MS = 3000
+
+interface Servers {
+  readonly log: LogServer
+  readonly chunks: ChunkServer
+}
+
+/** A device with at least one session that said hello. */
+export class Peer implements ChunkPeer {
+  readonly device: DeviceId
+  readonly #sessions = new Map<Session, Servers>()
+  #closedSentBytes = 0
+  #closedReceivedBytes = 0
+
+  constructor(device: DeviceId) {
+    this.device = device
+  }
+
+  get isConnected(): boolean {
+    return this.#sessions.size > 0
+  }
+
+  /** Takes up a session. An older one of the same kind must show that it lives. */
+  add(session: Session, ports: { log: LogPort; chunks: ChunkPort }): void {
+    for (const other of this.#sessions.keys()) {
+      if (other.link.route === session.link.route) other.probe()
+    }
+    this.#sessions.set(session, {
+      log: new LogServer(session, ports.log),
+      chunks: new ChunkServer(session, ports.chunks),
+    })
+    if (this.#sessions.size > SESSIONS_MAX) {
+      const [oldest] = this.#sessions.keys()
+      oldest?.close()
+    }
+  }
+
+  /** Drops a session that is closed. */
+  remove(session: Session): void {
+    const servers = this.#sessions.get(session)
+    if (!servers) return
+    this.#sessions.delete(session)
+    this.#closedSentBytes += session.link.sentBytes
+    this.#closedReceivedBytes += session.link.receivedBytes
+    servers.log.wake()
+    servers.chunks.wake()
+  }
+
+  /** What serves a session; undefined when it is not (or no longer) one of this peer. */
+  servers(session: Session): Servers | undefined {
+    return this.#sessions.get(session)
+  }
+
+  sessions(): Session[] {
+    return [...this.#sessions.keys()]
+  }
+
+  /** The session to use: direct TLS before Hyperswarm, then the oldest. */
+  best(): Session | undefined {
+    let best: Session | undefined
+    for (const session of this.#sessions.keys()) {
+      if (session.isClosed) continue
+      if (!best || (best.link.route !== 'tls' && session.link.route === 'tls')) best = session
+    }
+    return best
+  }
+
+  routes(): Route[] {
+    return [...new Set([...this.#sessions.keys()].map((session) => session.link.route))]
+  }
+
+  send(message: Outgoing): void {
+    this.best()?.send(message)
+  }
+
+  receivedBytes(): number {
+    let total = this.#closedReceivedBytes
+    for (const session of this.#sessions.keys()) total += session.link.receivedBytes
+    return total
+  }
+
+  sentBytes(): number {
+    let total = this.#closedSentBytes
+    for (const session of this.#sessions.keys()) total += session.link.sentBytes
+    return total
+  }
+
+  rttMs(): number | undefined {
+    return this.best()?.rttMs
+  }
+
+  /**
+   * Closes links that are one too many. Only one of the two devices may do this, so that they never
+   * close each other's choice.
+   */
+  closeDuplicates(nowMs: number): void {
+    const kept = new Set<Route>()
+    for (const session of this.#sessions.keys()) {
+      const { route } = session.link
+      if (kept.has(route) && nowMs - session.openedMs > DUPLICATE_MS) session.close()
+      kept.add(route)
+    }
+  }
+}
