@@ -126,7 +126,9 @@ function isPlainName(name: string): boolean {
 /** Writes a file that appears whole or not at all; a device or a pipe is written directly. */
 async function saveFile(target: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
   const there = statLocal(target)
-  if (there?.isDirectory()) throw new WormholeError('IS_DIRECTORY', `${target} is a directory here`)
+  if (there?.isDirectory()) {
+    throw new WormholeError('ALREADY_EXISTS', `${target} is a directory on this machine`)
+  }
   if (there && !there.isFile()) return writeLocal(target, pieces)
   const real = there ? fs.realpathSync(target) : target
   const temporary = path.join(
