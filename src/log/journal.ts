@@ -18,7 +18,7 @@ import { Segments } from './segments.ts'
 export const JOURNAL_SEGMENT_BYTES_MAX = 16 * 1024 * 1024
 /** First byte of a record's body: the version of the record format. */
 export const RECORD_VERSION = 1
-/** Longest record: a 4 MiB extent with room for its description. */
+/** Longest record: what one frame holds, less head and seal. */
 export const RECORD_BYTES_MAX = FRAME_BODY_BYTES_MAX - SEAL_OVERHEAD_BYTES - 16
 
 /** Appending flushes by itself at this much. Bounds memory. */
@@ -156,8 +156,7 @@ export class DiskJournal implements Journal {
     this.#pendingBytes = 0
     this.#gatherFrom = 0
     this.#gatherTo = 0
-    // Who needs the result calls `sync` and is told; a failure breaks the journal for all.
-    if (this.#segments.unsyncedBytes >= UNSYNCED_BYTES_MAX) this.#segments.sync().catch(() => {})
+    if (this.#segments.unsyncedBytes >= UNSYNCED_BYTES_MAX) this.#segments.syncSoon()
   }
 
   /** As `Journal.sync`. @throws {WormholeError} what `flush` throws. */
@@ -243,7 +242,7 @@ export function decodeRecord(frame: Buffer): {
 
 /** Draws nonces for many records at once. No byte is handed out twice. */
 function pooled(random: Random): Random {
-  let pool = new Uint8Array(0)
+  let pool: Uint8Array = new Uint8Array(0)
   let at = 0
   return {
     bytes(count) {

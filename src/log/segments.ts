@@ -246,6 +246,12 @@ export class Segments {
     return done
   }
 
+  /** Starts a sync that nobody waits for; if it fails, the next call of anything is told. */
+  syncSoon(): void {
+    this.#waiting.push({ resolve() {}, reject() {} })
+    this.#syncing ??= this.#syncWhileWaiting()
+  }
+
   /** Removes the segments that hold only records below `number`; never the last one. */
   removeBelow(number: number): void {
     let count = 0

@@ -1,0 +1,147 @@
+/**
+ * What the member table remembers, and its form as rows of a local, sealed store. Local only: a
+ * device that loses the rows folds its feeds again. Format: README.md.
+ */
+import { Decoder, Encoder } from '@msgpack/msgpack'
+import { ByteReader, ByteWriter } from '../bytes.ts'
+import { WormholeError } from '../errors.ts'
+import type { ActorId, DeviceId, FeedId, Frontier, Role } from '../types.ts'
+import { readFrontier, writeFrontier } from './frontier.ts'
+
+/** Version of both kinds of rows. */
+const ROWS_VERSION = 1
+
+/** A place in the log. */
+export interface Position {
+  readonly feed: FeedId
+  readonly seq: number
+}
+
+/** One valid `admit` (or the genesis). A device that joined twice has two. */
+export interface Admission {
+  readonly position: Position
+  readonly hlc: number
+  readonly device: DeviceId
+  readonly role: Role
+  readonly name: string
+  readonly boxKey: Uint8Array
+  /** Hex; empty for the genesis. */
+  readonly inviteKey: string
+}
+
+/** One valid `invite`, or the recovery key. */
+export interface InviteRow {
+  readonly position: Position
+  readonly inviteKey: string
+  readonly role: Role
+  /** Infinity for the recovery key. */
+  readonly expiresMs: number
+  readonly usesMax: number
+  readonly isRecovery: boolean
+}
+
+/** What a device says about itself; a later entry of its feeds replaces it. */
+export interface SelfRow {
+  readonly generation: number
+  readonly seq: number
+  readonly name: string | undefined
+  readonly labels: Readonly<Record<string, string>>
+}
+
+/** Everything the table remembers but the progress of feeds. */
+export interface MemberState {
+  volumeName: string
+  readonly admissions: Admission[]
+  readonly invites: InviteRow[]
+  readonly selves: Map<DeviceId, SelfRow>
+  readonly actors: Map<DeviceId, Set<ActorId>>
+}
+
+/** How far a feed was folded, and the frontier of its newest entry. */
+export interface FeedProgress {
+  readonly length: number
+  readonly frontier: Frontier
+}
+
+/** An empty table. */
+export function emptyMemberState(): MemberState {
+  return {
+    volumeName: '',
+    admissions: [],
+    invites: [],
+    selves: new Map(),
+    actors: new Map(),
+  }
+}
+
+const encoder = new Encoder({ ignoreUndefined: true })
+const decoder = new Decoder()
+
+/** The state and the list of known feeds as one row. Fresh memory. */
+export function encodeMemberState(state: MemberState, feeds: Iterable<FeedId>): Uint8Array {
+  return encoder.encode({
+    version: ROWS_VERSION,
+    volumeName: state.volumeName,
+    admissions: state.admissions,
+    invites: state.invites,
+    selves: [...state.selves],
+    actors: [...state.actors].map(([device, actors]) => [device, [...actors]]),
+    feeds: [...feeds],
+  })
+}
+
+/** The reverse. @throws {WormholeError} `FORMAT_UNSUPPORTED`, `INDEX_CORRUPT`. */
+export function decodeMemberState(row: Uint8Array): { state: MemberState; feeds: FeedId[] } {
+  let value: ReturnType<typeof decoder.decode>
+  try {
+    value = decoder.decode(row)
+  } catch (error) {
+    throw new WormholeError('INDEX_CORRUPT', 'the row of members is not MessagePack', {
+      cause: error,
+    })
+  }
+  const stored = value as {
+    version: number
+    volumeName: string
+    admissions: Admission[]
+    invites: InviteRow[]
+    selves: [DeviceId, SelfRow][]
+    actors: [DeviceId, ActorId[]][]
+    feeds: FeedId[]
+  }
+  if (stored.version !== ROWS_VERSION) {
+    throw new WormholeError('FORMAT_UNSUPPORTED', `row of members of version ${stored.version}`)
+  }
+  const { volumeName, admissions, invites, feeds } = stored
+  const actors = stored.actors.map(([device, ids]) => [device, new Set(ids)] as const)
+  return {
+    state: {
+      volumeName,
+      admissions,
+      invites,
+      selves: new Map(stored.selves),
+      actors: new Map(actors),
+    },
+    feeds,
+  }
+}
+
+/** The progress of one feed as a row. */
+export function encodeFeedProgress(progress: FeedProgress): Uint8Array {
+  const writer = new ByteWriter(256).u8(ROWS_VERSION).varint(progress.length)
+  writeFrontier(writer, progress.frontier)
+  return writer.finish()
+}
+
+/** The reverse. @throws {WormholeError} `FORMAT_UNSUPPORTED`, `INDEX_CORRUPT`. */
+export function decodeFeedProgress(row: Uint8Array): FeedProgress {
+  const reader = new ByteReader(row, 'INDEX_CORRUPT')
+  const version = reader.u8()
+  if (version !== ROWS_VERSION) {
+    throw new WormholeError('FORMAT_UNSUPPORTED', `row of feed progress of version ${version}`)
+  }
+  const length = reader.varint()
+  const frontier = readFrontier(reader)
+  reader.end()
+  return { length, frontier }
+}
