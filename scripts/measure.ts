@@ -14,8 +14,8 @@ export interface Figure {
   /** The value that must be reached; absent when there is none, as for a baseline. */
   readonly bar?: number
   /**
-   * CPU seconds used so far by whatever does the work, when that is not (only) this process, such as
-   * a daemon.
+   * CPU seconds used so far by whatever does the work, when that is not (only) this process, such
+   * as a daemon.
    */
   readonly cpuSeconds?: () => number
 }
