@@ -30,7 +30,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   declarations: [],
   swarm: ['log', 'chunks', 'policy'],
   vfs: ['crdt', 'chunks', 'policy'],
-  'vfs/fuse': ['vfs/interface.ts'],
+  'vfs/fuse': ['vfs/interface.ts', 'vfs/errno.ts'],
   'volume.ts': ['log', 'crdt', 'chunks', 'policy'],
   daemon: ['volume.ts', 'vfs', 'vfs/fuse', 'swarm', 'log', 'crdt', 'chunks', 'policy'],
   cli: ['daemon'],
@@ -54,7 +54,7 @@ export const CALLS: readonly { effect: Effect; pattern: RegExp; instead: string 
   },
   {
     effect: 'timer',
-    pattern: /\bset(?:Timeout|Interval)\(|\bAbortSignal\.timeout\(/,
+    pattern: /(?<!\.)\bset(?:Timeout|Interval)\(|\bAbortSignal\.timeout\(/,
     instead: 'Clock.setTimer',
   },
   {
@@ -91,13 +91,42 @@ export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   hyperswarm: ['swarm/hyperswarm.ts'],
   lmdb: ['crdt/lmdb.ts'],
   'multicast-dns': ['swarm/mdns.ts'],
-  'sodium-native': ['seal.ts'],
+  'sodium-native': ['seal.ts', 'chunks/codec.ts'],
 }
 
-/** The files that may touch the outside world: what each may do, and why it must. */
+/**
+ * The files that may touch the outside world: what each may do, and why it must. `daemon` and `cli`
+ * are the process itself, so most of the rows are theirs; what decides has none.
+ */
 export const ADAPTERS: Readonly<Record<string, { may: readonly Effect[]; why: string }>> = {
   'system.ts': { may: ['clock', 'chance', 'timer'], why: 'the real Clock and Random' },
   'disk.ts': { may: ['fs'], why: 'the real Disk' },
+  'chunks/gear.ts': { may: ['fs'], why: 'reads the WebAssembly beside it, once' },
+  'swarm/tls.ts': { may: ['net'], why: 'links over TLS' },
+  'vfs/fuse/guard.ts': { may: ['process'], why: 'the process that unmounts after a crash' },
+  'vfs/fuse/mount.ts': { may: ['fs', 'process'], why: 'opens /dev/fuse and runs mount(8)' },
+  'vfs/fuse/mountinfo.ts': { may: ['fs'], why: 'reads /proc/self/mountinfo' },
+  'vfs/fuse/notify.ts': { may: ['thread'], why: 'starts the notification thread' },
+  'vfs/fuse/notify-worker.ts': { may: ['fs', 'thread'], why: 'writes to /dev/fuse, in a thread' },
+  'vfs/fuse/serve.ts': { may: ['fs'], why: 'closes /dev/fuse' },
+  'vfs/fuse/transport.ts': { may: ['fs'], why: 'reads and answers /dev/fuse' },
+  'daemon/client.ts': { may: ['net'], why: 'connects to the control socket' },
+  'daemon/control.ts': { may: ['fs', 'net'], why: 'listens on the control socket' },
+  'daemon/crdt-thread.ts': { may: ['thread'], why: 'is the crdt thread' },
+  'daemon/fs-thread.ts': { may: ['thread'], why: 'is the fs thread' },
+  'daemon/holder.ts': { may: ['fs'], why: 'checks owner and mode of the private directories' },
+  'daemon/lock.ts': { may: ['fs'], why: "the home's lock file" },
+  'daemon/logging.ts': { may: ['fs'], why: 'rotates the log file' },
+  'daemon/mounts.ts': { may: ['fs'], why: 'checks and makes mount points' },
+  'daemon/version.ts': { may: ['fs'], why: 'reads package.json, once' },
+  'daemon/volume-threads.ts': { may: ['thread'], why: 'starts the threads of a volume' },
+  'daemon/worker-thread.ts': { may: ['thread'], why: 'what the threads have in common' },
+  'cli/checks.ts': { may: ['fs', 'net'], why: 'doctor looks at this machine' },
+  'cli/launch.ts': { may: ['fs', 'process'], why: 'starts the daemon in the background' },
+  'cli/process.ts': { may: ['timer'], why: 'keeps the process alive while it waits' },
+  'cli/commands/get.ts': { may: ['fs'], why: 'writes files of this machine' },
+  'cli/commands/put.ts': { may: ['fs'], why: 'reads files of this machine' },
+  'cli/commands/service.ts': { may: ['fs'], why: 'writes the systemd unit' },
 }
 
 /** Words that must not stand in code, tests or scripts. */
