@@ -1,0 +1,180 @@
+/** Reading file contents: ranges and lists of addresses, over opened chunks. */
+import { WormholeError } from '../errors.ts'
+import type { ChunkAddress } from '../types.ts'
+import type { ContentRef, ContentStore } from './interface.ts'
+import type { ManifestNode } from './manifest.ts'
+import type { ChunkSource, FetchOptions } from './source.ts'
+
+/** A content as the tree names it. */
+export interface Content {
+  readonly ref: ContentRef
+  readonly sizeBytes: number
+}
+
+/** What an attempt to read found, in order, and what it lacks. */
+interface Gathered {
+  readonly buffers: Buffer[]
+  readonly missing: ChunkAddress[]
+}
+
+const ZEROS = Buffer.alloc(256 * 1024)
+/** Rounds of fetching in one read: a tree has 8 levels, and a damaged disk may need some again. */
+const ROUND_COUNT_MAX = 16
+
+/** The reading half of a `ContentStore`. */
+export class ContentReader implements Pick<ContentStore, 'read' | 'addresses'> {
+  readonly #source: ChunkSource
+
+  constructor(source: ChunkSource) {
+    this.#source = source
+  }
+
+  read(
+    content: Content,
+    range: { readonly offset: number; readonly length: number },
+    options: { readonly signal?: AbortSignal } = {},
+  ): Buffer[] | Promise<Buffer[]> {
+    const start = Math.max(0, range.offset)
+    const end = Math.min(content.sizeBytes, range.offset + range.length)
+    if (start >= end) return []
+    const gathered = this.#gather(content, start, end)
+    if (gathered.missing.length === 0) return gathered.buffers
+    return this.#fetchAndGather(content, start, end, gathered.missing, options)
+  }
+
+  async #fetchAndGather(
+    content: Content,
+    start: number,
+    end: number,
+    firstMissing: readonly ChunkAddress[],
+    options: FetchOptions,
+  ): Promise<Buffer[]> {
+    let missing = firstMissing
+    for (let round = 0; round < ROUND_COUNT_MAX; round++) {
+      await this.#source.fetch(missing, options)
+      const gathered = this.#gather(content, start, end)
+      if (gathered.missing.length === 0) return gathered.buffers
+      missing = gathered.missing
+    }
+    throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${missing[0]} was fetched and is not here`)
+  }
+
+  #gather(content: Content, start: number, end: number): Gathered {
+    const gathered: Gathered = { buffers: [], missing: [] }
+    const { ref, sizeBytes } = content
+    if (ref.type === 'empty') throw corrupt(`empty content of ${sizeBytes} bytes`)
+    if (ref.type === 'chunk') {
+      this.#gatherChunk(ref.address, sizeBytes, start, end, gathered)
+    } else {
+      const root = this.#source.nodeSync(ref.address)
+      if (!root) gathered.missing.push(ref.address)
+      else {
+        checkSize(root.sizeBytes, sizeBytes)
+        this.#gatherNode(root, start, end, gathered)
+      }
+    }
+    return gathered
+  }
+
+  /** `start` and `end` count from the start of the node. */
+  #gatherNode(node: ManifestNode, start: number, end: number, gathered: Gathered): void {
+    for (let index = node.indexAt(start); index < node.entryCount; index++) {
+      const entryStart = node.start(index)
+      if (entryStart >= end) return
+      const entryEnd = node.end(index)
+      const from = Math.max(start, entryStart) - entryStart
+      const to = Math.min(end, entryEnd) - entryStart
+      const address = node.address(index)
+      if (address === undefined) pushZeros(gathered.buffers, to - from)
+      else if (node.level === 0) {
+        this.#gatherChunk(address, entryEnd - entryStart, from, to, gathered)
+      } else {
+        const child = this.#source.nodeSync(address)
+        if (!child) gathered.missing.push(address)
+        else {
+          checkChild(node, child, entryEnd - entryStart)
+          this.#gatherNode(child, from, to, gathered)
+        }
+      }
+    }
+  }
+
+  #gatherChunk(
+    address: ChunkAddress,
+    sizeBytes: number,
+    from: number,
+    to: number,
+    gathered: Gathered,
+  ): void {
+    const plain = this.#source.dataSync(address)
+    if (!plain) {
+      gathered.missing.push(address)
+      return
+    }
+    checkSize(plain.length, sizeBytes)
+    gathered.buffers.push(plain.subarray(from, to))
+  }
+
+  async addresses(content: Content, options: FetchOptions = {}): Promise<ChunkAddress[]> {
+    const { ref, sizeBytes } = content
+    if (ref.type === 'empty') return []
+    if (ref.type === 'chunk') return [ref.address]
+    const nodes = new Set<ChunkAddress>([ref.address])
+    const chunks = new Set<ChunkAddress>()
+    const root = await this.#source.node(ref.address, options)
+    checkSize(root.sizeBytes, sizeBytes)
+    let level = [root]
+    while (level.length > 0) {
+      const below: ManifestNode[] = []
+      for (const node of level) {
+        const into = node.level === 0 ? chunks : nodes
+        const lacking: ChunkAddress[] = []
+        for (let index = 0; index < node.entryCount; index++) {
+          const address = node.address(index)
+          if (address === undefined) continue
+          into.add(address)
+          if (node.level > 0 && !this.#source.has(address)) lacking.push(address)
+        }
+        if (lacking.length > 0) await this.#source.fetch(lacking, options)
+        if (node.level > 0) below.push(...(await this.#children(node, options)))
+      }
+      level = below
+    }
+    return [...nodes, ...chunks]
+  }
+
+  async #children(node: ManifestNode, options: FetchOptions): Promise<ManifestNode[]> {
+    const children: ManifestNode[] = []
+    for (let index = 0; index < node.entryCount; index++) {
+      const child = await this.#source.node(node.address(index) as ChunkAddress, options)
+      checkChild(node, child, node.end(index) - node.start(index))
+      children.push(child)
+    }
+    return children
+  }
+}
+
+/** Refuses a child that is not of the level and size that its parent says. */
+export function checkChild(parent: ManifestNode, child: ManifestNode, sizeBytes: number): void {
+  if (child.level !== parent.level - 1) {
+    throw corrupt(`manifest node of level ${child.level} below one of level ${parent.level}`)
+  }
+  checkSize(child.sizeBytes, sizeBytes)
+}
+
+/** Refuses a chunk or node that is not as long as whoever names it says. */
+export function checkSize(actualBytes: number, sizeBytes: number): void {
+  if (actualBytes !== sizeBytes) {
+    throw corrupt(`content of ${actualBytes} bytes where ${sizeBytes} are named`)
+  }
+}
+
+function corrupt(what: string): WormholeError {
+  return new WormholeError('CHUNK_CORRUPT', what)
+}
+
+function pushZeros(buffers: Buffer[], byteCount: number): void {
+  for (let left = byteCount; left > 0; left -= ZEROS.length) {
+    buffers.push(ZEROS.subarray(0, Math.min(left, ZEROS.length)))
+  }
+}

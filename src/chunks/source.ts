@@ -1,0 +1,127 @@
+/**
+ * Opened chunks: from RAM, from the sealed store, or (asynchronously) from other devices. One per
+ * thread, because the buffers of its codec are reused.
+ */
+import { WormholeError, hasCode } from '../errors.ts'
+import type { ChunkAddress } from '../types.ts'
+import { ByteCache } from './cache.ts'
+import { ChunkCodec, SEALED_SIZE_BYTES_MAX, type ChunkKind } from './codec.ts'
+import type { ChunkFetcher, ChunkKeys, SealedStore } from './interface.ts'
+import { decodeNode, type ManifestNode } from './manifest.ts'
+
+/** How to wait for chunks that are not here. */
+export interface FetchOptions {
+  readonly priority?: 'foreground' | 'background' | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** How to make a `ChunkSource`. */
+export interface ChunkSourceOptions {
+  readonly store: SealedStore
+  readonly keys: ChunkKeys
+  /** Gets what is not here; without it a missing chunk is `CHUNK_UNAVAILABLE`. */
+  readonly fetcher?: ChunkFetcher | undefined
+  /** RAM for opened chunks. Default 64 MiB. */
+  readonly cacheBytesMax?: number | undefined
+}
+
+const CACHE_BYTES_MAX = 64 * 1024 * 1024
+/** A decoded node entry takes about this much: hex address, size, array slots. */
+const NODE_ENTRY_BYTES = 120
+/** Attempts to use a fetched chunk before giving up: the disk may damage each. */
+const FETCH_COUNT_MAX = 3
+
+/** Opened chunks and manifest nodes by address. */
+export class ChunkSource {
+  readonly codec: ChunkCodec
+  readonly #store: SealedStore
+  readonly #fetcher: ChunkFetcher | undefined
+  readonly #data: ByteCache<ChunkAddress, Buffer>
+  readonly #nodes: ByteCache<ChunkAddress, ManifestNode>
+  readonly #scratch = Buffer.allocUnsafeSlow(SEALED_SIZE_BYTES_MAX)
+
+  constructor(options: ChunkSourceOptions) {
+    const cacheBytesMax = options.cacheBytesMax ?? CACHE_BYTES_MAX
+    this.codec = new ChunkCodec(options.keys)
+    this.#store = options.store
+    this.#fetcher = options.fetcher
+    this.#data = new ByteCache(cacheBytesMax)
+    this.#nodes = new ByteCache(cacheBytesMax / 4)
+  }
+
+  /**
+   * The bytes of a data chunk if they are here. Shared with the cache: do not change them.
+   *
+   * @throws {WormholeError} `CHUNK_CORRUPT`, `FORMAT_UNSUPPORTED`, `KEY_MISSING`.
+   */
+  dataSync(address: ChunkAddress): Buffer | undefined {
+    const cached = this.#data.get(address)
+    if (cached) return cached
+    const plain = this.#open('data', address)
+    if (plain) this.#data.put(address, plain, plain.length)
+    return plain
+  }
+
+  /** As `dataSync`, for a manifest node. */
+  nodeSync(address: ChunkAddress): ManifestNode | undefined {
+    const cached = this.#nodes.get(address)
+    if (cached) return cached
+    const plain = this.#open('node', address)
+    if (!plain) return undefined
+    const node = decodeNode(plain)
+    this.#nodes.put(address, node, node.entryCount * NODE_ENTRY_BYTES)
+    return node
+  }
+
+  /** The bytes of a data chunk, fetched when they are not here. Shared with the cache. */
+  async data(address: ChunkAddress, options?: FetchOptions): Promise<Buffer> {
+    return this.dataSync(address) ?? this.#fetched(address, options, () => this.dataSync(address))
+  }
+
+  /** As `data`, for a manifest node. */
+  async node(address: ChunkAddress, options?: FetchOptions): Promise<ManifestNode> {
+    return this.nodeSync(address) ?? this.#fetched(address, options, () => this.nodeSync(address))
+  }
+
+  has(address: ChunkAddress): boolean {
+    return this.#store.has(address)
+  }
+
+  /** Resolves when all of them are in the store. @throws {WormholeError} `CHUNK_UNAVAILABLE`, … */
+  async fetch(addresses: readonly ChunkAddress[], options: FetchOptions = {}): Promise<void> {
+    const { priority = 'foreground', signal } = options
+    if (signal?.aborted) throw new WormholeError('ABORTED', 'the reader gave up')
+    if (!this.#fetcher) {
+      throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${addresses[0]} is not on this device`)
+    }
+    await this.#fetcher.fetch([...new Set(addresses)], signal ? { priority, signal } : { priority })
+  }
+
+  /**
+   * Fetches a chunk and uses it. A damaged disk may lose it again: bounded.
+   */
+  async #fetched<T>(
+    address: ChunkAddress,
+    options: FetchOptions | undefined,
+    attempt: () => T | undefined,
+  ): Promise<T> {
+    for (let count = 0; count < FETCH_COUNT_MAX; count++) {
+      await this.fetch([address], options)
+      const found = attempt()
+      if (found !== undefined) return found
+    }
+    throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${address} was fetched and is not here`)
+  }
+
+  #open(kind: ChunkKind, address: ChunkAddress): Buffer | undefined {
+    let sealed: Buffer | undefined
+    try {
+      sealed = this.#store.getSync(address, this.#scratch)
+    } catch (error) {
+      // The store has forgotten the damaged chunk: from here on it is one that is missing.
+      if (this.#fetcher && hasCode(error, 'CHUNK_CORRUPT')) return undefined
+      throw error
+    }
+    return sealed && this.codec.open(kind, sealed)
+  }
+}
