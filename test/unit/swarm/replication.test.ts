@@ -1,0 +1,165 @@
+/**
+ * Proves that devices end with equal logs whatever the network did meanwhile, and that a sync round
+ * tells the truth about each member. Whole swarms run on a simulated network and clock with a seed.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createWorld, isConverged } from '../../helpers/swarm-world.ts'
+
+test('a new entry reaches the others within a few round trips', async () => {
+  const world = await createWorld({ count: 3, seed: 1, delayMs: 5 })
+  const [alice] = world.devices
+  await world.clock.until(
+    () => world.devices.every(({ swarm }) => swarm.peers().every((peer) => peer.routes.length > 0)),
+    5000,
+    'everyone is connected',
+  )
+  await world.clock.run(1000)
+  const fromMs = world.clock.monotonicMs()
+  alice!.log.append(Buffer.from('hello'))
+  await world.clock.until(() => isConverged(world.devices), 1000, 'converged')
+  assert.ok(world.clock.monotonicMs() - fromMs <= 20, 'announce, want, entries: three trips')
+  await world.clock.until(
+    () => world.devices.every(({ swarm }) => swarm.peers().every((peer) => peer.isInSync)),
+    1000,
+    'everyone knows that all are in sync',
+  )
+  await world.close()
+})
+
+for (const seed of [1, 2, 3, 4, 5, 6]) {
+  test(`random logs, partitions and broken links converge (seed ${seed})`, async () => {
+    const world = await createWorld({ count: 3 + (seed % 3), seed, delayMs: 1 + seed })
+    const { random, clock, network, devices } = world
+    for (let round = 0; round < 30; round++) {
+      const writer = devices[random.below(devices.length)]!
+      for (let count = random.below(20); count > 0; count--) {
+        writer.log.append(Buffer.alloc(random.below(5000), round))
+      }
+      const dice = random.below(6)
+      if (dice === 0) {
+        const cut = random.below(devices.length)
+        const ids = devices.map(({ device }) => device)
+        network.partition([ids.slice(0, cut), ids.slice(cut)])
+      } else if (dice === 1) network.heal()
+      else if (dice === 2) network.breakLinks(devices[random.below(devices.length)]!.device)
+      await clock.run(random.below(8000))
+    }
+    network.heal()
+    await clock.until(() => isConverged(devices), 15_000, 'converged')
+    const total = devices.reduce((sum, { log }) => sum + log.receivedCount, 0)
+    const twice = devices.reduce((sum, { log }) => sum + log.duplicateCount, 0)
+    assert.ok(twice <= total, `entries received twice: ${twice} of ${total}`)
+    await world.close()
+  })
+}
+
+test('entries cross a device in the middle', async () => {
+  const world = await createWorld({ count: 3, seed: 9 })
+  const [a, b, c] = world.devices.map(({ device }) => device)
+  world.network.partition([[a!, b!], [c!]])
+  world.devices[0]!.log.append(Buffer.from('from a'))
+  await world.clock.until(() => world.devices[1]!.log.feeds.size === 1, 5000, 'b has it')
+  world.network.partition([[b!, c!], [a!]])
+  await world.clock.until(() => world.devices[2]!.log.feeds.size === 1, 15_000, 'c has it')
+  await world.close()
+})
+
+test('a peer that claims entries it does not serve is asked less and less often', async () => {
+  const world = await createWorld({ count: 2, seed: 4 })
+  const [liar, honest] = world.devices
+  let readCount = 0
+  liar!.log.read = async () => {
+    readCount++
+    return []
+  }
+  liar!.log.append(Buffer.from('never served'))
+  await world.clock.run(60_000)
+  assert.equal(honest!.log.feeds.size, 0)
+  assert.ok(readCount >= 3 && readCount < 12, `${readCount} requests in a minute`)
+  await world.close()
+})
+
+test('a feed with two branches is reported and stops nothing else', async () => {
+  const world = await createWorld({ count: 3, seed: 5 })
+  const [a, b, c] = world.devices
+  world.network.partition([[a!.device], [b!.device], [c!.device]])
+  a!.log.append(Buffer.from('branch one'))
+  const stolen = Buffer.concat([Buffer.alloc(32), Buffer.from('branch two')])
+  await b!.log.receive(`${a!.device}.0` as never, [stolen])
+  c!.log.append(Buffer.from('fine'))
+  world.network.heal()
+  await world.clock.until(
+    () => [a, b].every((each) => each!.log.feeds.size === 2),
+    20_000,
+    'the honest feed arrived',
+  )
+  assert.ok(a!.reports.some(({ code }) => code === 'ENTRY_INVALID'))
+  await world.close()
+})
+
+test('sync: everyone publishes, and all answers are in sync', async () => {
+  const world = await createWorld({ count: 4, seed: 6 })
+  for (const { log } of world.devices) log.pending.push(Buffer.from('pending'))
+  const answers = await world.clock.settle(
+    world.devices[0]!.swarm.syncRound({ timeoutMs: 20_000 }),
+    25_000,
+  )
+  assert.deepEqual(
+    answers.map(({ state }) => state),
+    ['in-sync', 'in-sync', 'in-sync'],
+  )
+  assert.equal(world.devices[0]!.log.feeds.size, 4)
+  assert.ok(isConverged(world.devices))
+  await world.close()
+})
+
+test('sync: who is cut off is unreachable, and the others are in sync', async () => {
+  const world = await createWorld({ count: 3, seed: 7 })
+  const ids = world.devices.map(({ device }) => device)
+  world.network.partition([[ids[0]!, ids[1]!], [ids[2]!]])
+  for (const { log } of world.devices) log.pending.push(Buffer.from('pending'))
+  const answers = await world.clock.settle(
+    world.devices[0]!.swarm.syncRound({ timeoutMs: 20_000 }),
+    25_000,
+  )
+  assert.deepEqual(
+    answers.map(({ device, state }) => [ids.indexOf(device), state]),
+    [
+      [1, 'in-sync'],
+      [2, 'unreachable'],
+    ],
+  )
+  await world.close()
+})
+
+test('sync: a member that does not serve what it has times out; abort ends the wait', async () => {
+  const world = await createWorld({ count: 2, seed: 8 })
+  const [a, b] = world.devices
+  b!.log.read = async () => []
+  b!.log.pending.push(Buffer.from('kept'))
+  const answers = await world.clock.settle(a!.swarm.syncRound({ timeoutMs: 3000 }), 5000)
+  assert.equal(answers[0]?.state, 'timeout')
+  const abort = new AbortController()
+  const aborted = a!.swarm.syncRound({ timeoutMs: 60_000, signal: abort.signal })
+  aborted.catch(() => {})
+  await world.clock.run(500)
+  abort.abort()
+  await assert.rejects(world.clock.settle(aborted, 1000), { code: 'ABORTED' })
+  await world.close()
+})
+
+test('a revoked device loses its sessions', async () => {
+  const world = await createWorld({ count: 3, seed: 10 })
+  const [a, b, c] = world.devices
+  await world.clock.run(3000)
+  world.members.set.delete(c!.device)
+  a!.swarm.membersChanged()
+  b!.swarm.membersChanged()
+  await world.clock.run(100)
+  assert.equal(a!.swarm.peers().length, 1)
+  a!.log.append(Buffer.from('secret from now on'))
+  await world.clock.run(5000)
+  assert.equal(c!.log.head(`${a!.device}.0` as never), undefined)
+  await world.close()
+})
