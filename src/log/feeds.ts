@@ -5,6 +5,7 @@
  * Frames become visible after `fdatasync` only, so nothing is announced that a power cut could take
  * (W2), and only the entry that continues a feed is ever written (W4).
  */
+import path from 'node:path'
 import { WormholeError } from '../errors.ts'
 import type { Disk, Random } from '../system.ts'
 import type { FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
@@ -56,7 +57,9 @@ export class DiskFeedStore implements FeedStore {
     this.#options = options
     const { disk, directory } = options
     disk.makeDirectorySync(directory)
-    for (const name of disk.listSync(directory)) {
+    const names = disk.listSync(directory)
+    if (names.length === 0) disk.syncDirectorySync(path.dirname(directory))
+    for (const name of names) {
       if (!/^[0-9a-f]{64}\.(0|[1-9]\d{0,9})$/.test(name)) continue
       const feed = name as FeedId
       this.#files.set(feed, this.#openFile(feed))
@@ -256,10 +259,8 @@ export class DiskFeedStore implements FeedStore {
   }
 
   #createFile(feed: FeedId): FeedFile {
-    const { disk, directory } = this.#options
     const file = this.#openFile(feed)
     this.#files.set(feed, file)
-    disk.syncDirectorySync(directory)
     return file
   }
 

@@ -10,6 +10,7 @@
  * So a bad frame is a torn write only in the last segment, and only when no mark proves that it was
  * durable once. Everything else is corruption and refused: never cut off what was acknowledged.
  */
+import path from 'node:path'
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import { WormholeError, type ErrorCode } from '../errors.ts'
 import type { Disk, DiskFile, Random } from '../system.ts'
@@ -342,12 +343,12 @@ export class Segments {
 
   #create(first: number): DiskFile {
     const { disk, directory, random } = this.#options
-    const path = `${directory}/${String(first).padStart(16, '0')}.seg`
+    const segmentPath = `${directory}/${String(first).padStart(16, '0')}.seg`
     const salt = Buffer.from(random.bytes(SALT_BYTES))
     const header = this.#encodeHeader(first, salt)
     const file = this.#guard(() => {
       disk.makeDirectorySync(directory)
-      return disk.openSync(path, { create: true })
+      return disk.openSync(segmentPath, { create: true })
     })
     try {
       this.#guard(() => {
@@ -357,13 +358,14 @@ export class Segments {
       this.#mustSync(() => {
         file.syncSync()
         disk.syncDirectorySync(directory)
+        if (this.#rows.length === 0) disk.syncDirectorySync(path.dirname(directory))
       })
     } catch (error) {
       file.close()
       throw error
     }
     this.#salt = salt
-    this.#rows.push({ first, path, size: header.length })
+    this.#rows.push({ first, path: segmentPath, size: header.length })
     this.#durableBytes = header.length
     this.#markedBytes = header.length
     return file
