@@ -15,9 +15,8 @@ import type {
 } from './interface.ts'
 import type { RowStore } from './rows.ts'
 
-/** What a directory's policies (nearest first) say about concurrent edits. */
-export type ConflictStrategy = 'copies' | 'last-writer-wins'
-export type StrategyOf = (policies: readonly string[]) => ConflictStrategy
+export type { ConflictStrategy, StrategyOf } from './strategy.ts'
+import type { StrategyOf } from './strategy.ts'
 
 /** Owner and permission of something new. */
 export interface NewAttributes {
@@ -68,6 +67,7 @@ export interface Place {
 export declare class Overlay implements TreeReader {
   constructor(options: OverlayOptions)
   readonly root: InodeId
+  readonly fileCount: number
   lookup(parent: InodeId, name: FileName): DirentView | undefined
   node(id: InodeId): NodeView | undefined
   list(

@@ -1,0 +1,340 @@
+/**
+ * Copy-on-write access to the decoded rows of the index. Reads come from the edits of this layer,
+ * then from a bounded cache of decoded rows, then from the row store. Decoded rows are encoded only
+ * by `flush`. The CRDT thread flushes a layer in one transaction; the file system thread never does.
+ *
+ * Rows that `inode` and `slot` return are shared: never change them. `editInode` and `editSlot`
+ * return the layer's own copy; its arrays are replaced, never changed.
+ */
+import { WormholeError } from '../errors.ts'
+import type { ActorId, DeviceId, FileName, InodeId } from '../types.ts'
+import type { ActorInfo } from './interface.ts'
+import { location } from './placement.ts'
+import {
+  decodeInodeRow,
+  decodeSlots,
+  emptyInodeRow,
+  emptySlot,
+  encodeInodeRow,
+  encodeSlots,
+  isEmptyInodeRow,
+  isEmptySlot,
+  type ActorNumbers,
+  type InodeRow,
+  type Slot,
+} from './records.ts'
+import type { RowReader, RowWriter } from './rows.ts'
+
+/** First characters of the keys. Table: README.md, "Index rows". */
+export const TABLE = {
+  actorByNumber: 'a',
+  actorById: 'b',
+  displaced: 'd',
+  shardDelta: 'e',
+  want: 'f',
+  pastName: 'g',
+  history: 'h',
+  inode: 'i',
+  meta: 'm',
+  policy: 'p',
+  slot: 's',
+  shardState: 'u',
+  shardSnapshot: 'v',
+  waiting: 'w',
+  contested: 'x',
+} as const
+
+/** Decoded rows kept of what is not edited; each is a few hundred bytes. */
+const CACHE_ROWS_MAX = 20_000
+const FILE_COUNT_KEY = `${TABLE.meta}\0files`
+const ACTOR_COUNT_KEY = `${TABLE.meta}\0actors`
+const PARENT_AT = 1
+const HASH_AT = 17
+
+/** The directory and name hash of a slot key. */
+export function splitSlotKey(key: string): { parent: InodeId; hash: string } {
+  return { parent: key.slice(PARENT_AT, HASH_AT) as InodeId, hash: key.slice(HASH_AT) }
+}
+
+/** Rows in memory over rows in a store. */
+export class Layer implements ActorNumbers {
+  readonly #rows: RowReader & { hashName(name: string): string }
+  readonly #inodes = new Map<InodeId, InodeRow>()
+  readonly #slots = new Map<string, Slot[]>()
+  readonly #raw = new Map<string, Uint8Array | undefined>()
+  readonly #inodeCache = new Map<InodeId, InodeRow | undefined>()
+  readonly #slotCache = new Map<string, readonly Slot[]>()
+  readonly #actors = new Map<ActorId, ActorInfo & { readonly number: number }>()
+  readonly #actorIds = new Map<number, ActorId>()
+
+  /** Shown in conflict names for operations that are not published yet. */
+  readonly ownDeviceName: string
+  #fileCount: number | undefined
+  #hadPolicy: boolean | undefined
+
+  constructor(
+    rows: RowReader & { hashName(name: string): string },
+    options: { readonly ownDeviceName?: string } = {},
+  ) {
+    this.#rows = rows
+    this.ownDeviceName = options.ownDeviceName ?? 'this-device'
+  }
+
+  /** Live inodes that are not directories. */
+  get fileCount(): number {
+    this.#fileCount ??= Number(
+      Buffer.from(this.raw(FILE_COUNT_KEY) ?? []).toString('latin1') || '0',
+    )
+    return this.#fileCount
+  }
+
+  set fileCount(count: number) {
+    this.#fileCount = count
+  }
+
+  /** Whether some directory had a policy when that was last asked. */
+  get hadPolicy(): boolean {
+    this.#hadPolicy ??= this.rawRange(TABLE.policy, { countMax: 1 }).length > 0
+    return this.#hadPolicy
+  }
+
+  set hadPolicy(value: boolean) {
+    this.#hadPolicy = value
+  }
+
+  slotKey(parent: InodeId, name: string): string {
+    return TABLE.slot + parent + this.#rows.hashName(name)
+  }
+
+  inode(id: InodeId): InodeRow | undefined {
+    return this.#inodes.get(id) ?? this.committedInode(id)
+  }
+
+  /** The row as it is in the store, without the edits of this layer. */
+  committedInode(id: InodeId): InodeRow | undefined {
+    const cached = this.#inodeCache.get(id)
+    if (cached !== undefined || this.#inodeCache.has(id)) return cached
+    const bytes = this.#rows.get(TABLE.inode + id)
+    const row = bytes && decodeInodeRow(id, bytes, this, location)
+    if (this.#inodeCache.size >= CACHE_ROWS_MAX) this.#inodeCache.clear()
+    this.#inodeCache.set(id, row)
+    return row
+  }
+
+  /** The layer's own copy of a row; an empty one when there was none. */
+  editInode(id: InodeId): InodeRow {
+    const edited = this.#inodes.get(id)
+    if (edited) return edited
+    const base = this.committedInode(id)
+    const row = base ? { ...base } : emptyInodeRow(id)
+    this.#inodes.set(id, row)
+    return row
+  }
+
+  slot(parent: InodeId, name: FileName): Slot | undefined {
+    return findSlot(this.slotsAt(this.slotKey(parent, name)), name)
+  }
+
+  /** All slots of one name hash, sorted by name. */
+  slotsAt(key: string): readonly Slot[] {
+    return this.#slots.get(key) ?? this.committedSlots(key)
+  }
+
+  committedSlots(key: string): readonly Slot[] {
+    const cached = this.#slotCache.get(key)
+    if (cached) return cached
+    const bytes = this.#rows.get(key)
+    const slots = bytes ? decodeSlots(bytes) : []
+    if (this.#slotCache.size >= CACHE_ROWS_MAX) this.#slotCache.clear()
+    this.#slotCache.set(key, slots)
+    return slots
+  }
+
+  /** The layer's own copy of a slot; an empty one when there was none. */
+  editSlot(parent: InodeId, name: FileName): Slot {
+    const key = this.slotKey(parent, name)
+    let slots = this.#slots.get(key)
+    if (!slots) {
+      slots = this.committedSlots(key).map((slot) => ({ ...slot }))
+      this.#slots.set(key, slots)
+    }
+    const found = findSlot(slots, name)
+    if (found) return found
+    const slot = emptySlot(name)
+    slots.push(slot)
+    if (slots.length > 1) slots.sort((a, b) => (a.name < b.name ? -1 : 1))
+    return slot
+  }
+
+  /**
+   * Keys of a directory's slot rows, in order, at or after `from` (a key or the directory's prefix).
+   * Slots in them may be empty.
+   */
+  slotKeys(
+    parent: InodeId,
+    options: { readonly from?: string; readonly countMax: number },
+  ): string[] {
+    const prefix = TABLE.slot + parent
+    const { from, countMax } = options
+    const keys = new Set<string>()
+    if (from !== undefined && this.slotsAt(from).length > 0) keys.add(from)
+    const page = this.#rows.range(prefix, {
+      countMax,
+      ...(from === undefined ? {} : { after: from }),
+    })
+    for (const { key, value } of page) {
+      keys.add(key)
+      if (!this.#slotCache.has(key) && this.#slotCache.size < CACHE_ROWS_MAX) {
+        this.#slotCache.set(key, decodeSlots(value))
+      }
+    }
+    const end = page.length === countMax ? page.at(-1)?.key : undefined
+    for (const key of this.#slots.keys()) {
+      if (!key.startsWith(prefix) || (from !== undefined && key < from)) continue
+      if (end === undefined || key <= end) keys.add(key)
+    }
+    return [...keys].sort().slice(0, countMax)
+  }
+
+  raw(key: string): Uint8Array | undefined {
+    return this.#raw.has(key) ? this.#raw.get(key) : this.#rows.get(key)
+  }
+
+  putRaw(key: string, value: Uint8Array | undefined): void {
+    this.#raw.set(key, value)
+  }
+
+  /** Raw rows by prefix, in order, those of this layer included. */
+  rawRange(
+    prefix: string,
+    options: { readonly after?: string; readonly countMax: number },
+  ): { key: string; value: Uint8Array }[] {
+    const edited = [...this.#raw].filter(
+      ([key]) => key.startsWith(prefix) && (options.after === undefined || key > options.after),
+    )
+    // Removed rows of the store are skipped below: ask for as many more.
+    const stored = this.#rows.range(prefix, {
+      ...options,
+      countMax: options.countMax + edited.length,
+    })
+    const merged = new Map<string, Uint8Array | undefined>()
+    for (const { key, value } of stored) merged.set(key, value)
+    for (const [key, value] of edited) merged.set(key, value)
+    const found: { key: string; value: Uint8Array }[] = []
+    for (const key of [...merged.keys()].sort()) {
+      const value = merged.get(key)
+      if (value && found.length < options.countMax) found.push({ key, value })
+    }
+    return found
+  }
+
+  /** Makes an actor known; it keeps its number for ever. */
+  addActor(info: ActorInfo): void {
+    if (this.actorInfo(info.actor)) return
+    const number = Number(Buffer.from(this.raw(ACTOR_COUNT_KEY) ?? []).toString('latin1') || '1')
+    const text = JSON.stringify([number, info.actor, info.device, info.deviceName])
+    this.putRaw(ACTOR_COUNT_KEY, Buffer.from(String(number + 1), 'latin1'))
+    this.putRaw(TABLE.actorById + info.actor, Buffer.from(text, 'utf8'))
+    this.putRaw(TABLE.actorByNumber + number, Buffer.from(info.actor, 'latin1'))
+  }
+
+  /** Who an actor is; undefined for one never announced. */
+  actorInfo(actor: ActorId): (ActorInfo & { readonly number: number }) | undefined {
+    const known = this.#actors.get(actor)
+    if (known) return known
+    const bytes = this.raw(TABLE.actorById + actor)
+    if (!bytes) return undefined
+    const [number, , device, deviceName] = JSON.parse(Buffer.from(bytes).toString('utf8')) as [
+      number,
+      ActorId,
+      DeviceId,
+      string,
+    ]
+    const info = { number, actor, device, deviceName }
+    this.#actors.set(actor, info)
+    return info
+  }
+
+  numberOf(actor: ActorId): number {
+    const info = this.actorInfo(actor)
+    if (!info) throw new WormholeError('ENTRY_INVALID', `actor ${actor} was never announced`)
+    return info.number
+  }
+
+  actorOf(number: number): ActorId {
+    const known = this.#actorIds.get(number)
+    if (known) return known
+    const bytes = this.raw(TABLE.actorByNumber + number)
+    if (!bytes) throw new WormholeError('INDEX_CORRUPT', `no actor has the number ${number}`)
+    const actor = Buffer.from(bytes).toString('latin1') as ActorId
+    this.#actorIds.set(number, actor)
+    return actor
+  }
+
+  editedInodes(): Iterable<InodeRow> {
+    return this.#inodes.values()
+  }
+
+  editedSlotKeys(): Iterable<string> {
+    return this.#slots.keys()
+  }
+
+  /** Writes all edits. The layer keeps them until `settled` or `discard`. */
+  flush(rows: RowWriter): void {
+    const files = this.#fileCount
+    if (files !== undefined) rows.put(FILE_COUNT_KEY, Buffer.from(String(files), 'latin1'))
+    for (const [key, value] of this.#raw) {
+      if (value) rows.put(key, value)
+      else rows.remove(key)
+    }
+    for (const [id, row] of this.#inodes) {
+      if (isEmptyInodeRow(row)) rows.remove(TABLE.inode + id)
+      else rows.put(TABLE.inode + id, encodeInodeRow(row, this))
+    }
+    for (const [key, slots] of this.#slots) {
+      const kept = slots.filter((slot) => !isEmptySlot(slot))
+      if (kept.length === 0) rows.remove(key)
+      else rows.put(key, encodeSlots(kept))
+    }
+  }
+
+  /** The edits are in the store now: they become cached rows. */
+  settled(): void {
+    for (const [id, row] of this.#inodes) {
+      if (this.#inodeCache.size >= CACHE_ROWS_MAX) this.#inodeCache.clear()
+      this.#inodeCache.set(id, isEmptyInodeRow(row) ? undefined : row)
+    }
+    for (const [key, slots] of this.#slots) {
+      if (this.#slotCache.size >= CACHE_ROWS_MAX) this.#slotCache.clear()
+      this.#slotCache.set(
+        key,
+        slots.filter((slot) => !isEmptySlot(slot)),
+      )
+    }
+    this.#clearEdits()
+  }
+
+  /** Forgets the edits; with `andCache` also everything read from the store. */
+  discard(options: { readonly andCache: boolean }): void {
+    this.#clearEdits()
+    // Numbers given in this layer may be given anew.
+    this.#actors.clear()
+    this.#actorIds.clear()
+    this.#fileCount = undefined
+    this.#hadPolicy = undefined
+    if (!options.andCache) return
+    this.#inodeCache.clear()
+    this.#slotCache.clear()
+  }
+
+  #clearEdits(): void {
+    this.#inodes.clear()
+    this.#slots.clear()
+    this.#raw.clear()
+  }
+}
+
+function findSlot(slots: readonly Slot[], name: FileName): Slot | undefined {
+  for (const slot of slots) if (slot.name === name) return slot
+  return undefined
+}
