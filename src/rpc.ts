@@ -94,7 +94,7 @@ export class Rpc<Remote extends Handlers = Handlers> {
    */
   call<Name extends keyof Remote & string>(
     method: Name,
-    args: Parameters<Remote[Name]>[0],
+    args?: Parameters<Remote[Name]>[0],
     options: CallOptions = {},
   ): Promise<CallResult<Remote[Name]>> {
     const { signal, transfer } = options

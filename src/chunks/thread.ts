@@ -1,36 +1,210 @@
-/** The store thread and its clients. (Signatures first; the body follows.) */
-import type { MessagePort } from 'node:worker_threads'
+/**
+ * The store thread as its owner and its clients see it. The owner starts it and hands out ports;
+ * each thread that uses chunks connects one `StoreClient` to a port.
+ */
+import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads'
+import { systemDisk } from '../disk.ts'
+import { WormholeError } from '../errors.ts'
+import { siblingModule } from '../module-url.ts'
+import { connect, Rpc } from '../rpc.ts'
 import type { ChunkAddress } from '../types.ts'
+import { RemoteContents } from './client.ts'
 import type { ChunkFetcher, ChunkKeys, ContentStore, SealedStore } from './interface.ts'
 import type { ChunkKeysData } from './keys.ts'
+import { PackReader, type PackHandle } from './packs.ts'
+import type { StoreMethods } from './service.ts'
+import type { ControlMethods, StoreThreadData } from './thread-main.ts'
 
 /** The thread that owns the packs of one volume. */
-export declare class StoreThread {
-  /** Starts the thread and opens (recovers) the packs in `directory`. */
-  static start(options: { directory: string; keys: ChunkKeysData }): Promise<StoreThread>
+export class StoreThread {
+  readonly #worker: Worker
+  readonly #control: Rpc<ControlMethods>
+  readonly #ended: Promise<void>
+  #isClosing = false
+
+  /**
+   * Starts the thread and opens (recovers) the packs in `directory`, which the caller has locked.
+   *
+   * @param options.onDeath - called once if the thread ends without `close`; clients then fail with
+   *   `VOLUME_CLOSED`.
+   * @throws {WormholeError} what `PackWriter.open` throws.
+   */
+  static async start(options: {
+    readonly directory: string
+    readonly keys: ChunkKeysData
+    readonly onDeath?: (error: Error) => void
+  }): Promise<StoreThread> {
+    const thread = new StoreThread(options)
+    try {
+      await thread.#control.call('open')
+    } catch (error) {
+      await thread.close()
+      throw error
+    }
+    return thread
+  }
+
+  private constructor(options: {
+    readonly directory: string
+    readonly keys: ChunkKeysData
+    readonly onDeath?: (error: Error) => void
+  }) {
+    const { port1, port2 } = new MessageChannel()
+    const { directory, keys } = options
+    const data: StoreThreadData = { control: port2, directory, keys }
+    this.#worker = new Worker(siblingModule(import.meta.url, './thread-main'), {
+      workerData: data,
+      transferList: [port2],
+      name: 'store',
+    })
+    this.#control = connect<ControlMethods>(port1)
+    let failure = new Error('the store thread ended by itself')
+    this.#worker.on('error', (error) => {
+      failure = error
+    })
+    this.#ended = new Promise((resolve) => {
+      this.#worker.on('exit', () => {
+        this.#control.close()
+        if (!this.#isClosing) options.onDeath?.(failure)
+        resolve()
+      })
+    })
+  }
+
   /** A port for one more client; post it to the thread that will use it. */
-  port(): MessagePort
+  port(): MessagePort {
+    const { port1, port2 } = new MessageChannel()
+    this.#control.emit('attach', port1, [port1])
+    return port2
+  }
+
   /** New key generations, after a rotation. */
-  setKeys(keys: ChunkKeysData): void
-  /** Syncs, closes the packs and ends the thread. */
-  close(): Promise<void>
+  setKeys(keys: ChunkKeysData): void {
+    this.#control.emit('keys', keys)
+  }
+
+  /** Syncs, closes the packs and ends the thread; clients fail with `VOLUME_CLOSED` from then on. */
+  async close(): Promise<void> {
+    if (this.#isClosing) return this.#ended
+    this.#isClosing = true
+    try {
+      await this.#control.call('close')
+    } finally {
+      this.#control.close()
+      await this.#worker.terminate()
+      await this.#ended
+    }
+  }
 }
 
-/** The store thread as other threads use it: reads locally, writes by message. */
-export declare class StoreClient implements SealedStore {
-  static connect(port: MessagePort): Promise<StoreClient>
-  has: SealedStore['has']
-  getSync: SealedStore['getSync']
-  get: SealedStore['get']
-  /** Stores bytes from a peer; the buffer is the store's from then on. */
-  put(address: ChunkAddress, sealed: Uint8Array): Promise<void>
-  sync(): Promise<void>
-  stats(): Promise<{ chunkCount: number; bytes: number }>
-  /** File contents; reads go to RAM and packs without a message, builds to the store thread. */
+/** The store thread as another thread uses it: reads the packs itself, writes by message. */
+export class StoreClient implements SealedStore {
+  readonly #rpc: Rpc<StoreMethods>
+  readonly #reader: PackReader
+  readonly #checks = new Set<Promise<void>>()
+  readonly #fetch: { fetcher?: ChunkFetcher }
+
+  /** Connects to a port that `StoreThread.port` gave. */
+  static async connect(port: MessagePort): Promise<StoreClient> {
+    const fetch: { fetcher?: ChunkFetcher } = {}
+    const rpc = new Rpc<StoreMethods>(port, {
+      fetch: (
+        args: { addresses: ChunkAddress[]; priority: 'foreground' | 'background' },
+        { signal },
+      ) => {
+        const { addresses, priority } = args
+        if (fetch.fetcher) return fetch.fetcher.fetch(addresses, { priority, signal })
+        throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${addresses[0]} is not on this device`)
+      },
+    })
+    return new StoreClient(rpc, await rpc.call('hello'), fetch)
+  }
+
+  private constructor(
+    rpc: Rpc<StoreMethods>,
+    handle: PackHandle,
+    fetch: { fetcher?: ChunkFetcher },
+  ) {
+    this.#rpc = rpc
+    this.#fetch = fetch
+    this.#reader = new PackReader({
+      disk: systemDisk,
+      handle,
+      onCorrupt: (address) => this.#requestCheck(address),
+    })
+  }
+
+  has(address: ChunkAddress): boolean {
+    return this.#reader.has(address)
+  }
+
+  getSync(address: ChunkAddress, scratch?: Buffer): Buffer | undefined {
+    return this.#reader.getSync(address, scratch)
+  }
+
+  get(address: ChunkAddress): Promise<Buffer | undefined> {
+    return this.#reader.get(address)
+  }
+
+  /**
+   * Stores bytes from a peer after checking them. They are copied before this returns.
+   *
+   * @throws {WormholeError} `CHUNK_CORRUPT`, `DISK_FULL`, `WRITER_BROKEN`, `VOLUME_CLOSED`.
+   */
+  put(address: ChunkAddress, sealed: Uint8Array): Promise<void> {
+    const own = new Uint8Array(sealed)
+    return this.#rpc.call('put', { address, sealed: own }, { transfer: [own.buffer] })
+  }
+
+  /** Everything put so far survives power loss. */
+  sync(): Promise<void> {
+    return this.#rpc.call('sync')
+  }
+
+  stats(): Promise<{ chunkCount: number; bytes: number }> {
+    return this.#rpc.call('stats')
+  }
+
+  /** File contents. The fetcher also serves builds that lack chunks of their base. */
   contents(options: {
-    keys: ChunkKeys
-    fetcher?: ChunkFetcher | undefined
-    cacheBytesMax?: number
-  }): ContentStore
-  close(): void
+    readonly keys: ChunkKeys
+    readonly fetcher?: ChunkFetcher | undefined
+    readonly cacheBytesMax?: number | undefined
+  }): ContentStore {
+    const { fetcher } = options
+    if (fetcher) {
+      this.#fetch.fetcher = fetcher
+      void this.#rpc.call('offerFetch').catch(ignoreClosed)
+    }
+    return new RemoteContents(this.#rpc, {
+      ...options,
+      store: this,
+      fetcher: fetcher && {
+        // A damaged chunk must be forgotten before anybody asks whether it is here.
+        fetch: async (addresses, how) => {
+          await Promise.all(this.#checks)
+          await fetcher.fetch(addresses, how)
+        },
+      },
+    })
+  }
+
+  #requestCheck(address: ChunkAddress): void {
+    const check = this.#rpc
+      .call('check', { address })
+      .catch(ignoreClosed)
+      .finally(() => this.#checks.delete(check))
+    this.#checks.add(check)
+  }
+
+  close(): void {
+    this.#rpc.close()
+    this.#reader.close()
+  }
+}
+
+/** Requests that nobody waits for: a closed store answers none. */
+function ignoreClosed(error: unknown): void {
+  if (error instanceof WormholeError) return
+  throw error
 }

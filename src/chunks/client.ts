@@ -1,0 +1,126 @@
+/**
+ * File contents in a thread that does not own the store: reads come from RAM and from the packs
+ * without a message, builds and streams go to the store thread.
+ */
+import type { Rpc } from '../rpc.ts'
+import type { ChunkAddress } from '../types.ts'
+import type { BuildOptions } from './content.ts'
+import type { BuiltContent, ContentStore, ContentStream } from './interface.ts'
+import { ContentReader, type Content } from './reader.ts'
+import type { StoreMethods } from './service.ts'
+import { ChunkSource, type ChunkSourceOptions, type FetchOptions } from './source.ts'
+
+/** Bytes that a stream gathers before it sends them. */
+const BATCH_BYTES = 1024 * 1024
+/** Batches on their way; bounds the memory of a stream to 5 MiB on each side. */
+const BATCH_COUNT_MAX = 4
+
+/** A `ContentStore` whose writing half is in another thread. */
+export class RemoteContents implements ContentStore {
+  readonly #rpc: Rpc<StoreMethods>
+  readonly #reader: ContentReader
+  #nextStream = 1
+
+  constructor(rpc: Rpc<StoreMethods>, options: ChunkSourceOptions) {
+    this.#rpc = rpc
+    this.#reader = new ContentReader(new ChunkSource(options))
+  }
+
+  read(
+    content: Content,
+    range: { readonly offset: number; readonly length: number },
+    options?: { readonly signal?: AbortSignal },
+  ): Buffer[] | Promise<Buffer[]> {
+    return this.#reader.read(content, range, options)
+  }
+
+  addresses(content: Content, options?: FetchOptions): Promise<ChunkAddress[]> {
+    return this.#reader.addresses(content, options)
+  }
+
+  build(options: BuildOptions): Promise<BuiltContent> {
+    const { base, sizeBytes, mode, extents } = options
+    const offsets = extents.map((extent) => extent.offset)
+    const lengths = extents.map((extent) => extent.bytes.length)
+    let byteCount = 0
+    for (const length of lengths) byteCount += length
+    const bytes = new Uint8Array(new ArrayBuffer(byteCount))
+    let at = 0
+    for (const extent of extents) {
+      bytes.set(extent.bytes, at)
+      at += extent.bytes.length
+    }
+    const request = { base, sizeBytes, mode, offsets, lengths, bytes }
+    return this.#rpc.call('build', request, { transfer: [bytes.buffer] })
+  }
+
+  stream(): ContentStream {
+    return new RemoteStream(this.#rpc, this.#nextStream++)
+  }
+
+  sync(): Promise<void> {
+    return this.#rpc.call('sync', undefined)
+  }
+}
+
+class RemoteStream implements ContentStream {
+  readonly #rpc: Rpc<StoreMethods>
+  readonly #stream: number
+  readonly #inFlight = new Set<Promise<void>>()
+  readonly #idle: Uint8Array<ArrayBuffer>[] = []
+  #batch = new Uint8Array(BATCH_BYTES)
+  #length = 0
+  #failure: { readonly error: unknown } | undefined
+
+  constructor(rpc: Rpc<StoreMethods>, stream: number) {
+    this.#rpc = rpc
+    this.#stream = stream
+    this.#track(rpc.call('streamOpen', { stream }))
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    this.#throwIfFailed()
+    for (let at = 0; at < bytes.length;) {
+      const count = Math.min(bytes.length - at, BATCH_BYTES - this.#length)
+      this.#batch.set(bytes.subarray(at, at + count), this.#length)
+      this.#length += count
+      at += count
+      if (this.#length === BATCH_BYTES) this.#send()
+    }
+    while (this.#inFlight.size >= BATCH_COUNT_MAX) await Promise.race(this.#inFlight)
+    this.#throwIfFailed()
+  }
+
+  async finish(): Promise<BuiltContent> {
+    if (this.#length > 0) this.#send()
+    await Promise.all(this.#inFlight)
+    this.#throwIfFailed()
+    return this.#rpc.call('streamFinish', { stream: this.#stream })
+  }
+
+  abort(): void {
+    this.#track(this.#rpc.call('streamAbort', { stream: this.#stream }))
+  }
+
+  #send(): void {
+    const piece = { stream: this.#stream, batch: this.#batch, length: this.#length }
+    const call = this.#rpc.call('streamWrite', piece, { transfer: [this.#batch.buffer] })
+    this.#track(call.then((batch) => void this.#idle.push(batch as Uint8Array<ArrayBuffer>)))
+    this.#batch = this.#idle.pop() ?? new Uint8Array(BATCH_BYTES)
+    this.#length = 0
+  }
+
+  /** Remembers the first failure for the next `write` or `finish`. */
+  #track(call: Promise<void>): void {
+    const done = call
+      .catch((error: unknown) => {
+        this.#failure ??= { error }
+      })
+      .finally(() => this.#inFlight.delete(done))
+    this.#inFlight.add(done)
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failure) throw this.#failure.error
+  }
+}

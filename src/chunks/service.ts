@@ -1,0 +1,85 @@
+/**
+ * The store as its thread offers it to other threads: one set of methods per connected port. What
+ * crosses and who owns which buffer: README.md, "Threads".
+ */
+import { WormholeError } from '../errors.ts'
+import { Transferred } from '../rpc.ts'
+import type { ChunkAddress } from '../types.ts'
+import type { BuildOptions, LocalContents } from './content.ts'
+import type { BuiltContent, ContentStream } from './interface.ts'
+import type { PackHandle, PackWriter } from './packs.ts'
+
+/** A build whose extents travel in one buffer. */
+export interface BuildRequest extends Omit<BuildOptions, 'extents'> {
+  readonly offsets: readonly number[]
+  readonly lengths: readonly number[]
+  /** The bytes of all extents, one after the other; moved, not copied. */
+  readonly bytes: Uint8Array
+}
+
+/** Bytes of a stream; `batch` is moved here and moved back for reuse. */
+export interface StreamPiece {
+  readonly stream: number
+  readonly batch: Uint8Array
+  readonly length: number
+}
+
+/** What one client may call. Types are those of `storeMethods`. */
+export type StoreMethods = ReturnType<typeof storeMethods>
+
+/**
+ * The methods for one client.
+ *
+ * @param onFetcher - called when the client offers to fetch chunks.
+ */
+export function storeMethods(options: {
+  readonly store: PackWriter
+  readonly contents: LocalContents
+  readonly onFetcher: () => void
+}) {
+  const { store, contents } = options
+  const streams = new Map<number, ContentStream>()
+  const take = (stream: number): ContentStream => {
+    const known = streams.get(stream)
+    if (!known) throw new WormholeError('BAD_HANDLE', `no content stream ${stream}`)
+    return known
+  }
+  return {
+    hello: (): PackHandle => store.handle,
+    offerFetch: (): void => options.onFetcher(),
+    put: (args: { address: ChunkAddress; sealed: Uint8Array }): void =>
+      store.put(args.address, args.sealed),
+    check: (args: { address: ChunkAddress }): void => store.check(args.address),
+    sync: (): Promise<void> => store.sync(),
+    stats: (): { chunkCount: number; bytes: number } => store.stats(),
+    build: (request: BuildRequest): Promise<BuiltContent> => {
+      let at = 0
+      const extents = request.offsets.map((offset, index) => {
+        const bytes = request.bytes.subarray(at, (at += request.lengths[index] as number))
+        return { offset, bytes }
+      })
+      const { base, sizeBytes, mode } = request
+      return contents.build({ base, sizeBytes, mode, extents })
+    },
+    streamOpen: (args: { stream: number }): void => {
+      streams.set(args.stream, contents.stream())
+    },
+    streamWrite: async (piece: StreamPiece): Promise<Transferred<Uint8Array>> => {
+      await take(piece.stream).write(piece.batch.subarray(0, piece.length))
+      return new Transferred(piece.batch, [piece.batch.buffer as ArrayBuffer])
+    },
+    streamFinish: (args: { stream: number }): Promise<BuiltContent> => {
+      const stream = take(args.stream)
+      streams.delete(args.stream)
+      return stream.finish()
+    },
+    streamAbort: (args: { stream: number }): void => {
+      streams.get(args.stream)?.abort()
+      streams.delete(args.stream)
+    },
+    abortAllStreams: (): void => {
+      for (const stream of streams.values()) stream.abort()
+      streams.clear()
+    },
+  }
+}
