@@ -1,0 +1,252 @@
+/**
+ * One device of a volume in this thread, without sockets or threads: real log, real tree, real
+ * overlay, on memory ports. Entries travel when the test says so (`deliver`).
+ */
+import { MemoryRowStore } from '../../src/crdt/memory.ts'
+import { Overlay } from '../../src/crdt/overlay.ts'
+import { TreeWriter } from '../../src/crdt/writer.ts'
+import type { Edit, TreeDelta } from '../../src/crdt/interface.ts'
+import { MemoryDisk } from '../../src/disk-memory.ts'
+import { sealEntry } from '../../src/log/entry.ts'
+import { DiskFeedStore } from '../../src/log/feeds.ts'
+import { EMPTY_FRONTIER } from '../../src/log/frontier.ts'
+import { identityFromSeed, VolumeSecrets, type Identity } from '../../src/log/keys.ts'
+import type { EntryFrame } from '../../src/log/interface.ts'
+import { admissionMessage } from '../../src/log/membership.ts'
+import { strategyOf } from '../../src/daemon/strategy.ts'
+import { hash, sign, signingKeys } from '../../src/seal.ts'
+import { HybridClock, type Clock, type Random } from '../../src/system.ts'
+import { feedId, type ActorId, type Role, type VolumeId } from '../../src/types.ts'
+import { Volume } from '../../src/volume.ts'
+
+/** A reproducible source of bytes: BLAKE2b of seed and counter. */
+export function seededRandom(seed: string): Random {
+  let counter = 0
+  return {
+    bytes: (count) => {
+      const parts: Buffer[] = []
+      for (let got = 0; got < count; got += 32) {
+        parts.push(hash(Buffer.from(`${seed}/${counter++}`)))
+      }
+      return new Uint8Array(Buffer.concat(parts).subarray(0, count))
+    },
+  }
+}
+
+/** A clock that the test sets; timers fire at once in a later turn. */
+export class TestClock implements Clock {
+  ms = Date.UTC(2026, 10, 20, 14, 3, 22)
+  nowMs = (): number => this.ms
+  nowNs = (): bigint => BigInt(this.ms) * 1_000_000n
+  monotonicMs = (): number => this.ms
+  setTimer(_delayMs: number, fire: () => void) {
+    const handle = setImmediate(fire)
+    return { cancel: () => clearImmediate(handle) }
+  }
+}
+
+/** What all devices of one volume share. */
+export interface TestVolume {
+  readonly id: VolumeId
+  readonly genesis: EntryFrame
+  readonly secrets: VolumeSecrets
+  readonly founder: Identity
+  readonly clock: TestClock
+}
+
+/** Makes a volume founded by `alice`. */
+export function createTestVolume(seed: string): TestVolume {
+  const random = seededRandom(`${seed}/volume`)
+  const clock = new TestClock()
+  const secrets = VolumeSecrets.create(random)
+  const founder = identityFromSeed(hash(Buffer.from(`${seed}/alice`)))
+  const genesis = sealEntry(
+    {
+      control: [
+        {
+          type: 'genesis',
+          name: 'test',
+          createdMs: clock.nowMs(),
+          device: founder.device,
+          deviceName: 'alice',
+          boxKey: founder.box.publicKey,
+          recoveryKey: signingKeys(random.bytes(32)).publicKey,
+          salt: random.bytes(16),
+        },
+      ],
+      tree: undefined,
+      frontier: EMPTY_FRONTIER,
+      hlc: clock.nowMs() * 1000,
+    },
+    {
+      volume: undefined,
+      feed: feedId(founder.device, 0),
+      head: undefined,
+      previousFrontier: EMPTY_FRONTIER,
+    },
+    { keys: secrets.logKeys(), signing: founder.signing, random },
+  )
+  return { id: genesis.hash as VolumeId, genesis, secrets, founder, clock }
+}
+
+/** A device that edits through its overlay and publishes when told. */
+export class TestDevice {
+  readonly name: string
+  readonly identity: Identity
+  readonly volume: Volume
+  readonly overlay: Overlay
+  readonly tree: TreeWriter
+  readonly problems: string[] = []
+  readonly deltas: TreeDelta[] = []
+  #nextNumber: number
+
+  private constructor(parts: {
+    name: string
+    identity: Identity
+    volume: Volume
+    overlay: Overlay
+    tree: TreeWriter
+    problems: string[]
+    deltas: TreeDelta[]
+  }) {
+    this.name = parts.name
+    this.identity = parts.identity
+    this.volume = parts.volume
+    this.overlay = parts.overlay
+    this.tree = parts.tree
+    this.problems = parts.problems
+    this.deltas = parts.deltas
+    this.#nextNumber = parts.volume.coveredTo + 1
+  }
+
+  /** Opens (again) a device on its disk and rows. */
+  static async open(
+    shared: TestVolume,
+    name: string,
+    seed: string,
+    state = { disk: new MemoryDisk(), rows: new MemoryRowStore() },
+    run = 0,
+  ): Promise<TestDevice> {
+    const identity = identityFromSeed(hash(Buffer.from(`${seed}/${name}`)))
+    const random = seededRandom(`${seed}/${name}/${run}`)
+    const hlc = new HybridClock(shared.clock)
+    const actor = Buffer.from(random.bytes(16)).toString('hex') as ActorId
+    const self = { actor, device: identity.device, deviceName: name }
+    const tree = new TreeWriter({ rows: state.rows, self, strategyOf })
+    const feeds = DiskFeedStore.open({
+      disk: state.disk,
+      random,
+      directory: '/log',
+      volume: shared.id,
+    })
+    if (!feeds.head(shared.genesis.feed)) await feeds.append([shared.genesis])
+    const problems: string[] = []
+    const deltas: TreeDelta[] = []
+    const overlay = new Overlay({
+      rows: state.rows,
+      random,
+      tick: () => hlc.tick(),
+      nowNs: () => shared.clock.nowNs(),
+      strategyOf,
+    })
+    let device: TestDevice | undefined
+    const volume = await Volume.open({
+      id: shared.id,
+      device: identity.device,
+      deviceName: name,
+      feed: feedId(identity.device, 0),
+      signing: identity.signing,
+      keys: shared.secrets.logKeys(),
+      feeds,
+      tree,
+      actor,
+      clock: shared.clock,
+      hlc,
+      random,
+      events: {
+        onHead: () => undefined,
+        onDelta: (delta, coveredTo) => {
+          deltas.push(delta)
+          overlay.cover(coveredTo)
+        },
+        onMembers: () => undefined,
+        onProblem: ({ code, message }) => problems.push(`${code}: ${message}`),
+        submitPending: () => device?.publish() ?? Promise.resolve(),
+      },
+    })
+    device = new TestDevice({ name, identity, volume, overlay, tree, problems, deltas })
+    return device
+  }
+
+  /** Performs an edit here, unpublished. */
+  do(edit: Edit): number {
+    const number = this.#nextNumber++
+    this.overlay.apply({ ...edit, number })
+    return number
+  }
+
+  /** Publishes what is pending. */
+  async publish(): Promise<void> {
+    const edits = this.overlay.pending()
+    if (edits.length > 0) await this.volume.submit([...edits])
+  }
+
+  /** Lets `joiner` in with an invite that this device makes. */
+  async admit(joiner: Identity, deviceName: string, role: Role, shared: TestVolume): Promise<void> {
+    const keys = signingKeys(hash(Buffer.from(`${deviceName}/invite`)))
+    const nowMs = shared.clock.nowMs()
+    const expiresMs = nowMs + 3600_000
+    await this.volume.write([
+      { type: 'invite', inviteKey: keys.publicKey, role, expiresMs, usesMax: 1 },
+    ])
+    const request = {
+      volume: shared.id,
+      device: joiner.device,
+      deviceName,
+      boxKey: joiner.box.publicKey,
+    }
+    const signature = sign(
+      keys.secretKey,
+      admissionMessage({ ...request, inviteKey: keys.publicKey }),
+    )
+    const inviteKey = keys.publicKey.toString('hex')
+    await this.volume.write([
+      this.volume.members.checkAdmission({ ...request, inviteKey, signature }, nowMs),
+    ])
+  }
+}
+
+/** Brings everything that `from` has stored to `to`, and lets it be applied. */
+export async function deliver(from: TestDevice, to: TestDevice): Promise<void> {
+  const held = to.volume.frontier()
+  for (const [feed, head] of from.volume.frontier()) {
+    const length = held.get(feed)?.length ?? 0
+    if (length >= head.length) continue
+    await to.volume.receive(feed, from.volume.read(feed, length, Number.MAX_SAFE_INTEGER))
+  }
+  await to.volume.settled()
+}
+
+/** Every visible path with what it is, sorted: equal texts are equal trees. */
+export function treeText(device: TestDevice): string {
+  const lines: string[] = []
+  const walk = (id: typeof device.overlay.root, path: string): void => {
+    let after: string | undefined
+    do {
+      const options = after === undefined ? {} : { after }
+      const page = device.overlay.list(id, { ...options, countMax: 100 })
+      for (const entry of page.entries) {
+        const node = device.overlay.node(entry.id)
+        const { kind, version, attributes, mtimeNs, nlink } = node as NonNullable<typeof node>
+        lines.push(
+          `${path}/${entry.name} ${entry.id} ${kind} ${version} ` +
+            `${attributes.mode.toString(8)} ${mtimeNs} ${nlink}`,
+        )
+        if (kind === 'directory') walk(entry.id, `${path}/${entry.name}`)
+      }
+      after = page.next
+    } while (after !== undefined)
+  }
+  walk(device.overlay.root, '')
+  return lines.sort().join('\n')
+}
