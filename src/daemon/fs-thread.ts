@@ -23,7 +23,7 @@ import type { ServedMount } from '../vfs/fuse/interface.ts'
 import { FileStreams } from './file-streams.ts'
 import { TreeQueries } from './tree-queries.ts'
 import type { SubmitApi } from './crdt-thread.ts'
-import type { MainApi } from './volume-host.ts'
+import type { MainApi } from './volume-threads.ts'
 import {
   chunkKeysData,
   type DeltaEvent,

@@ -2,27 +2,19 @@
  * One volume in the daemon: starts its threads, connects them to the swarm, and answers the control
  * socket. Lives on the main thread and never touches its own mount.
  *
- * Order of starting: store thread, crdt thread (index exists), fs thread (journal replayed), swarm.
- * Order of closing: swarm, fetch duty, fs thread (unmounts, publishes), crdt thread, store thread.
+ * Order of closing: swarm, fetch duty, threads.
  */
-import { MessageChannel } from 'node:worker_threads'
 import os from 'node:os'
-import { ChunkKeyRing } from '../chunks/keys.ts'
-import type { ContentStore } from '../chunks/interface.ts'
-import { StoreClient, StoreThread } from '../chunks/thread.ts'
 import { WormholeError, errorToData } from '../errors.ts'
 import { encodeInvite } from '../log/invite.ts'
 import { identityFromSeed, VolumeSecrets, type Identity } from '../log/keys.ts'
-import { siblingModule } from '../module-url.ts'
 import { signingKeys } from '../seal.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { createNetwork } from '../swarm/network.ts'
 import { Swarm } from '../swarm/swarm.ts'
 import type { KnownAddresses, LogPort, MemberPort, NetworkOptions } from '../swarm/interface.ts'
-import type { ChunkAddress, DeviceId, FeedHead, FeedId, Role, VolumeId } from '../types.ts'
-import type { CrdtApi } from './crdt-thread.ts'
+import type { DeviceId, FeedHead, FeedId, Role, VolumeId } from '../types.ts'
 import { FetchDuty } from './fetch-duty.ts'
-import type { FsApi } from './fs-thread.ts'
 import type { HomeFilesStore, VolumeSettings } from './home-files.ts'
 import type {
   ConflictReport,
@@ -41,29 +33,16 @@ import type { Logger } from './logging.ts'
 import { ProblemList } from './problems.ts'
 import { fileReport, whereReport } from './reports.ts'
 import {
-  chunkKeysData,
   volumePaths,
-  type CrdtThreadData,
-  type FsThreadData,
   type HeadEvent,
   type MembersData,
   type ProblemEvent,
   type ThreadData,
 } from './threads.ts'
-import { startWorkerThread, type WorkerThread } from './worker-thread.ts'
+import { VolumeThreads } from './volume-threads.ts'
 
 /** How long a joiner waits for the log after its admission. */
 const ADMITTED_MS_MAX = 60_000
-
-type CrdtReady = { coveredTo: number; members: MembersData }
-
-/** What the fs thread may call on main. */
-export type MainApi = {
-  fetch: (
-    args: { addresses: readonly ChunkAddress[]; priority: 'foreground' | 'background' },
-    context: { signal: AbortSignal },
-  ) => Promise<void>
-}
 
 /** What a volume host needs. */
 export interface VolumeHostOptions {
@@ -84,11 +63,7 @@ export class VolumeHost implements VolumeHandle {
   #settings: VolumeSettings
   #members: MembersData
   #mountpoint: string | undefined
-  #store!: StoreThread
-  #chunks!: StoreClient
-  #contents!: ContentStore
-  #crdt!: WorkerThread<CrdtApi, CrdtReady>
-  #fs!: WorkerThread<FsApi, object>
+  #threads!: VolumeThreads
   #swarm!: Swarm
   #duty!: FetchDuty
   readonly #onMembers: (() => void)[] = []
@@ -124,39 +99,57 @@ export class VolumeHost implements VolumeHandle {
     const { directory, files, seed, deviceName, network } = this.#options
     const encoded = files.secrets(directory)
     const secrets = VolumeSecrets.decode(encoded)
-    const paths = volumePaths(directory)
-    const keys = chunkKeysData(secrets)
-    this.#store = await StoreThread.start({ directory: paths.packs, keys })
-    this.#chunks = await StoreClient.connect(this.#store.port())
-    const data: ThreadData = { volume: this.id, paths, seed, deviceName, secrets: encoded }
-    await this.#startThreads(data)
-    this.#contents = this.#chunks.contents({
-      keys: new ChunkKeyRing(keys),
-      fetcher: { fetch: (addresses, how) => this.#swarm.fetch(addresses, how) },
+    const data: ThreadData = {
+      volume: this.id,
+      paths: volumePaths(directory),
+      seed,
+      deviceName,
+      secrets: encoded,
+    }
+    this.#threads = await VolumeThreads.start(data, {
+      generation: this.#settings.generation,
+      fetch: (addresses, how) => this.#swarm.fetch(addresses, how),
+      onMembers: (members) => this.#takeMembers(members),
+      onWants: () => this.#duty?.poke(),
+      onProblem: (problem) => this.#problem(problem),
+      onUnmounted: (end) => {
+        this.#options.logger.info({ ...end }, 'unmounted')
+        this.#mountpoint = undefined
+      },
+      onDeath: (error) => {
+        this.#options.logger.fatal({ error: errorToData(error) }, 'a thread of the volume died')
+        this.#problem({
+          code: 'BUG',
+          message: `${error.message}; run \`wormhole down\` and \`up\``,
+        })
+      },
     })
     this.#duty = this.#createDuty()
     const members = this.#memberPort()
     const tlsPort = network.tlsPort || (this.#settings.tlsPort ?? 0)
+    const { chunks } = this.#threads
+    const { transports, beacon } = createNetwork({
+      network: { ...network, tlsPort },
+      keys: this.#identity.signing,
+      topicKey: secrets.topics()[0] as Buffer,
+      members,
+      clock: systemClock,
+      random: systemRandom,
+    })
     this.#swarm = await Swarm.open({
       volume: this.id,
       device: this.#identity.device,
       log: this.#logPort(),
       members,
       chunks: {
-        has: (address) => this.#chunks.has(address),
-        read: (address) => this.#chunks.get(address),
-        write: (address, sealed) => this.#chunks.put(address, sealed),
+        has: (address) => chunks.has(address),
+        read: (address) => chunks.get(address),
+        write: (address, sealed) => chunks.put(address, sealed),
       },
       clock: systemClock,
       random: systemRandom,
-      ...createNetwork({
-        network: { ...network, tlsPort },
-        keys: this.#identity.signing,
-        topicKey: secrets.topics()[0] as Buffer,
-        members,
-        clock: systemClock,
-        random: systemRandom,
-      }),
+      transports,
+      ...(beacon ? { beacon } : {}),
       addresses: this.#settings.addresses,
       onAddresses: (addresses) => this.#saveSettings({ addresses }),
       onPeer: () => this.#duty.poke(),
@@ -167,80 +160,31 @@ export class VolumeHost implements VolumeHandle {
     this.#duty.poke()
   }
 
-  async #startThreads(data: ThreadData): Promise<void> {
-    const { port1: crdtPort, port2: fsPort } = new MessageChannel()
-    const onDeath = (error: Error): void => {
-      this.#options.logger.fatal({ error: errorToData(error) }, 'a thread of the volume died')
-      this.#problem({ code: 'BUG', message: `${error.message}; run \`wormhole down\` and \`up\`` })
-    }
-    const crdtData: CrdtThreadData = {
-      ...data,
-      generation: this.#settings.generation,
-      fs: crdtPort,
-    }
-    this.#crdt = await startWorkerThread<CrdtApi, CrdtReady>({
-      url: siblingModule(import.meta.url, './crdt-thread'),
-      data: crdtData,
-      transfer: [crdtPort],
-      handlers: {},
-      onDeath,
-    })
-    const { rpc, ready } = this.#crdt
-    this.#takeMembers(ready.members)
-    rpc.on<MembersData>('members', (members) => this.#takeMembers(members))
-    rpc.on<ProblemEvent>('problem', (problem) => this.#problem(problem))
-    rpc.on('wants', () => this.#duty?.poke())
-    const storePort = this.#store.port()
-    const fsData: FsThreadData = {
-      ...data,
-      crdt: fsPort,
-      store: storePort,
-      coveredTo: ready.coveredTo,
-      role: ready.members.role,
-    }
-    const mainApi: MainApi = {
-      fetch: (args, context) =>
-        this.#swarm.fetch(args.addresses, { priority: args.priority, signal: context.signal }),
-    }
-    this.#fs = await startWorkerThread<FsApi, object>({
-      url: siblingModule(import.meta.url, './fs-thread'),
-      data: fsData,
-      transfer: [fsPort, storePort],
-      handlers: mainApi,
-      onDeath,
-    })
-    this.#fs.rpc.on<ProblemEvent>('problem', (problem) => this.#problem(problem))
-    this.#fs.rpc.on<{ reason: string; message?: string }>('unmounted', (end) => {
-      this.#options.logger.info({ ...end }, 'unmounted')
-      this.#mountpoint = undefined
-    })
-  }
-
   #createDuty(): FetchDuty {
-    const crdt = this.#crdt.rpc
+    const crdt = this.#threads.crdt
     return new FetchDuty({
       clock: systemClock,
       wants: (options) => crdt.call('wants', options),
       fetched: (keys) => crdt.call('fetched', keys),
-      keeps: (inodes) => this.#fs.rpc.call('keeps', inodes),
-      has: (address) => this.#chunks.has(address),
+      keeps: (inodes) => this.#threads.fs.call('keeps', inodes),
+      has: (address) => this.#threads.chunks.has(address),
       fetch: (addresses, signal) =>
         this.#swarm.fetch(addresses, { priority: 'background', signal }),
       addresses: (content, signal) =>
-        this.#contents.addresses(content, { signal, priority: 'background' }),
-      sync: () => this.#chunks.sync(),
+        this.#threads.contents.addresses(content, { signal, priority: 'background' }),
+      sync: () => this.#threads.chunks.sync(),
       hasPeers: () => this.#swarm.peers().some((peer) => peer.routes.length > 0),
       onProblem: (problem) => this.#problem(problem),
     })
   }
 
   #logPort(): LogPort {
-    const { rpc } = this.#crdt
+    const rpc = this.#threads.crdt
     return {
       frontier: () => rpc.call('frontier', undefined),
       read: (feed, fromSeq, bytesMax) => rpc.call('read', { feed, fromSeq, bytesMax }),
       receive: (feed, frames) => rpc.call('receive', { feed, frames: [...frames] }),
-      publish: () => this.#fs.rpc.call('drain', undefined),
+      publish: () => this.#threads.fs.call('drain', undefined),
       onHead: (listener: (feed: FeedId, head: FeedHead) => void) => {
         rpc.on<HeadEvent>('head', ({ feed, head }) => listener(feed, head))
       },
@@ -253,7 +197,7 @@ export class VolumeHost implements VolumeHandle {
       devices: () => this.#members.members.map(({ device, name }) => ({ device, name })),
       isOpenInvite: (inviteKey) => this.#openInvites().includes(inviteKey),
       openInvites: () => this.#openInvites(),
-      admit: (request) => this.#crdt.rpc.call('admit', request),
+      admit: (request) => this.#threads.crdt.call('admit', request),
     }
   }
 
@@ -288,10 +232,10 @@ export class VolumeHost implements VolumeHandle {
 
   async status(): Promise<VolumeStatus> {
     const [counts, pendingEdits, conflicts, stored] = await Promise.all([
-      this.#fs.rpc.call('counts', undefined),
-      this.#fs.rpc.call('pendingEdits', undefined),
-      this.#fs.rpc.call('conflictCount', undefined),
-      this.#chunks.stats(),
+      this.#threads.fs.call('counts', undefined),
+      this.#threads.fs.call('pendingEdits', undefined),
+      this.#threads.fs.call('conflictCount', undefined),
+      this.#threads.chunks.stats(),
     ])
     const peers = this.#swarm.peers()
     return {
@@ -312,7 +256,7 @@ export class VolumeHost implements VolumeHandle {
 
   async devices(): Promise<DeviceReport[]> {
     const peers = new Map(this.#swarm.peers().map((peer) => [peer.device, peer]))
-    const last = await this.#crdt.rpc.call('lastEntries', undefined)
+    const last = await this.#threads.crdt.call('lastEntries', undefined)
     return this.#members.members.map(({ device, name, role }) => {
       const peer = peers.get(device)
       const isSelf = device === this.#identity.device
@@ -340,13 +284,13 @@ export class VolumeHost implements VolumeHandle {
   }
 
   async where(path: string): Promise<WhereReport> {
-    const { sizeBytes, addresses } = await this.#fs.rpc.call('addresses', path)
+    const { sizeBytes, addresses } = await this.#threads.fs.call('addresses', path)
     const holders = await this.#swarm.where(addresses, { timeoutMs: 5000 })
     const self = { device: this.#identity.device, name: this.#options.deviceName }
     return whereReport({
       path,
       sizeBytes,
-      own: { ...self, has: addresses.map((address) => this.#chunks.has(address)) },
+      own: { ...self, has: addresses.map((address) => this.#threads.chunks.has(address)) },
       holders,
       members: this.#members.members,
     })
@@ -359,10 +303,10 @@ export class VolumeHost implements VolumeHandle {
     const startMs = systemClock.monotonicMs()
     const { signal } = options
     onProgress({ text: 'publishing', done: 0, total: 0 })
-    await this.#fs.rpc.call('drain', undefined)
+    await this.#threads.fs.call('drain', undefined)
     onProgress({ text: 'asking every device', done: 0, total: 0 })
     const answers = await this.#swarm.syncRound({ timeoutMs: options.timeoutMs, signal })
-    await this.#crdt.rpc.call('settled', undefined)
+    await this.#threads.crdt.call('settled', undefined)
     const deadlineMs = startMs + options.timeoutMs
     this.#duty.poke()
     const total = this.#duty.missing.files
@@ -389,30 +333,30 @@ export class VolumeHost implements VolumeHandle {
   }
 
   conflicts(path: string): Promise<ConflictReport[]> {
-    return this.#fs.rpc.call('conflicts', path)
+    return this.#threads.fs.call('conflicts', path)
   }
 
   async resolveConflict(path: string, keep: number | 'both'): Promise<ConflictReport | undefined> {
     const before = (await this.conflicts(path))[0]
-    await this.#fs.rpc.call('resolveConflict', { path, keep })
+    await this.#threads.fs.call('resolveConflict', { path, keep })
     return before
   }
 
   history(path: string): Promise<VersionReport[]> {
-    return this.#fs.rpc.call('history', path)
+    return this.#threads.fs.call('history', path)
   }
 
   policyCheck(path: string): Promise<PolicyCheckReport> {
-    return this.#fs.rpc.call('policyCheck', path)
+    return this.#threads.fs.call('policyCheck', path)
   }
 
   policyExplain(path: string): Promise<ExplainReport> {
-    return this.#fs.rpc.call('policyExplain', path)
+    return this.#threads.fs.call('policyExplain', path)
   }
 
   async list(path: string): Promise<FileReport[]> {
-    const entry = await this.#fs.rpc.call('stat', { path, follow: true })
-    const entries = entry.type === 'directory' ? await this.#fs.rpc.call('list', path) : [entry]
+    const entry = await this.#threads.fs.call('stat', { path, follow: true })
+    const entries = entry.type === 'directory' ? await this.#threads.fs.call('list', path) : [entry]
     return entries.map(fileReport)
   }
 
@@ -421,7 +365,7 @@ export class VolumeHost implements VolumeHandle {
     version: string | undefined,
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array> {
-    const { rpc } = this.#fs
+    const rpc = this.#threads.fs
     const content =
       version === undefined ? undefined : await rpc.call('versionContent', { path, version })
     const id = await rpc.call('openRead', content ? { path, content } : { path })
@@ -441,7 +385,7 @@ export class VolumeHost implements VolumeHandle {
     pieces: AsyncIterable<Uint8Array>,
     options: { mode?: number },
   ): Promise<FileReport> {
-    const { rpc } = this.#fs
+    const rpc = this.#threads.fs
     const id = await rpc.call('openWrite', { path, ...options })
     try {
       for await (const piece of pieces) await rpc.call('writePiece', { id, bytes: piece })
@@ -453,11 +397,11 @@ export class VolumeHost implements VolumeHandle {
   }
 
   makeDirectory(path: string): Promise<void> {
-    return this.#fs.rpc.call('makeDirectory', path)
+    return this.#threads.fs.call('makeDirectory', path)
   }
 
   remove(path: string, isRecursive: boolean): Promise<void> {
-    return this.#fs.rpc.call('remove', { path, isRecursive })
+    return this.#threads.fs.call('remove', { path, isRecursive })
   }
 
   async createInvite(options: {
@@ -472,7 +416,7 @@ export class VolumeHost implements VolumeHandle {
       )
     }
     const seed = systemRandom.bytes(32)
-    await this.#crdt.rpc.call('write', [
+    await this.#threads.crdt.call('write', [
       {
         type: 'invite',
         inviteKey: signingKeys(seed).publicKey,
@@ -501,14 +445,14 @@ export class VolumeHost implements VolumeHandle {
       this.#options.logger.info({ directory }, 'removed a dead mount')
     }
     const fsName = `wormhole-${this.name}`
-    const { mountpoint } = await this.#fs.rpc.call('mount', { directory, fsName })
+    const { mountpoint } = await this.#threads.fs.call('mount', { directory, fsName })
     this.#mountpoint = mountpoint
     this.#saveSettings({ mountpoint: directory })
     return { mountpoint }
   }
 
   async unmount(): Promise<void> {
-    await this.#fs.rpc.call('unmount', undefined)
+    await this.#threads.fs.call('unmount', undefined)
     this.#mountpoint = undefined
   }
 
@@ -519,7 +463,7 @@ export class VolumeHost implements VolumeHandle {
 
   /** Says in the log what this device is (`region=eu`). */
   async setLabels(labels: Readonly<Record<string, string>>): Promise<void> {
-    await this.#crdt.rpc.call('write', [{ type: 'labels', labels }])
+    await this.#threads.crdt.call('write', [{ type: 'labels', labels }])
   }
 
   /**
@@ -559,10 +503,7 @@ export class VolumeHost implements VolumeHandle {
     const steps = [
       () => this.#swarm?.close(),
       () => this.#duty?.close(),
-      () => this.#fs?.close(),
-      () => this.#crdt?.close(),
-      () => this.#chunks?.close(),
-      () => this.#store?.close(),
+      () => this.#threads?.close(),
     ]
     const errors: unknown[] = []
     for (const step of steps) {

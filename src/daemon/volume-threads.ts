@@ -1,0 +1,160 @@
+/**
+ * The three threads of one volume and their ports.
+ *
+ * Order of starting: store thread, crdt thread (the index exists now), fs thread (the journal is
+ * replayed). Order of closing: fs thread (unmounts, publishes), crdt thread, store thread.
+ */
+import { MessageChannel } from 'node:worker_threads'
+import type { ChunkFetcher, ContentStore } from '../chunks/interface.ts'
+import { ChunkKeyRing } from '../chunks/keys.ts'
+import { StoreClient, StoreThread } from '../chunks/thread.ts'
+import { VolumeSecrets } from '../log/keys.ts'
+import { siblingModule } from '../module-url.ts'
+import type { Rpc } from '../rpc.ts'
+import type { ChunkAddress } from '../types.ts'
+import type { CrdtApi } from './crdt-thread.ts'
+import type { FsApi } from './fs-thread.ts'
+import {
+  chunkKeysData,
+  type CrdtThreadData,
+  type FsThreadData,
+  type MembersData,
+  type ProblemEvent,
+  type ThreadData,
+} from './threads.ts'
+import { startWorkerThread, type WorkerThread } from './worker-thread.ts'
+
+type CrdtReady = { coveredTo: number; members: MembersData }
+
+/** What the fs thread may call on main. */
+export type MainApi = {
+  fetch: (
+    args: { addresses: readonly ChunkAddress[]; priority: 'foreground' | 'background' },
+    context: { signal: AbortSignal },
+  ) => Promise<void>
+}
+
+/** What the threads tell main. */
+export interface VolumeThreadsOptions {
+  readonly generation: number
+  readonly fetch: ChunkFetcher['fetch']
+  onMembers(members: MembersData): void
+  /** There are new contents to fetch. */
+  onWants(): void
+  onProblem(problem: ProblemEvent): void
+  onUnmounted(end: { reason: string; message?: string }): void
+  /** A thread ended by itself: a bug, the volume cannot go on. */
+  onDeath(error: Error): void
+}
+
+/** See the head of this file. */
+export class VolumeThreads {
+  readonly #store: StoreThread
+  readonly #crdt: WorkerThread<CrdtApi, CrdtReady>
+  readonly #fs: WorkerThread<FsApi, object>
+  /** Sealed chunks, as main uses them. */
+  readonly chunks: StoreClient
+  /** File contents, as main uses them. */
+  readonly contents: ContentStore
+
+  private constructor(parts: {
+    store: StoreThread
+    crdt: WorkerThread<CrdtApi, CrdtReady>
+    fs: WorkerThread<FsApi, object>
+    chunks: StoreClient
+    contents: ContentStore
+  }) {
+    this.#store = parts.store
+    this.#crdt = parts.crdt
+    this.#fs = parts.fs
+    this.chunks = parts.chunks
+    this.contents = parts.contents
+  }
+
+  /** Starts all of them; closes those that run when one fails. */
+  static async start(data: ThreadData, options: VolumeThreadsOptions): Promise<VolumeThreads> {
+    const keys = chunkKeysData(VolumeSecrets.decode(data.secrets))
+    const store = await StoreThread.start({ directory: data.paths.packs, keys })
+    const { port1: crdtPort, port2: fsPort } = new MessageChannel()
+    let crdt: WorkerThread<CrdtApi, CrdtReady> | undefined
+    try {
+      crdt = await startCrdt({ ...data, generation: options.generation, fs: crdtPort }, options)
+      const storePort = store.port()
+      const { coveredTo, members } = crdt.ready
+      const fs = await startFs(
+        { ...data, crdt: fsPort, store: storePort, coveredTo, role: members.role },
+        options,
+      )
+      const chunks = await StoreClient.connect(store.port())
+      const fetcher = { fetch: options.fetch }
+      const contents = chunks.contents({ keys: new ChunkKeyRing(keys), fetcher })
+      return new VolumeThreads({ store, crdt, fs, chunks, contents })
+    } catch (error) {
+      await crdt?.close()
+      await store.close()
+      throw error
+    }
+  }
+
+  /** Methods of the crdt thread. */
+  get crdt(): Rpc<CrdtApi> {
+    return this.#crdt.rpc
+  }
+
+  /** Methods of the fs thread. */
+  get fs(): Rpc<FsApi> {
+    return this.#fs.rpc
+  }
+
+  /** Closes all threads; tries every one, whatever fails. */
+  async close(): Promise<void> {
+    const errors: unknown[] = []
+    for (const part of [this.#fs, this.#crdt, this.chunks, this.#store]) {
+      try {
+        await part.close()
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    if (errors.length > 0) throw new AggregateError(errors, 'closing the threads of a volume')
+  }
+}
+
+async function startCrdt(
+  data: CrdtThreadData,
+  options: VolumeThreadsOptions,
+): Promise<WorkerThread<CrdtApi, CrdtReady>> {
+  const thread = await startWorkerThread<CrdtApi, CrdtReady>({
+    url: siblingModule(import.meta.url, './crdt-thread'),
+    data,
+    transfer: [data.fs],
+    handlers: {},
+    onDeath: options.onDeath,
+  })
+  options.onMembers(thread.ready.members)
+  thread.rpc.on<MembersData>('members', (members) => options.onMembers(members))
+  thread.rpc.on<ProblemEvent>('problem', (problem) => options.onProblem(problem))
+  thread.rpc.on('wants', () => options.onWants())
+  return thread
+}
+
+async function startFs(
+  data: FsThreadData,
+  options: VolumeThreadsOptions,
+): Promise<WorkerThread<FsApi, object>> {
+  const handlers: MainApi = {
+    fetch: ({ addresses, priority }, { signal }) => options.fetch(addresses, { priority, signal }),
+  }
+  const thread = await startWorkerThread<FsApi, object>({
+    url: siblingModule(import.meta.url, './fs-thread'),
+    data,
+    transfer: [data.crdt, data.store],
+    handlers,
+    onDeath: options.onDeath,
+  })
+  thread.rpc.on<ProblemEvent>('problem', (problem) => options.onProblem(problem))
+  thread.rpc.on<{ reason: string; message?: string }>('unmounted', (end) =>
+    options.onUnmounted(end),
+  )
+  return thread
+}
