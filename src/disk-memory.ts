@@ -3,9 +3,9 @@
  * was not synced, flipped bits, failing syncs, and no space left.
  *
  * It is as strict as POSIX allows: file contents are durable after a sync of the file only, names
- * after a sync of their directory only. Unsynced writes survive a cut in any combination, whole or by
- * sectors of 512 bytes; names survive in order, per directory. What the process sees is always the
- * newest state, as with a page cache.
+ * after a sync of their directory only. Unsynced writes survive a cut in any combination, whole or
+ * by sectors of 512 bytes; names survive in order, per directory. What the process sees is always
+ * the newest state, as with a page cache.
  */
 import assert from 'node:assert/strict'
 import path from 'node:path'
@@ -207,6 +207,7 @@ export class MemoryDisk implements Disk {
       this.#pendingNames.push(change)
       if (change.type === 'link' && change.inode !== 0 && !this.#inodes.has(change.inode)) {
         this.#inodes.set(change.inode, new Inode())
+        this.#nextInode = Math.max(this.#nextInode, change.inode + 1)
       }
     } else if (operation.type === 'syncDirectory') {
       this.#syncNames(operation.directory)
@@ -249,7 +250,7 @@ export class MemoryDisk implements Disk {
       if (!options.create || !hasDirectory) {
         throw new WormholeError('IO_ERROR', `open ${filePath}: no such file or directory`)
       }
-      const change = { type: 'link', path: filePath, inode: this.#nextInode++ } as const
+      const change = { type: 'link', path: filePath, inode: this.#nextInode } as const
       this.#apply({ type: 'name', change })
     }
     return this.#openInode(this.#names.get(filePath) as number, filePath)

@@ -1,6 +1,6 @@
 /**
- * Base 32 for people (Crockford, "Base 32", crockford.com/base32): no I, L, O, U; I and L read as 1,
- * O as 0, upper and lower case are the same.
+ * Base 32 for people (Crockford, "Base 32", crockford.com/base32): no I, L, O, U; I and L read as
+ * 1, O as 0, upper and lower case are the same.
  */
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'

@@ -2,8 +2,8 @@
  * Control operations as bytes. Each is a MessagePack map (github.com/msgpack/msgpack, spec.md) with
  * a `type`, framed by its length, so that a reader keeps what a newer version wrote verbatim.
  *
- * An operation with an unknown type or an additional field is `unknown`, never half understood (P1).
- * A known one with a missing or wrong field is refused: `ENTRY_INVALID`.
+ * An operation with an unknown type or an additional field is `unknown`, never half understood
+ * (P1). A known one with a missing or wrong field is refused: `ENTRY_INVALID`.
  */
 import { Decoder, Encoder } from '@msgpack/msgpack'
 import { WormholeError } from '../errors.ts'
@@ -34,7 +34,9 @@ const decoder = new Decoder({
   maxExtLength: 64,
 })
 
-/** The bytes of an operation. Fresh memory. @throws {WormholeError} `BAD_ARGUMENT`, out of limits. */
+/**
+ * The bytes of an operation. Fresh memory. @throws {WormholeError} `BAD_ARGUMENT`, out of limits.
+ */
 export function encodeOp(op: ControlOp): Uint8Array {
   if (op.type === 'unknown') return op.bytes
   const bytes = encoder.encode(toFields(op))

@@ -26,7 +26,9 @@ for (let at = 256; at < TABLES.length; at++) {
   TABLES[at] = (before >>> 8) ^ (TABLES[before & 0xff] as number)
 }
 
-/** CRC-32C of `bytes[from, to)`, continuing `seed` (the checksum of what came before; 0 at first). */
+/**
+ * CRC-32C of `bytes[from, to)`, continuing `seed` (the checksum of what came before; 0 at first).
+ */
 export function crc32c(bytes: Uint8Array, from = 0, to = bytes.length, seed = 0): number {
   const tables = TABLES
   let crc = ~seed

@@ -25,7 +25,9 @@ export function frontierDelta(previous: Frontier, next: Frontier): Map<FeedId, F
   return delta
 }
 
-/** `previous` with the heads of `delta` in place of its own; `previous` itself if there are none. */
+/**
+ * `previous` with the heads of `delta` in place of its own; `previous` itself if there are none.
+ */
 export function frontierMerge(previous: Frontier, delta: Frontier): Frontier {
   if (delta.size === 0) return previous
   const merged = new Map(previous)

@@ -43,7 +43,9 @@ function checkAddresses(addresses: readonly string[]): void {
   }
 }
 
-/** The invite as one word. @throws {WormholeError} `INVITE_INVALID` for addresses not `host:port`. */
+/**
+ * The invite as one word. @throws {WormholeError} `INVITE_INVALID` for addresses not `host:port`.
+ */
 export function encodeInvite(invite: Invite): string {
   const writer = new ByteWriter().hex(invite.volume).raw(invite.seed)
   for (const addresses of [invite.bootstrap, invite.addresses]) {

@@ -2,8 +2,9 @@
  * The local journal in segment files: sealed, numbered records (`Journal` on a `Disk`).
  *
  * Appending seals into memory; `flush` is one write for everything appended since the last one;
- * `sync` is one `fdatasync` for all who wait (W3). Numbers only grow, also over restarts: the header
- * of the newest segment keeps the next one when everything else was trimmed. Format: README.md.
+ * `sync` is one `fdatasync` for all who wait (W3). Numbers only grow, also over restarts: the
+ * header of the newest segment keeps the next one when everything else was trimmed. Format:
+ * README.md.
  */
 import assert from 'node:assert/strict'
 import { ByteReader, ByteWriter } from '../bytes.ts'
@@ -101,7 +102,8 @@ export class DiskJournal implements Journal {
 
   /**
    * As `Journal.append`; `type` is 0 to 255, `bytes` at most `RECORD_BYTES_MAX` and copied.
-   * @throws {WormholeError} what `flush` throws, when much is pending; the record is not added then.
+   * @throws {WormholeError} what `flush` throws, when much is pending; the record is not added
+   * then.
    */
   append(type: number, bytes: Uint8Array): number {
     assert(type >= 0 && type <= 255 && bytes.length <= RECORD_BYTES_MAX, 'journal record')

@@ -161,7 +161,9 @@ export class VolumeSecrets {
     }
   }
 
-  /** Keys of the chunk store. @throws {WormholeError} `KEY_MISSING` on a device that only stores. */
+  /**
+   * Keys of the chunk store. @throws {WormholeError} `KEY_MISSING` on a device that only stores.
+   */
   chunkKeys(): DerivedChunkKeys {
     if (this.#life === undefined) {
       throw new WormholeError('KEY_MISSING', 'this device holds no content keys of the volume')
@@ -173,7 +175,9 @@ export class VolumeSecrets {
     }
   }
 
-  /** 32-byte rendezvous topics, newest generation first: join the first, look also on the others. */
+  /**
+   * 32-byte rendezvous topics, newest generation first: join the first, look also on the others.
+   */
   topics(): Buffer[] {
     return [...this.#generations.keys()]
       .sort((a, b) => b - a)
@@ -192,7 +196,9 @@ export interface Identity {
   readonly signing: SigningKeys
   /** X25519: receives the volume's secrets at admission. */
   readonly box: BoxKeys
-  /** A 32-byte key that never leaves this device, such as `journal/<volume>` or `index/<volume>`. */
+  /**
+   * A 32-byte key that never leaves this device, such as `journal/<volume>` or `index/<volume>`.
+   */
   localKey(purpose: string): Buffer
 }
 

@@ -48,13 +48,19 @@ export interface SelfRow {
   readonly labels: Readonly<Record<string, string>>
 }
 
+/** A device's announcement of an actor id. */
+export interface ActorClaim {
+  readonly actor: ActorId
+  readonly position: Position
+}
+
 /** Everything the table remembers but the progress of feeds. */
 export interface MemberState {
   volumeName: string
   readonly admissions: Admission[]
   readonly invites: InviteRow[]
   readonly selves: Map<DeviceId, SelfRow>
-  readonly actors: Map<DeviceId, Set<ActorId>>
+  readonly claims: ActorClaim[]
 }
 
 /** How far a feed was folded, and the frontier of its newest entry. */
@@ -70,7 +76,7 @@ export function emptyMemberState(): MemberState {
     admissions: [],
     invites: [],
     selves: new Map(),
-    actors: new Map(),
+    claims: [],
   }
 }
 
@@ -85,7 +91,7 @@ export function encodeMemberState(state: MemberState, feeds: Iterable<FeedId>): 
     admissions: state.admissions,
     invites: state.invites,
     selves: [...state.selves],
-    actors: [...state.actors].map(([device, actors]) => [device, [...actors]]),
+    claims: state.claims,
     feeds: [...feeds],
   })
 }
@@ -106,22 +112,15 @@ export function decodeMemberState(row: Uint8Array): { state: MemberState; feeds:
     admissions: Admission[]
     invites: InviteRow[]
     selves: [DeviceId, SelfRow][]
-    actors: [DeviceId, ActorId[]][]
+    claims: ActorClaim[]
     feeds: FeedId[]
   }
   if (stored.version !== ROWS_VERSION) {
     throw new WormholeError('FORMAT_UNSUPPORTED', `row of members of version ${stored.version}`)
   }
-  const { volumeName, admissions, invites, feeds } = stored
-  const actors = stored.actors.map(([device, ids]) => [device, new Set(ids)] as const)
+  const { volumeName, admissions, invites, claims, feeds } = stored
   return {
-    state: {
-      volumeName,
-      admissions,
-      invites,
-      selves: new Map(stored.selves),
-      actors: new Map(actors),
-    },
+    state: { volumeName, admissions, invites, selves: new Map(stored.selves), claims },
     feeds,
   }
 }
@@ -144,4 +143,27 @@ export function decodeFeedProgress(row: Uint8Array): FeedProgress {
   const frontier = readFrontier(reader)
   reader.end()
   return { length, frontier }
+}
+
+/** A greater role may do more. */
+export const ROLE_RANK: Readonly<Record<Role, number>> = { reader: 0, writer: 1, admin: 2 }
+
+/** Among the invites with one key (more than one only by an admin's mistake): the greatest role. */
+export function bestInvite(invites: readonly InviteRow[]): InviteRow {
+  return invites.reduce((best, invite) => {
+    if (ROLE_RANK[invite.role] !== ROLE_RANK[best.role]) {
+      return ROLE_RANK[invite.role] > ROLE_RANK[best.role] ? invite : best
+    }
+    return isEarlier(invite.position, best.position) ? invite : best
+  })
+}
+
+function isEarlier(a: Position, b: Position): boolean {
+  return a.feed === b.feed ? a.seq < b.seq : a.feed < b.feed
+}
+
+/** The greater role; then the earlier stamp; then any order that is the same everywhere. */
+export function isBetterAdmission(a: Admission, b: Admission): boolean {
+  if (ROLE_RANK[a.role] !== ROLE_RANK[b.role]) return ROLE_RANK[a.role] > ROLE_RANK[b.role]
+  return a.hlc !== b.hlc ? a.hlc < b.hlc : isEarlier(a.position, b.position)
 }

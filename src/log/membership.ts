@@ -10,14 +10,18 @@
  * Every rule therefore asks "is it in the past of this entry?", never "is it in the table now?".
  */
 import assert from 'node:assert/strict'
-import { ByteWriter } from '../bytes.ts'
 import { WormholeError } from '../errors.ts'
-import { sign, signingKeys, verify } from '../seal.ts'
+import { verify } from '../seal.ts'
 import { feedDevice, feedGeneration } from '../types.ts'
 import type { ActorId, DeviceId, FeedId, Frontier, Role, VolumeId } from '../types.ts'
+import { admissionMessage, type Admissible } from './admission.ts'
+import { asBuffer } from './frame.ts'
 import { EMPTY_FRONTIER, frontierHas } from './frontier.ts'
 import type { ControlOp, Entry, Member } from './interface.ts'
 import {
+  bestInvite,
+  isBetterAdmission,
+  ROLE_RANK,
   decodeFeedProgress,
   decodeMemberState,
   emptyMemberState,
@@ -26,37 +30,7 @@ import {
 } from './member-rows.ts'
 import type { Admission, FeedProgress, InviteRow, MemberState, Position } from './member-rows.ts'
 
-/** What somebody who wants in asks for; `signature` is the invite key's, over all the rest. */
-export interface Admissible {
-  readonly volume: VolumeId
-  /** Public half, 32 bytes. */
-  readonly inviteKey: Uint8Array
-  readonly device: DeviceId
-  readonly boxKey: Uint8Array
-  readonly deviceName: string
-}
-
-/** The bytes an invite key signs to let a device in: tag, volume, keys, name. Fresh memory. */
-export function admissionMessage(request: Admissible): Buffer {
-  return new ByteWriter(256)
-    .latin1('wormhole/1/admission')
-    .hex(request.volume)
-    .bytes(request.inviteKey)
-    .hex(request.device)
-    .bytes(request.boxKey)
-    .bytes(Buffer.from(request.deviceName, 'utf8'))
-    .finish()
-}
-
-/** The signature of an invite (or recovery) seed on a joiner's request, and the public half. */
-export function signAdmission(
-  seed: Uint8Array,
-  request: Omit<Admissible, 'inviteKey'>,
-): { inviteKey: Buffer; signature: Buffer } {
-  const { publicKey, secretKey } = signingKeys(seed)
-  const message = admissionMessage({ ...request, inviteKey: publicKey })
-  return { inviteKey: publicKey, signature: sign(secretKey, message) }
-}
+export { admissionMessage, signAdmission } from './admission.ts'
 
 /** What an entry is worth, the same on every device. */
 export type EntryVerdict =
@@ -94,7 +68,6 @@ export interface OpenInvite {
   readonly isRecovery: boolean
 }
 
-const RANK: Readonly<Record<Role, number>> = { reader: 0, writer: 1, admin: 2 }
 const MEMBERS_ROW = 'log/members'
 const FEED_ROW = 'log/feed/'
 const NO_PROGRESS: FeedProgress = { length: 0, frontier: EMPTY_FRONTIER }
@@ -113,6 +86,8 @@ export class MemberTable {
   readonly #progress: Map<FeedId, FeedProgress>
   #isStateDirty = false
   readonly #dirtyFeeds = new Set<FeedId>()
+  /** Derived from the state. */
+  readonly #actors = new Map<DeviceId, Set<ActorId>>()
   #members: Map<DeviceId, Member> | undefined
 
   /** An empty table: the next entry to fold is the genesis. */
@@ -124,6 +99,7 @@ export class MemberTable {
     this.#volume = volume
     this.#state = state
     this.#progress = progress
+    for (const { actor, position } of state.claims) this.#addActor(feedDevice(position.feed), actor)
   }
 
   /**
@@ -274,7 +250,7 @@ export class MemberTable {
     })
     this.#state.invites.push({
       position,
-      inviteKey: hex(op.recoveryKey),
+      inviteKey: asBuffer(op.recoveryKey).toString('hex'),
       role: 'admin',
       expiresMs: Infinity,
       usesMax: Infinity,
@@ -284,7 +260,7 @@ export class MemberTable {
 
   #foldInvite(entry: Entry, op: ControlOp & { type: 'invite' }): string | undefined {
     if (this.#roleAt(feedDevice(entry.feed), entry) !== 'admin') return 'only admins invite'
-    const inviteKey = hex(op.inviteKey)
+    const inviteKey = asBuffer(op.inviteKey).toString('hex')
     if (this.#invitesAt(inviteKey, entry).length > 0) return 'the invite key is known already'
     this.#state.invites.push({
       position: { feed: entry.feed, seq: entry.seq },
@@ -298,7 +274,7 @@ export class MemberTable {
   }
 
   #foldAdmit(entry: Entry, op: ControlOp & { type: 'admit' }, notes: Notes): string | undefined {
-    const inviteKey = hex(op.inviteKey)
+    const inviteKey = asBuffer(op.inviteKey).toString('hex')
     const invites = this.#invitesAt(inviteKey, entry)
     if (invites.length === 0) return 'its invite is not in its past'
     if (!verify(op.inviteKey, admissionMessage({ ...op, volume: this.#volume }), op.signature)) {
@@ -330,14 +306,21 @@ export class MemberTable {
 
   #foldActor(entry: Entry, op: ControlOp & { type: 'actor' }, notes: Notes): string | undefined {
     const device = feedDevice(entry.feed)
-    for (const [other, actors] of this.#state.actors) {
-      if (other !== device && actors.has(op.actor)) return 'the actor is of another device'
+    for (const { actor, position } of this.#state.claims) {
+      const isOther = actor === op.actor && feedDevice(position.feed) !== device
+      if (isOther && this.#isBefore(position, entry)) return 'the actor is of another device'
     }
-    const actors = this.#state.actors.get(device) ?? new Set()
-    this.#state.actors.set(device, actors.add(op.actor))
+    const position = { feed: entry.feed, seq: entry.seq }
+    this.#state.claims.push({ actor: op.actor, position })
+    this.#addActor(device, op.actor)
     this.#foldSelf(entry, { name: op.deviceName })
     notes.actors.push({ actor: op.actor, device, deviceName: op.deviceName })
     return undefined
+  }
+
+  #addActor(device: DeviceId, actor: ActorId): void {
+    const actors = this.#actors.get(device) ?? new Set()
+    this.#actors.set(device, actors.add(actor))
   }
 
   /** A device's own word about itself; the greatest (generation, seq) holds. */
@@ -367,7 +350,7 @@ export class MemberTable {
     let role: Role | undefined
     for (const admission of this.#state.admissions) {
       if (admission.device !== device || !this.#isBefore(admission.position, entry)) continue
-      if (role === undefined || RANK[admission.role] > RANK[role]) role = admission.role
+      if (role === undefined || ROLE_RANK[admission.role] > ROLE_RANK[role]) role = admission.role
     }
     return role
   }
@@ -449,7 +432,7 @@ export class MemberTable {
 
   /** Actors this device has announced so far. */
   actorsOf(device: DeviceId): ReadonlySet<ActorId> {
-    return this.#state.actors.get(device) ?? new Set()
+    return this.#actors.get(device) ?? new Set()
   }
 
   /** Invites that may admit somebody at this time, the recovery key among them. */
@@ -475,8 +458,8 @@ export class MemberTable {
   }
 
   /**
-   * The `admit` operation for a joiner's request, checked as `fold` will check it now. A device that
-   * is a member already passes again: append nothing for it, just send the secrets once more.
+   * The `admit` operation for a joiner's request, checked as `fold` will check it now. A device
+   * that is a member already passes again: append nothing for it, just send the secrets once more.
    *
    * @throws {WormholeError} `INVITE_INVALID`, `INVITE_EXPIRED`, `INVITE_USED_UP`.
    */
@@ -507,34 +490,10 @@ export class MemberTable {
   }
 }
 
-function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
-}
-
 function empty(reason: string): EntryVerdict {
   return { state: 'empty', reason }
 }
 
 function refuse(code: 'INVITE_INVALID' | 'INVITE_EXPIRED' | 'INVITE_USED_UP', why: string): never {
   throw new WormholeError(code, why)
-}
-
-/** Among the invites with one key (more than one only by an admin's mistake): the greatest role. */
-function bestInvite(invites: readonly InviteRow[]): InviteRow {
-  return invites.reduce((best, invite) => {
-    if (RANK[invite.role] !== RANK[best.role]) {
-      return RANK[invite.role] > RANK[best.role] ? invite : best
-    }
-    return isEarlier(invite.position, best.position) ? invite : best
-  })
-}
-
-function isEarlier(a: Position, b: Position): boolean {
-  return a.feed === b.feed ? a.seq < b.seq : a.feed < b.feed
-}
-
-/** The greater role; then the earlier stamp; then any order that is the same everywhere. */
-function isBetterAdmission(a: Admission, b: Admission): boolean {
-  if (RANK[a.role] !== RANK[b.role]) return RANK[a.role] > RANK[b.role]
-  return a.hlc !== b.hlc ? a.hlc < b.hlc : isEarlier(a.position, b.position)
 }

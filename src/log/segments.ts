@@ -11,35 +11,18 @@
  * durable once. Everything else is corruption and refused: never cut off what was acknowledged.
  */
 import path from 'node:path'
-import { ByteReader, ByteWriter } from '../bytes.ts'
 import { WormholeError, type ErrorCode } from '../errors.ts'
 import type { Disk, DiskFile, Random } from '../system.ts'
-import { checkedFrameBytes, encodeFrame, FRAME_HEADER_BYTES, announcedFrameBytes } from './frame.ts'
-
-/** Version of the segment format; in every header. */
-export const SEGMENT_VERSION = 1
-/** First byte of a header's body. */
-export const HEADER_KIND = 0x48
-/** First byte of a mark's body. Owners' bodies start with another byte. */
-export const MARK_KIND = 0x00
-
-const SALT_BYTES = 8
-/** Offset of the salt in a mark's frame. */
-const MARK_SALT_AT = FRAME_HEADER_BYTES + 1
-/** Reads of this size when frames are visited; longer frames are read alone. */
-const WINDOW_BYTES_MAX = 1024 * 1024
-
-/** What a segment's header says. */
-export interface SegmentHeader {
-  /** `feed` or `journal`. */
-  readonly kind: string
-  /** What the owner put in to recognise its own files. */
-  readonly identity: Buffer
-  /** Number of the first record. */
-  readonly first: number
-  /** 8 random bytes that this segment's marks repeat, so that no record can look like a mark. */
-  readonly salt: Buffer
-}
+import { checkedFrameBytes, FRAME_HEADER_BYTES } from './frame.ts'
+import {
+  decodeSegmentHeader,
+  encodeMark,
+  encodeSegmentHeader,
+  findMarks,
+  SALT_BYTES,
+  visitFrames,
+} from './segment-format.ts'
+import type { FrameVisitor, SegmentHeader, SegmentKind, SegmentRange } from './segment-format.ts'
 
 /** One segment file. */
 interface Segment {
@@ -60,7 +43,7 @@ export interface SegmentsOptions {
   readonly disk: Disk
   readonly random: Random
   readonly directory: string
-  readonly kind: 'feed' | 'journal'
+  readonly kind: SegmentKind
   /** Goes into every header and must be the same when read. */
   readonly identity: Uint8Array
   /** A segment is closed before it would grow beyond this (unless by its only write). */
@@ -69,33 +52,6 @@ export interface SegmentsOptions {
   readonly corruptCode: ErrorCode
   /** Number of the first record when the directory is empty. */
   readonly first: number
-}
-
-/** Where to visit a segment. */
-export interface SegmentRange {
-  /** Offset of a frame. */
-  readonly from: number
-  /** How much to read at once, if little is wanted; a longer frame is still read whole. */
-  readonly windowBytes?: number
-}
-
-/** Sees the records of a segment in order. `frame` is a view of memory nobody else will write. */
-export type FrameVisitor = (frame: Buffer, offset: number) => boolean | void
-
-/** The body of a header's frame. @throws {WormholeError} `code`, `FORMAT_UNSUPPORTED`. */
-export function decodeSegmentHeader(body: Buffer, code: ErrorCode): SegmentHeader {
-  const reader = new ByteReader(body, code)
-  if (reader.u8() !== HEADER_KIND) reader.fail('no segment header')
-  const version = reader.u8()
-  if (version !== SEGMENT_VERSION) {
-    throw new WormholeError('FORMAT_UNSUPPORTED', `segment of format version ${version}`)
-  }
-  const kind = reader.latin1(16)
-  const identity = reader.bytes(128)
-  const first = reader.varint()
-  const salt = reader.raw(SALT_BYTES)
-  reader.end()
-  return { kind, identity, first, salt }
 }
 
 /** The row of segments. One owner, one thread. */
@@ -221,7 +177,9 @@ export class Segments {
     return at
   }
 
-  /** Starts a new segment whose first record is `first`; the old one becomes durable (S1). Blocks. */
+  /**
+   * Starts a new segment whose first record is `first`; the old one becomes durable (S1). Blocks.
+   */
   roll(first: number): void {
     this.#checkUsable()
     this.#mustSync(() => this.#file.syncSync())
@@ -332,13 +290,11 @@ export class Segments {
 
   #encodeHeader(first: number, salt: Uint8Array): Buffer {
     const { kind, identity } = this.#options
-    const body = new ByteWriter().u8(HEADER_KIND).u8(SEGMENT_VERSION).latin1(kind)
-    return encodeFrame(body.bytes(identity).varint(first).raw(salt).finish())
+    return encodeSegmentHeader({ kind, identity, first, salt })
   }
 
   #encodeMark(): Buffer {
-    const body = new ByteWriter(16).u8(MARK_KIND).raw(this.#salt).u32(this.#durableBytes)
-    return encodeFrame(body.finish())
+    return encodeMark(this.#salt, this.#durableBytes)
   }
 
   #create(first: number): DiskFile {
@@ -378,7 +334,7 @@ export class Segments {
     const size = checkedFrameBytes(bytes, 0)
     if (size === 0) this.#corrupt(segment, 0, 'the header has a wrong checksum')
     const header = decodeSegmentHeader(bytes.subarray(FRAME_HEADER_BYTES, size), corruptCode)
-    const isOurs = header.kind === kind && header.identity.equals(identity)
+    const isOurs = header.kind === kind && Buffer.compare(header.identity, identity) === 0
     if (!isOurs || header.first !== segment.first) {
       this.#corrupt(segment, 0, 'the header belongs to another file')
     }
@@ -391,13 +347,9 @@ export class Segments {
     if (badAt === undefined) return 0
     const rest = Buffer.alloc(segment.size - badAt)
     this.#file.readSync(badAt, rest)
-    for (let at = rest.indexOf(this.#salt); at !== -1; at = rest.indexOf(this.#salt, at + 1)) {
-      const frameAt = at - MARK_SALT_AT
-      if (frameAt < 0 || checkedFrameBytes(rest, frameAt) === 0) continue
-      const durableBytes = rest.readUInt32LE(at + SALT_BYTES)
-      if (rest[at - 1] === MARK_KIND && durableBytes > badAt) {
-        this.#corrupt(segment, badAt, 'a frame with a wrong checksum, and right ones behind it')
-      }
+    for (const durableBytes of findMarks(rest, this.#salt)) {
+      if (durableBytes <= badAt) continue
+      this.#corrupt(segment, badAt, 'a frame with a wrong checksum, and right ones behind it')
     }
     this.#file.truncateSync(badAt)
     segment.size = badAt
@@ -472,42 +424,4 @@ export class Segments {
     }
     this.#syncing = undefined
   }
-}
-
-/**
- * Shows `visit` every record frame in a range of a file, marks and headers left out. Returns the
- * offset of the first frame that is not whole or not right; undefined when there is none.
- */
-export function visitFrames(
-  file: DiskFile,
-  range: SegmentRange & { readonly to: number },
-  visit: FrameVisitor,
-): number | undefined {
-  let at = range.from
-  const windowBytesUsual = Math.min(range.windowBytes ?? WINDOW_BYTES_MAX, WINDOW_BYTES_MAX)
-  let windowBytes = windowBytesUsual
-  while (at < range.to) {
-    const window = Buffer.allocUnsafe(Math.min(windowBytes, range.to - at))
-    if (file.readSync(at, window) < window.length) return at
-    let used = 0
-    for (;;) {
-      const announced = announcedFrameBytes(window, used)
-      if (announced === 0 || used + announced > window.length) break
-      if (checkedFrameBytes(window, used) === 0) return at + used
-      const kind = window[used + FRAME_HEADER_BYTES]
-      const isRecord = kind !== MARK_KIND && kind !== HEADER_KIND
-      const frame = window.subarray(used, used + announced)
-      if (isRecord && visit(frame, at + used) === false) return undefined
-      used += announced
-    }
-    if (used === 0) {
-      const announced = announcedFrameBytes(window, 0)
-      if (announced === 0 || at + announced > range.to) return at
-      windowBytes = announced
-    } else {
-      windowBytes = windowBytesUsual
-    }
-    at += used
-  }
-  return undefined
 }
