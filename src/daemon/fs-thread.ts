@@ -91,7 +91,7 @@ async function start() {
     },
     space: () => systemDisk.spaceSync(data.paths.packs),
     onProblem,
-    isLocal: (ref) => ref.type === 'empty' || store.has(ref.address),
+    stateOf: (ref) => (ref.type === 'empty' || store.has(ref.address) ? 'local' : 'remote'),
   })
   crdt.on<DeltaEvent>('delta', (event) => {
     role = event.role

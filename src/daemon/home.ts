@@ -185,7 +185,7 @@ class Home implements HomeHandle {
     invite: ReturnType<typeof decodeInvite>,
     signal: AbortSignal,
   ): Promise<Admission> {
-    const { clock, random } = this.#options
+    const { clock } = this.#options
     const keys = signingKeys(invite.seed)
     const inviteKey = keys.publicKey.toString('hex')
     const request = {
@@ -202,7 +202,6 @@ class Home implements HomeHandle {
       request: { ...request, inviteKey, signature: sign(keys.secretKey, message) },
       network: isDefault ? { ...network, bootstrap: invite.bootstrap } : network,
       clock,
-      random,
       timeoutMs: ADMISSION_TIMEOUT_MS,
       signal,
     })

@@ -134,7 +134,6 @@ export class VolumeHost implements VolumeHandle {
       topicKey: secrets.topics()[0] as Buffer,
       members,
       clock: systemClock,
-      random: systemRandom,
     })
     this.#swarm = await Swarm.open({
       volume: this.id,
@@ -441,7 +440,7 @@ export class VolumeHost implements VolumeHandle {
       throw new WormholeError('ALREADY_EXISTS', `already mounted at ${this.#mountpoint}`)
     }
     const { repairStale } = await import('../vfs/fuse/mount.ts')
-    if (await repairStale(directory)) {
+    if (await repairStale(directory, systemClock)) {
       this.#options.logger.info({ directory }, 'removed a dead mount')
     }
     const fsName = `wormhole-${this.name}`
