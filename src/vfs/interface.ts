@@ -197,7 +197,10 @@ export interface FileSystem {
 
 /** Tells the kernel that something it may have cached has changed. Never blocks the caller. */
 export interface KernelNotifier {
+  /** Attributes and cached pages. */
   invalidateInode(nodeId: number): void
+  /** Attributes only; without it `invalidateInode` is used, which costs the pages. */
+  invalidateAttributes?(nodeId: number): void
   invalidateEntry(parentNodeId: number, name: FileName): void
 }
 
@@ -267,8 +270,8 @@ export interface VfsOptions {
   readonly onProblem: (problem: Problem) => void
   /** Name of the device that wrote a version, for `user.wormhole.device`. */
   readonly deviceOf?: (inode: InodeId) => string | undefined
-  /** Present to tell a file that is not here yet from one that is; for `user.wormhole.state`. */
-  readonly isLocal?: (ref: ContentRef) => boolean
+  /** How much of a content is on this device, for `user.wormhole.state`. */
+  readonly stateOf?: (ref: ContentRef) => 'local' | 'partial' | 'remote'
 }
 
 /** A name in the tree for the command line. Paths are text, `/` first, UTF-8. */

@@ -1,28 +1,182 @@
-/** The file system of one volume on one device: composition of nodes, open files and publisher. */
+/**
+ * The file system of one volume on one device: composition of nodes, open files and publisher, and
+ * the order of its start and end. Everything here belongs to one thread.
+ */
 import type { TreeDelta } from '../crdt/interface.ts'
+import type { Created } from '../crdt/overlay.ts'
+import { errorToData, hasCode } from '../errors.ts'
+import { nameFromText, type FileName } from '../types.ts'
+import { Attributes } from './attributes.ts'
+import { LOCAL_CONTEXT, type Core } from './core.ts'
+import { Reconciler } from './delta.ts'
+import { Directories } from './directories.ts'
+import { FileJournal } from './file-journal.ts'
+import { Files } from './files.ts'
+import { VfsFileSystem } from './filesystem.ts'
 import type { FileSystem, KernelNotifier, PathApi, VfsOptions } from './interface.ts'
+import { Names } from './names.ts'
+import { NodeTable } from './nodes.ts'
+import type { Base, OpenFile } from './open-file.ts'
+import { Paths } from './paths.ts'
+import { PolicyFiles } from './policy-files.ts'
+import { Publisher } from './publisher.ts'
+import { recover } from './recovery.ts'
+import { Writeback } from './writeback.ts'
+
+const CLOSE_TIMEOUT_MS = 10_000
+const REVIVED_MODE = 0o644
 
 /** The file system of one volume. Owned by the fs thread. */
-export declare class Vfs {
-  /**
-   * Replays the journal and starts. What the journal holds of closed or crashed files is built and
-   * published in the background.
-   */
-  static open(options: VfsOptions): Promise<Vfs>
+export class Vfs {
   /** For the kernel session. */
   readonly fileSystem: FileSystem
   /** For the command line. */
   readonly paths: PathApi
+  readonly #core: Core
+  readonly #reconciler: Reconciler
+  #closing: Promise<void> | undefined
+
+  /**
+   * Replays the journal and starts. What the journal holds of files that were written and not yet
+   * published is built and published in the background.
+   *
+   * @throws {WormholeError} `JOURNAL_CORRUPT`, `FORMAT_UNSUPPORTED`.
+   */
+  static open(options: VfsOptions): Promise<Vfs> {
+    return new Promise((resolve) => resolve(new Vfs(options)))
+  }
+
+  private constructor(options: VfsOptions) {
+    const { overlay, journal, committer, contents, clock, coveredTo, policyOf } = options
+    const { onProblem } = options
+    const nodes = new NodeTable(overlay)
+    const onError = (error: unknown): void => onProblem(errorToData(error))
+    const files = new FileJournal({ journal, clock, onError })
+    const publisher = new Publisher({
+      overlay,
+      journal,
+      files,
+      committer,
+      clock,
+      coveredTo,
+      onProblem,
+    })
+    const policies = new PolicyFiles({ overlay, contents, policyOf, onProblem })
+    const writeback = new Writeback({
+      overlay,
+      contents,
+      clock,
+      files,
+      publisher,
+      policies,
+      onProblem,
+      onSettled: (file) => this.#reconciler.settled(file),
+      revive: (file, content) => this.#revive(file, content),
+    })
+    const core: Core = {
+      overlay,
+      contents,
+      clock,
+      nodes,
+      files,
+      publisher,
+      writeback,
+      policies,
+      role: options.role,
+      options,
+    }
+    const openFiles = new Files(core)
+    const names = new Names(core, openFiles)
+    const attributes = new Attributes(core, openFiles)
+    const directories = new Directories(core, names)
+    this.#core = core
+    this.#reconciler = new Reconciler(core, openFiles, names)
+    this.fileSystem = new VfsFileSystem({ core, files: openFiles, names, attributes, directories })
+    this.paths = new Paths({ core, files: openFiles, names, reconciler: this.#reconciler })
+    recover(core, this.#reconciler, journal.replay())
+  }
+
   /** Edits journalled here and not yet in the log. */
-  readonly pendingEdits: number
+  get pendingEdits(): number {
+    return this.#core.publisher.pendingCount
+  }
+
   /** Where kernel caches are told about changes; undefined while nothing is mounted. */
-  setNotifier(notifier: KernelNotifier | undefined): void
-  /** After the crdt thread committed a group, own or remote: re-reads and notifies. */
-  applyDelta(delta: TreeDelta): void
-  /** Publishes the edits journalled so far, without building files. Before a remote group. */
-  submitPending(): Promise<void>
-  /** Publishes everything, files that were written included. For `sync` and shutdown. */
-  drain(): Promise<void>
-  /** Flushes, publishes what is pending within `timeoutMs` (default 10 s), closes the journal. */
-  close(options?: { readonly timeoutMs?: number }): Promise<void>
+  setNotifier(notifier: KernelNotifier | undefined): void {
+    this.#reconciler.notifier = notifier
+  }
+
+  /**
+   * After the crdt thread committed a group, own or remote: re-reads the tree and notifies.
+   * `coveredTo` is what that commit covers of the own journal.
+   */
+  applyDelta(delta: TreeDelta, coveredTo: number): void {
+    this.#core.publisher.covered(coveredTo)
+    this.#reconciler.apply(delta)
+  }
+
+  /**
+   * Publishes the edits journalled so far, without building files: what has to be done before a
+   * remote group is applied. Rejects when it fails now; the edits stay pending.
+   */
+  submitPending(): Promise<void> {
+    return this.#core.publisher.publish()
+  }
+
+  /** Publishes everything, written files included. Rejects when any of it fails now. */
+  async drain(): Promise<void> {
+    await this.#core.writeback.publishAll()
+    await this.#core.publisher.publish()
+  }
+
+  /**
+   * Publishes what is pending within `timeoutMs` (what is left stays in the journal), then closes
+   * the journal. Idempotent. Kernel sessions must have ended.
+   */
+  close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.timeoutMs ?? CLOSE_TIMEOUT_MS)
+    return this.#closing
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const { clock, writeback, publisher, files, options } = this.#core
+    const timeout = new Promise<void>((resolve) => clock.setTimer(timeoutMs, resolve))
+    try {
+      await Promise.race([this.drain(), timeout])
+    } catch (error) {
+      options.onProblem(errorToData(error))
+    }
+    await writeback.close()
+    await publisher.trim()
+    publisher.close()
+    files.close()
+    await options.journal.close()
+  }
+
+  /**
+   * Unpublished bytes of a file that the tree has lost: a new file in its last place, or in the root
+   * when that is gone too.
+   */
+  #revive(file: OpenFile, content: Base & { readonly mtimeNs: bigint }): Created {
+    const { overlay, nodes } = this.#core
+    const node = nodes.get(file.nodeId)
+    const { uid, gid } = LOCAL_CONTEXT
+    const owner = node.detached?.attributes ?? { mode: REVIVED_MODE, uid, gid }
+    const { mtimeNs } = content
+    const options = { mode: owner.mode, uid: owner.uid, gid: owner.gid, content, mtimeNs }
+    const place = node.lastPlace
+    const fallback = nameFromText(`recovered ${file.inode}`)
+    const tries: { parent: typeof overlay.root; name: FileName }[] = [
+      ...(place ? [{ parent: place.parent.inode, name: place.name }] : []),
+      { parent: node.detached?.parent ?? overlay.root, name: fallback },
+    ]
+    for (const { parent, name } of tries) {
+      try {
+        return overlay.createFile(parent, name, options)
+      } catch (error) {
+        if (!hasCode(error, 'ALREADY_EXISTS') && !hasCode(error, 'NOT_FOUND')) throw error
+      }
+    }
+    return overlay.createFile(overlay.root, fallback, options)
+  }
 }

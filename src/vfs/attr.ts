@@ -1,0 +1,90 @@
+/** `struct stat` in plain numbers from what the tree and an open file say. */
+import type { NodeView } from '../crdt/interface.ts'
+import type { Attr } from './interface.ts'
+
+export const S_IFMT = 0o170000
+export const S_IFREG = 0o100000
+export const S_IFDIR = 0o040000
+export const S_IFLNK = 0o120000
+export const S_ISUID = 0o4000
+export const S_ISGID = 0o2000
+const S_IXGRP = 0o010
+
+/** Unit of `st_blocks`. */
+const BLOCK_SIZE_BYTES = 512
+
+const NS_PER_S = 1_000_000_000n
+
+/** Size and time of a file that has changes the tree does not have. */
+export interface FileState {
+  readonly sizeBytes: number
+  readonly mtimeNs: bigint
+}
+
+/** Splits ns since 1970 into whole seconds (rounded down) and the rest. */
+export function splitNs(ns: bigint): { seconds: number; nanoseconds: number } {
+  let seconds = Number(ns / NS_PER_S)
+  let nanoseconds = Number(ns % NS_PER_S)
+  if (nanoseconds < 0) {
+    seconds -= 1
+    nanoseconds += 1_000_000_000
+  }
+  return { seconds, nanoseconds }
+}
+
+/** The S_IFMT bits of what a node is. */
+export function fileTypeOf(view: NodeView): number {
+  if (view.kind === 'directory') return S_IFDIR
+  if (view.kind === 'file') return S_IFREG
+  if (view.kind === 'symlink') return S_IFLNK
+  return view.content.kind === 'special' ? view.content.fileType : S_IFREG
+}
+
+function sizeOf(view: NodeView): number {
+  const content = view.content
+  if (content.kind === 'file') return content.sizeBytes
+  return content.kind === 'symlink' ? content.target.length : 0
+}
+
+/**
+ * `st_ctime` of what was not changed here: the stamp of the newest register. A stamp is ms × 1000
+ * plus a counter, so it serves as µs.
+ */
+function remoteCtimeNs(view: NodeView): bigint {
+  const ns = BigInt(Math.max(view.content.hlc, view.attributes.hlc)) * 1000n
+  return ns > view.mtimeNs ? ns : view.mtimeNs
+}
+
+/** The attributes of a node. `ctimeNs` 0: nothing was changed here since the node was made. */
+export function attrOf(
+  view: NodeView,
+  ino: number,
+  ctimeNs: bigint,
+  file: FileState | undefined,
+): Attr {
+  const sizeBytes = file ? file.sizeBytes : sizeOf(view)
+  const mtime = splitNs(file ? file.mtimeNs : view.mtimeNs)
+  const ctime = splitNs(ctimeNs === 0n ? remoteCtimeNs(view) : ctimeNs)
+  return {
+    ino,
+    sizeBytes,
+    blocks: Math.ceil(sizeBytes / BLOCK_SIZE_BYTES),
+    atimeS: mtime.seconds,
+    atimeNs: mtime.nanoseconds,
+    mtimeS: mtime.seconds,
+    mtimeNs: mtime.nanoseconds,
+    ctimeS: ctime.seconds,
+    ctimeNs: ctime.nanoseconds,
+    mode: fileTypeOf(view) | view.attributes.mode,
+    nlink: view.nlink,
+    uid: view.attributes.uid,
+    gid: view.attributes.gid,
+    rdev: view.content.kind === 'special' ? view.content.rdev : 0,
+  }
+}
+
+/** Permission bits after a write, truncation or chown by somebody without CAP_FSETID. */
+export function withoutSetId(mode: number): number {
+  const groupMayExecute = (mode & S_IXGRP) !== 0
+  return mode & ~S_ISUID & (groupMayExecute ? ~S_ISGID : -1)
+}

@@ -1,0 +1,49 @@
+/** The parts that the operations of the file system share. One thread owns all of it. */
+import type { ContentStore } from '../chunks/interface.ts'
+import type { Edit } from '../crdt/interface.ts'
+import type { Overlay } from '../crdt/overlay.ts'
+import { WormholeError } from '../errors.ts'
+import type { Clock } from '../system.ts'
+import type { Role } from '../types.ts'
+import type { FileJournal } from './file-journal.ts'
+import type { RequestContext, VfsOptions } from './interface.ts'
+import type { NodeTable } from './nodes.ts'
+import type { PolicyFiles } from './policy-files.ts'
+import type { Publisher } from './publisher.ts'
+import type { Writeback } from './writeback.ts'
+
+/** What every operation needs. */
+export interface Core {
+  readonly overlay: Overlay
+  readonly contents: ContentStore
+  readonly clock: Clock
+  readonly nodes: NodeTable
+  readonly files: FileJournal
+  readonly publisher: Publisher
+  readonly writeback: Writeback
+  readonly policies: PolicyFiles
+  readonly role: () => Role
+  readonly options: VfsOptions
+}
+
+/** @throws {WormholeError} `READ_ONLY` on a device that may only read. */
+export function checkWritable(core: Core): void {
+  if (core.role() === 'reader') {
+    throw new WormholeError('READ_ONLY', 'this device may read the volume, not change it')
+  }
+}
+
+/** Several edits on the present tree as one; undefined when there is nothing to do. */
+export function combineEdits(core: Core, edits: readonly (Edit | undefined)[]): Edit | undefined {
+  const present = edits.filter((edit) => edit !== undefined && edit.puts.length > 0) as Edit[]
+  return present.length <= 1 ? present[0] : core.overlay.combine(present)
+}
+
+/** The program that acts on behalf of the command line. */
+export const LOCAL_CONTEXT: RequestContext = {
+  uid: process.getuid?.() ?? 0,
+  gid: process.getgid?.() ?? 0,
+  pid: process.pid,
+  umask: 0,
+  signal: () => new AbortController().signal,
+}

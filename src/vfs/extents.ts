@@ -1,0 +1,159 @@
+/**
+ * The bytes of one open file that are in no content yet: sorted, non-overlapping extents in memory.
+ *
+ * Every extent belongs to a generation. `freeze` ends a generation: its bytes are never changed any
+ * more (only cut out of the list when newer ones cover them), so a content can be built from them
+ * while writing goes on; `drop` forgets them once the content holds them.
+ */
+import type { DirtyExtent } from '../chunks/interface.ts'
+
+/** Appends grow an extent up to this size: one write of the kernel. */
+const EXTENT_BYTES_MAX = 1024 * 1024
+
+interface Extent {
+  offset: number
+  length: number
+  /** At least `length` bytes; what lies beyond is room to grow. */
+  buffer: Buffer
+  generation: number
+}
+
+/** A piece of dirty data. `bytes` is a view: do not keep it across a write. */
+export interface DirtyPiece {
+  readonly offset: number
+  readonly bytes: Buffer
+}
+
+/** Written bytes, merged. All offsets are bytes from the start of the file. */
+export class Extents {
+  readonly #list: Extent[] = []
+  #generation = 1
+  #bytes = 0
+
+  /** Bytes held (memory that cut extents still pin is not counted). */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** The generation that new writes belong to. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  /** Index of the first extent that ends after `offset`. */
+  #indexAfter(offset: number): number {
+    let low = 0
+    let high = this.#list.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const extent = this.#list[middle] as Extent
+      if (extent.offset + extent.length > offset) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+
+  /** Copies `bytes` over what was there. */
+  write(offset: number, bytes: Uint8Array): void {
+    if (bytes.length === 0) return
+    const end = offset + bytes.length
+    const index = this.#indexAfter(offset)
+    const hit = this.#list[index]
+    if (hit && hit.generation === this.#generation && hit.offset <= offset) {
+      if (hit.offset + hit.length >= end) {
+        hit.buffer.set(bytes, offset - hit.offset)
+        return
+      }
+    }
+    if (!hit || hit.offset >= end) {
+      if (this.#appendTo(this.#list[index - 1], offset, bytes)) return
+    }
+    const at = this.#cut(offset, end)
+    const buffer = Buffer.allocUnsafeSlow(bytes.length)
+    buffer.set(bytes)
+    this.#list.splice(at, 0, { offset, length: bytes.length, buffer, generation: this.#generation })
+    this.#bytes += bytes.length
+  }
+
+  #appendTo(extent: Extent | undefined, offset: number, bytes: Uint8Array): boolean {
+    if (!extent || extent.generation !== this.#generation) return false
+    const length = extent.length + bytes.length
+    if (extent.offset + extent.length !== offset || length > EXTENT_BYTES_MAX) return false
+    if (length > extent.buffer.length) {
+      const room = Math.min(EXTENT_BYTES_MAX, Math.max(length, extent.buffer.length * 2))
+      const grown = Buffer.allocUnsafeSlow(room)
+      extent.buffer.copy(grown, 0, 0, extent.length)
+      extent.buffer = grown
+    }
+    extent.buffer.set(bytes, extent.length)
+    extent.length = length
+    this.#bytes += bytes.length
+    return true
+  }
+
+  /** Takes `[start, end)` out; returns the index where an extent from `start` belongs. */
+  #cut(start: number, end: number): number {
+    const from = this.#indexAfter(start)
+    const kept: Extent[] = []
+    let to = from
+    let at = from
+    for (; to < this.#list.length; to++) {
+      const extent = this.#list[to] as Extent
+      if (extent.offset >= end) break
+      const extentEnd = extent.offset + extent.length
+      this.#bytes -= Math.min(end, extentEnd) - Math.max(start, extent.offset)
+      if (extent.offset < start) {
+        const length = start - extent.offset
+        kept.push({ ...extent, length, buffer: extent.buffer.subarray(0, length) })
+        at++
+      }
+      if (extentEnd > end) {
+        const buffer = extent.buffer.subarray(end - extent.offset, extent.length)
+        kept.push({ ...extent, offset: end, length: extentEnd - end, buffer })
+      }
+    }
+    if (to > from) this.#list.splice(from, to - from, ...kept)
+    return at
+  }
+
+  /** Forgets everything from `sizeBytes` on. */
+  truncate(sizeBytes: number): void {
+    const last = this.#list[this.#list.length - 1]
+    if (last && last.offset + last.length > sizeBytes) {
+      this.#cut(sizeBytes, last.offset + last.length)
+    }
+  }
+
+  /** The dirty pieces within `[start, end)`, in order. */
+  pieces(start: number, end: number): DirtyPiece[] {
+    const found: DirtyPiece[] = []
+    for (let index = this.#indexAfter(start); index < this.#list.length; index++) {
+      const extent = this.#list[index] as Extent
+      if (extent.offset >= end) break
+      const from = Math.max(start, extent.offset)
+      const to = Math.min(end, extent.offset + extent.length)
+      const bytes = extent.buffer.subarray(from - extent.offset, to - extent.offset)
+      found.push({ offset: from, bytes })
+    }
+    return found
+  }
+
+  /** Ends the generation. The extents are views of memory that stays as it is. */
+  freeze(): { readonly generation: number; readonly extents: DirtyExtent[] } {
+    const extents = this.#list.map((extent) => ({
+      offset: extent.offset,
+      bytes: extent.buffer.subarray(0, extent.length),
+    }))
+    return { generation: this.#generation++, extents }
+  }
+
+  /** Forgets the bytes of this generation and older ones: a content holds them now. */
+  drop(generation: number): void {
+    let kept = 0
+    for (const extent of this.#list) {
+      if (extent.generation > generation) this.#list[kept++] = extent
+      else this.#bytes -= extent.length
+    }
+    this.#list.length = kept
+  }
+}

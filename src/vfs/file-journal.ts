@@ -1,0 +1,214 @@
+/**
+ * What the journal knows of dirty files.
+ *
+ * Written bytes go to the journal lazily: at the latest `FLUSH_MS` after the write, at close, before
+ * fsync returns, and before any edit (so that no name survives a crash without the bytes written
+ * before it). Long streams are often in chunks before that and never enter the journal.
+ *
+ * Invariants: a file's records are in the order of its changes; a session's key is the number of its
+ * `begin` record; the journal is never trimmed past the oldest session that is not settled.
+ */
+import type { OpRef, VersionId } from '../crdt/interface.ts'
+import type { Clock, Timer } from '../system.ts'
+import type { JournalPort } from './interface.ts'
+import {
+  encodeBegin,
+  encodeRebase,
+  encodeState,
+  encodeWrite,
+  RECORD_BEGIN,
+  RECORD_REBASE,
+  RECORD_STATE,
+  RECORD_WRITE,
+  type Mark,
+} from './journal-records.ts'
+import type { Base, OpenFile, Session } from './open-file.ts'
+
+/** Longest time that an acknowledged write is only in this process: the promise is 100 ms. */
+export const FLUSH_MS = 80
+/** Most bytes in one record. */
+const WRITE_BYTES_MAX = 256 * 1024
+
+/** Journals the bytes of open files, and knows what must be kept. */
+export class FileJournal {
+  readonly #journal: JournalPort
+  readonly #clock: Clock
+  readonly #onError: (error: unknown) => void
+  /** Files with ranges that are not journalled. */
+  readonly #waiting = new Set<OpenFile>()
+  /** Keys of unsettled sessions; insertion order is ascending, because numbers grow. */
+  readonly #keys = new Map<number, OpenFile>()
+  #timer: Timer | undefined
+
+  constructor(options: { journal: JournalPort; clock: Clock; onError: (error: unknown) => void }) {
+    this.#journal = options.journal
+    this.#clock = options.clock
+    this.#onError = options.onError
+  }
+
+  /** Number of the oldest record that a dirty file still needs. */
+  get oldestNeeded(): number | undefined {
+    return this.#keys.keys().next().value
+  }
+
+  /** Something was appended or written: it will be handed to the kernel within `FLUSH_MS`. */
+  schedule(): void {
+    this.#timer ??= this.#clock.setTimer(FLUSH_MS, () => {
+      this.#timer = undefined
+      try {
+        this.flush()
+      } catch (error) {
+        this.#onError(error)
+      }
+    })
+  }
+
+  /** Notes that a file has bytes to journal. */
+  noteWrite(file: OpenFile): void {
+    if (file.isDropped) return
+    this.#waiting.add(file)
+    this.schedule()
+  }
+
+  /** Journals a truncation or a set time, after the bytes written before it. */
+  appendState(file: OpenFile): void {
+    if (file.isDropped) return
+    this.#appendRanges(file)
+    const live = file.sessions[file.sessions.length - 1] as Session
+    this.#begin(file, live, undefined)
+    const bytes = encodeState(live.key, file.sizeBytes, file.mtimeNs)
+    this.#journal.append(RECORD_STATE, bytes)
+    this.schedule()
+  }
+
+  /** Appends all bytes written so far, of every file. */
+  appendWrites(): void {
+    if (this.#waiting.size === 0) return
+    for (const file of this.#waiting) this.#appendRanges(file)
+  }
+
+  /** Everything so far survives the death of this process. */
+  flush(): void {
+    this.appendWrites()
+    this.#journal.flush()
+  }
+
+  /** Everything so far survives a power cut. */
+  sync(): Promise<void> {
+    this.appendWrites()
+    return this.#journal.sync()
+  }
+
+  #begin(file: OpenFile, session: Session, base: Base | undefined): void {
+    if (session.key !== 0) return
+    const index = file.sessions.indexOf(session)
+    const previous = index > 0 ? (file.sessions[index - 1] as Session) : undefined
+    if (previous) this.#begin(file, previous, undefined)
+    const record = encodeBegin({
+      inode: file.inode,
+      ops: file.ops,
+      version: file.version,
+      mtimeNs: file.mtimeNs,
+      previous: previous?.key ?? 0,
+      base: previous ? undefined : (base ?? file.base),
+    })
+    session.key = this.#journal.append(RECORD_BEGIN, record)
+    this.#keys.set(session.key, file)
+  }
+
+  #appendRanges(file: OpenFile): void {
+    this.#waiting.delete(file)
+    for (const session of file.sessions) {
+      const { ranges } = session
+      if (ranges.length === 0) continue
+      this.#begin(file, session, undefined)
+      for (let index = 0; index < ranges.length; index += 2) {
+        const [start, end] = [ranges[index] as number, ranges[index + 1] as number]
+        for (const piece of file.dirtyPieces(start, end)) {
+          for (let at = 0; at < piece.bytes.length; at += WRITE_BYTES_MAX) {
+            const bytes = piece.bytes.subarray(at, at + WRITE_BYTES_MAX)
+            const record = encodeWrite(session.key, piece.offset + at, file.mtimeNs, bytes)
+            this.#journal.append(RECORD_WRITE, record)
+          }
+        }
+      }
+      ranges.length = 0
+    }
+  }
+
+  /**
+   * Marks for the edit that publishes the frozen sessions. Call right before the edit is appended,
+   * and `forgetSessions` with what `settle` returns right after it.
+   */
+  publishedMarks(file: OpenFile, sessionCount: number): Mark[] {
+    const done = lastKey(file.sessions.slice(0, sessionCount))
+    if (done === 0) return []
+    return [{ type: 'published', done, next: lastKey(file.sessions.slice(sessionCount)) }]
+  }
+
+  /**
+   * A segment was stored (and synced) as `built`: says so in the journal. Call before `settle`;
+   * the file's unpublished bytes then lie in `built` and in the newer sessions.
+   */
+  appendRebase(file: OpenFile, sessionCount: number, built: Base): void {
+    if (file.isDropped) return
+    const done = lastKey(file.sessions.slice(0, sessionCount))
+    const [next] = file.sessions.slice(sessionCount) as [Session]
+    if (next.key !== 0) {
+      this.#journal.append(RECORD_REBASE, encodeRebase(done, next.key, built))
+    } else {
+      const { inode, ops, version, mtimeNs } = file
+      const begin = { inode, ops, version, mtimeNs, previous: done, base: built }
+      next.key = this.#journal.append(RECORD_BEGIN, encodeBegin(begin))
+      this.#keys.set(next.key, file)
+    }
+    this.schedule()
+  }
+
+  /** These sessions need their records no longer. */
+  forgetSessions(sessions: readonly Session[]): void {
+    for (const session of sessions) if (session.key !== 0) this.#keys.delete(session.key)
+  }
+
+  /** Mark for the edit that takes a file's last name away; the file is not journalled any more. */
+  dropMarks(file: OpenFile): Mark[] {
+    const key = lastKey(file.sessions)
+    this.#waiting.delete(file)
+    this.forgetSessions(file.sessions)
+    file.sessions = [{ key: 0, ranges: [] }]
+    return key === 0 ? [] : [{ type: 'dropped', key }]
+  }
+
+  /** Mark for the edit after which a dirty file is another inode (save-by-rename). */
+  reboundMarks(file: OpenFile, target: { ops: readonly OpRef[]; version: VersionId }): Mark[] {
+    const key = lastKey(file.sessions)
+    if (key === 0) return []
+    const { ops, version } = target
+    return [{ type: 'rebound', key, inode: file.inode, ops, version }]
+  }
+
+  /** Takes over the sessions that recovery found. */
+  adopt(found: readonly { readonly file: OpenFile; readonly keys: readonly number[] }[]): void {
+    const owners: [number, OpenFile][] = []
+    for (const { file, keys } of found) {
+      const sessions = keys.map((key) => ({ key, ranges: [] }))
+      file.sessions = [...sessions, { key: 0, ranges: [] }]
+      for (const key of keys) owners.push([key, file])
+    }
+    owners.sort((a, b) => a[0] - b[0])
+    for (const [key, file] of owners) this.#keys.set(key, file)
+  }
+
+  /** Stops the timer. */
+  close(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+  }
+}
+
+/** The newest key among the sessions; 0 when the journal has none of them. */
+function lastKey(sessions: readonly Session[]): number {
+  let key = 0
+  for (const session of sessions) if (session.key !== 0) key = session.key
+  return key
+}

@@ -1,0 +1,290 @@
+/**
+ * The one open file behind all handles of a node: written bytes over a base content.
+ *
+ * Reads see dirty extents over `base`, zeros where neither has anything. `freeze` takes a snapshot
+ * that a content is built from while writing goes on; `settle` makes the built content the new base.
+ * `ops` are the register values that a publication replaces: they belong to the open file and move
+ * on only with its own publications, so that a version that arrived meanwhile is never overwritten.
+ * What of the dirty bytes the journal already has is noted in `sessions` (file-journal.ts).
+ */
+import { strict as assert } from 'node:assert'
+import type { ContentStore, DirtyExtent } from '../chunks/interface.ts'
+import type { ContentRef, OpRef, VersionId } from '../crdt/interface.ts'
+import { WormholeError } from '../errors.ts'
+import type { InodeId } from '../types.ts'
+import { Extents } from './extents.ts'
+
+/** A finished content. */
+export interface Base {
+  readonly ref: ContentRef
+  readonly sizeBytes: number
+}
+
+/** The content of a new file. */
+export const EMPTY_BASE: Base = { ref: { type: 'empty' }, sizeBytes: 0 }
+
+/** What one generation of dirty bytes has in the journal. */
+export interface Session {
+  /** Number of its `begin` record; 0 while the journal has nothing of it. */
+  key: number
+  /** Byte ranges not journalled yet: start, end, start, end, … in order of writing. */
+  readonly ranges: number[]
+}
+
+/** A state of the file from which a content is built. */
+export interface Snapshot {
+  readonly generation: number
+  readonly extents: readonly DirtyExtent[]
+  readonly base: Base
+  /** Bytes of `base` that count; the rest was truncated away. */
+  readonly baseLimit: number
+  readonly sizeBytes: number
+  readonly mtimeNs: bigint
+  readonly changeCount: number
+  readonly mode: 'content-defined' | 'fixed'
+  /** How many sessions, oldest first, it holds. */
+  readonly sessionCount: number
+  /** Least size the file had since: what lies beyond is zeros in the live file. */
+  limit: number
+}
+
+/** Files below this are always split by content: rewriting them whole is cheap. */
+const FIXED_MODE_BYTES_MIN = 1024 * 1024
+/** So many writes into the middle make a database or a disk image. */
+const FIXED_MODE_JUMPS_MIN = 16
+
+const ZEROS = Buffer.alloc(128 * 1024)
+
+/** Zeros as views of one shared buffer. */
+function pushZeros(parts: Buffer[], count: number): void {
+  for (let left = count; left > 0; left -= ZEROS.length) {
+    parts.push(left < ZEROS.length ? ZEROS.subarray(0, left) : ZEROS)
+  }
+}
+
+/** The state of one open file. Knows nothing of names, kernel or journal. */
+export class OpenFile {
+  /** The node whose file this is. */
+  readonly nodeId: number
+  inode: InodeId
+  ops: readonly OpRef[]
+  /** The version that `ops` stands for. */
+  version: VersionId
+  base: Base
+  sizeBytes: number
+  mtimeNs: bigint
+  /** Open handles; `writers` of them may write. */
+  handles = 0
+  writers = 0
+  /** There is something that no edit has carried yet. */
+  isDirty = false
+  /** The last name is gone: nothing of this file is journalled or published any more. */
+  isDropped = false
+  /** Everything written so far has been through fsync. */
+  isSynced = false
+  /** Monotonic time of the last write, and of the last publication. */
+  writtenMs = 0
+  publishedMs = 0
+  sessions: Session[] = [{ key: 0, ranges: [] }]
+  readonly #dirty = new Extents()
+  #baseLimit: number
+  #changeCount = 0
+  #jumps = 0
+  #sequentialEnd = 0
+  #snapshot: Snapshot | undefined
+
+  constructor(options: {
+    nodeId: number
+    inode: InodeId
+    base: Base
+    ops: readonly OpRef[]
+    version: VersionId
+    mtimeNs: bigint
+  }) {
+    this.nodeId = options.nodeId
+    this.inode = options.inode
+    this.base = options.base
+    this.ops = options.ops
+    this.version = options.version
+    this.sizeBytes = options.base.sizeBytes
+    this.mtimeNs = options.mtimeNs
+    this.#baseLimit = options.base.sizeBytes
+  }
+
+  /** Written bytes held in memory. */
+  get dirtyBytes(): number {
+    return this.#dirty.bytes
+  }
+
+  /** Whether a snapshot waits for `settle` or `thaw`. */
+  get isFrozen(): boolean {
+    return this.#snapshot !== undefined
+  }
+
+  #changed(mtimeNs: bigint): void {
+    this.mtimeNs = mtimeNs
+    this.#changeCount++
+    this.isDirty = true
+    this.isSynced = false
+  }
+
+  /** Copies `bytes` into the file and notes them as not journalled. */
+  write(offset: number, bytes: Uint8Array, mtimeNs: bigint): void {
+    const end = offset + bytes.length
+    if (end > Number.MAX_SAFE_INTEGER) {
+      throw new WormholeError('FILE_TOO_LARGE', 'files end at 2^53 − 1 bytes')
+    }
+    if (offset !== this.#sequentialEnd && offset < this.sizeBytes) this.#jumps++
+    this.#sequentialEnd = end
+    this.#dirty.write(offset, bytes)
+    this.sizeBytes = Math.max(this.sizeBytes, end)
+    this.#changed(mtimeNs)
+    if (this.isDropped) return
+    const ranges = (this.sessions[this.sessions.length - 1] as Session).ranges
+    if (ranges.length > 0 && ranges[ranges.length - 1] === offset) ranges[ranges.length - 1] = end
+    else ranges.push(offset, end)
+  }
+
+  /** Cuts or grows (with zeros) to `sizeBytes`. Whoever calls journals it. */
+  truncate(sizeBytes: number, mtimeNs: bigint): void {
+    if (sizeBytes > Number.MAX_SAFE_INTEGER) {
+      throw new WormholeError('FILE_TOO_LARGE', 'files end at 2^53 − 1 bytes')
+    }
+    if (sizeBytes < this.sizeBytes) {
+      this.#dirty.truncate(sizeBytes)
+      this.#baseLimit = Math.min(this.#baseLimit, sizeBytes)
+      if (this.#snapshot) this.#snapshot.limit = Math.min(this.#snapshot.limit, sizeBytes)
+    }
+    this.sizeBytes = sizeBytes
+    this.#changed(mtimeNs)
+  }
+
+  /** A modification time that a program set. */
+  setMtime(mtimeNs: bigint): void {
+    const isSynced = this.isSynced
+    this.#changed(mtimeNs)
+    this.isSynced = isSynced
+  }
+
+  /**
+   * Bytes `[offset, offset + length)`, clipped to the size. At once when the base answers at once.
+   * The buffers are views, valid until the next write, unless they came with a promise.
+   */
+  read(
+    contents: ContentStore,
+    offset: number,
+    length: number,
+    options?: { readonly signal?: AbortSignal },
+  ): Buffer[] | Promise<Buffer[]> {
+    const end = Math.min(offset + length, this.sizeBytes)
+    if (end <= offset) return []
+    if (this.#dirty.bytes === 0 && end <= this.#baseLimit) {
+      return contents.read(this.base, { offset, length: end - offset }, options)
+    }
+    const parts: Buffer[] = []
+    const slots: { at: number; bytes: Promise<Buffer[]> }[] = []
+    const gap = (from: number, to: number): void => {
+      const baseEnd = Math.min(to, this.#baseLimit)
+      if (from < baseEnd) {
+        const range = { offset: from, length: baseEnd - from }
+        const bytes = readOrReject(() => contents.read(this.base, range, options))
+        if (Array.isArray(bytes)) parts.push(...bytes)
+        else slots.push({ at: parts.length, bytes })
+      }
+      pushZeros(parts, to - Math.max(from, baseEnd))
+    }
+    let at = offset
+    for (const piece of this.#dirty.pieces(offset, end)) {
+      if (piece.offset > at) gap(at, piece.offset)
+      parts.push(piece.bytes)
+      at = piece.offset + piece.bytes.length
+    }
+    if (at < end) gap(at, end)
+    return slots.length === 0 ? parts : joinLater(parts, slots)
+  }
+
+  /** Dirty pieces of a range, for the journal. */
+  dirtyPieces(start: number, end: number): readonly DirtyExtent[] {
+    return this.#dirty.pieces(start, end)
+  }
+
+  /** Starts a publication or a segment; writes go on in a new generation and session. */
+  freeze(): Snapshot {
+    assert(!this.#snapshot, 'one snapshot at a time')
+    const { generation, extents } = this.#dirty.freeze()
+    const isFixed = this.sizeBytes >= FIXED_MODE_BYTES_MIN && this.#jumps >= FIXED_MODE_JUMPS_MIN
+    this.#snapshot = {
+      generation,
+      extents,
+      base: this.base,
+      baseLimit: this.#baseLimit,
+      sizeBytes: this.sizeBytes,
+      mtimeNs: this.mtimeNs,
+      changeCount: this.#changeCount,
+      mode: isFixed ? 'fixed' : 'content-defined',
+      sessionCount: this.sessions.length,
+      limit: this.sizeBytes,
+    }
+    this.sessions.push({ key: 0, ranges: [] })
+    return this.#snapshot
+  }
+
+  /** Gives a snapshot up; its bytes stay dirty. */
+  thaw(): void {
+    this.#snapshot = undefined
+  }
+
+  /**
+   * The content of the snapshot is built and is the base now. Returns the sessions it made
+   * superfluous. @param published - whether an edit carried exactly this state.
+   */
+  settle(built: Base, published: boolean): Session[] {
+    const snapshot = this.#snapshot
+    assert(snapshot, 'settle needs a snapshot')
+    this.#snapshot = undefined
+    this.base = built
+    this.#baseLimit = Math.min(snapshot.limit, built.sizeBytes)
+    this.#dirty.drop(snapshot.generation)
+    if (published && snapshot.changeCount === this.#changeCount) this.isDirty = false
+    return this.sessions.splice(0, Math.min(snapshot.sessionCount, this.sessions.length - 1))
+  }
+}
+
+/** A read that fails at once fails later, so that reads already under way are still awaited. */
+function readOrReject(read: () => Buffer[] | Promise<Buffer[]>): Buffer[] | Promise<Buffer[]> {
+  try {
+    return read()
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}
+
+/** Puts what arrives later into its place. What is dirty is copied: it may change meanwhile. */
+async function joinLater(
+  parts: readonly Buffer[],
+  slots: readonly { at: number; bytes: Promise<Buffer[]> }[],
+): Promise<Buffer[]> {
+  const kept = parts.map((part) => Buffer.from(part))
+  const arrived = await Promise.all(slots.map((slot) => slot.bytes))
+  const joined: Buffer[] = []
+  let at = 0
+  for (const [index, slot] of slots.entries()) {
+    joined.push(...kept.slice(at, slot.at), ...(arrived[index] as Buffer[]))
+    at = slot.at
+  }
+  joined.push(...kept.slice(at))
+  return joined
+}
+
+/** Builds what a snapshot holds. Chunks are stored, not yet synced. */
+export async function buildSnapshot(contents: ContentStore, snapshot: Snapshot): Promise<Base> {
+  const { base, baseLimit, sizeBytes, extents, mode } = snapshot
+  let from: Base | undefined = baseLimit === 0 ? undefined : base
+  if (from && baseLimit < from.sizeBytes) {
+    from = await contents.build({ base: from, sizeBytes: baseLimit, extents: [], mode })
+  }
+  if (sizeBytes === 0) return EMPTY_BASE
+  if (from && extents.length === 0 && sizeBytes === from.sizeBytes) return from
+  const built = await contents.build({ base: from, sizeBytes, extents, mode })
+  return { ref: built.ref, sizeBytes: built.sizeBytes }
+}

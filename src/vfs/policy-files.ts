@@ -1,0 +1,92 @@
+/**
+ * Policy files: when the bytes under the name `.wormhole.toml` change, the same edit carries the
+ * directory's policy register. A file with mistakes changes nothing and is reported.
+ */
+import type { ContentStore } from '../chunks/interface.ts'
+import type { Edit } from '../crdt/interface.ts'
+import type { Overlay } from '../crdt/overlay.ts'
+import { errorToData } from '../errors.ts'
+import { POLICY_FILE_NAME, POLICY_FILE_SIZE_BYTES_MAX } from '../policy/parse.ts'
+import type { FileName, InodeId } from '../types.ts'
+import type { PolicyOf, Problem } from './interface.ts'
+import type { Base, OpenFile } from './open-file.ts'
+
+/** One byte more than is allowed is enough to be refused. */
+const READ_BYTES_MAX = POLICY_FILE_SIZE_BYTES_MAX + 1
+
+/** What a policy file says; undefined when its bytes cannot be had. */
+export type PolicyText = Buffer | undefined
+
+/** Turns policy files into edits of the policy register. */
+export class PolicyFiles {
+  readonly #overlay: Overlay
+  readonly #contents: ContentStore
+  readonly #policyOf: PolicyOf
+  readonly #onProblem: (problem: Problem) => void
+
+  constructor(options: {
+    overlay: Overlay
+    contents: ContentStore
+    policyOf: PolicyOf
+    onProblem: (problem: Problem) => void
+  }) {
+    this.#overlay = options.overlay
+    this.#contents = options.contents
+    this.#policyOf = options.policyOf
+    this.#onProblem = options.onProblem
+  }
+
+  isPolicyFile(name: FileName): boolean {
+    return name === POLICY_FILE_NAME
+  }
+
+  /** The directory that this inode is the policy file of. */
+  directoryOf(inode: InodeId): InodeId | undefined {
+    const parent = this.#overlay.node(inode)?.parent
+    if (parent === undefined) return undefined
+    const named = this.#overlay.lookup(parent, POLICY_FILE_NAME as FileName)
+    return named?.id === inode ? parent : undefined
+  }
+
+  /** The text as it is now, from an open file or a content. Never rejects. */
+  textOf(what: OpenFile | Base): PolicyText | Promise<PolicyText> {
+    try {
+      const bytes =
+        'handles' in what
+          ? what.read(this.#contents, 0, READ_BYTES_MAX)
+          : this.#contents.read(what, { offset: 0, length: READ_BYTES_MAX })
+      if (Array.isArray(bytes)) return Buffer.concat(bytes)
+      return bytes.then((parts) => Buffer.concat(parts)).catch((error) => this.#unreadable(error))
+    } catch (error) {
+      return this.#unreadable(error)
+    }
+  }
+
+  #unreadable(error: unknown): undefined {
+    const { code, message } = errorToData(error)
+    this.#onProblem({ code, message: `a policy file cannot be read: ${message}` })
+    return undefined
+  }
+
+  /** The edit that makes `text` the policy of a directory; undefined when nothing changes. */
+  edit(directory: InodeId, text: PolicyText): Edit | undefined {
+    if (text === undefined) return undefined
+    const read = this.#policyOf(text)
+    if ('policy' in read) return this.#put(directory, read.policy)
+    for (const { line, column, message } of read.problems) {
+      const place = `${POLICY_FILE_NAME}:${line}:${column}`
+      this.#onProblem({ code: 'POLICY_INVALID', message: `${place}: ${message}` })
+    }
+    return undefined
+  }
+
+  /** The edit for a directory that has lost its policy file. */
+  removal(directory: InodeId): Edit | undefined {
+    return this.#put(directory, '')
+  }
+
+  #put(directory: InodeId, policy: string): Edit | undefined {
+    const edit = this.#overlay.setPolicy(directory, policy)
+    return edit.puts.length > 0 ? edit : undefined
+  }
+}

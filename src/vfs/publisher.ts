@@ -1,0 +1,221 @@
+/**
+ * Edits on their way from the journal into the log.
+ *
+ * `commit` makes an edit part of the journal and of the local tree at once; the edits then go to the
+ * `Committer` in their order, one submission at a time, grouped for up to `GROUP_MS`. Nothing is
+ * forgotten before the volume says that its index covers it: a failed submission is reported, and
+ * tried again with growing pauses.
+ */
+import type { Edit } from '../crdt/interface.ts'
+import type { Overlay } from '../crdt/overlay.ts'
+import { errorToData, WormholeError } from '../errors.ts'
+import type { Clock, Timer } from '../system.ts'
+import type { FileJournal } from './file-journal.ts'
+import type { Committer, JournalPort, Problem } from './interface.ts'
+import { encodeEdit, RECORD_EDIT, type Mark } from './journal-records.ts'
+
+/** How long names wait for company. */
+export const GROUP_MS = 50
+/** Most edits, and about most bytes of values, in one submission (log entries end at 8 MiB). */
+const BATCH_EDITS_MAX = 2048
+const BATCH_BYTES_MAX = 2 * 1024 * 1024
+/** Pause between looks at what the journal may forget: each costs one `fdatasync`. */
+const TRIM_MS = 1000
+const RETRY_MS_MIN = 100
+const RETRY_MS_MAX = 30_000
+
+interface Waiter {
+  readonly upTo: number
+  resolve(): void
+  reject(error: unknown): void
+}
+
+/** Journals, applies and publishes edits. */
+export class Publisher {
+  readonly #overlay: Overlay
+  readonly #journal: JournalPort
+  readonly #files: FileJournal
+  readonly #committer: Committer
+  readonly #clock: Clock
+  readonly #onProblem: (problem: Problem) => void
+  /** Not yet covered, in order. */
+  #pending: Edit[] = []
+  #coveredTo: number
+  #isSubmitting = false
+  #timer: Timer | undefined
+  #trimTimer: Timer | undefined
+  #retryMs = 0
+  #waiters: Waiter[] = []
+  #isClosed = false
+
+  constructor(options: {
+    overlay: Overlay
+    journal: JournalPort
+    files: FileJournal
+    committer: Committer
+    clock: Clock
+    coveredTo: number
+    onProblem: (problem: Problem) => void
+  }) {
+    this.#overlay = options.overlay
+    this.#journal = options.journal
+    this.#files = options.files
+    this.#committer = options.committer
+    this.#clock = options.clock
+    this.#coveredTo = options.coveredTo
+    this.#onProblem = options.onProblem
+  }
+
+  get pendingCount(): number {
+    return this.#pending.length
+  }
+
+  /** Greatest number that the index is known to cover. */
+  get coveredTo(): number {
+    return this.#coveredTo
+  }
+
+  /**
+   * Journals an edit (after all bytes written before it), applies it to the tree, and has it
+   * published soon. Returns it with its number.
+   */
+  commit(edit: Edit, marks: readonly Mark[] = []): Edit {
+    if (this.#isClosed) throw new WormholeError('VOLUME_CLOSED', 'the volume is closing')
+    this.#files.appendWrites()
+    const number = this.#journal.append(RECORD_EDIT, encodeEdit(edit, marks))
+    const numbered = { number, hlc: edit.hlc, puts: edit.puts }
+    this.#overlay.apply(numbered)
+    this.#pending.push(numbered)
+    this.#files.schedule()
+    this.#schedule(GROUP_MS)
+    return numbered
+  }
+
+  /** Takes back an edit found in the journal. */
+  adopt(edit: Edit): void {
+    this.#overlay.apply(edit)
+    this.#pending.push(edit)
+    this.#schedule(GROUP_MS)
+  }
+
+  /** Resolves when every edit committed so far is in the log. Rejects when that fails now. */
+  publish(): Promise<void> {
+    const last = this.#pending[this.#pending.length - 1]
+    if (!last) return Promise.resolve()
+    const done = new Promise<void>((resolve, reject) => {
+      this.#waiters.push({ upTo: last.number, resolve, reject })
+    })
+    this.#retryMs = 0
+    this.kick()
+    return done
+  }
+
+  /** Publishes what is pending without waiting for company. */
+  kick(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    if (this.#isSubmitting || this.#pending.length === 0) return
+    this.#isSubmitting = true
+    void this.#submitAll().finally(() => {
+      this.#isSubmitting = false
+      if (this.#pending.length > 0) this.#schedule(Math.max(this.#retryMs, GROUP_MS))
+    })
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#isClosed || this.#isSubmitting) return
+    this.#timer ??= this.#clock.setTimer(Math.max(delayMs, this.#retryMs), () => {
+      this.#timer = undefined
+      this.kick()
+    })
+  }
+
+  /** Submits until nobody waits: later edits wait for their own group. Never rejects. */
+  async #submitAll(): Promise<void> {
+    do {
+      const batch = this.#nextBatch()
+      const first = batch[0]
+      if (!first) return
+      try {
+        const { coveredTo } = await this.#committer.submit(batch)
+        this.covered(coveredTo)
+        if (this.#coveredTo < first.number) {
+          throw new WormholeError('IO_ERROR', `edit ${first.number} was not taken up`)
+        }
+        this.#retryMs = 0
+      } catch (error) {
+        this.#failed(error)
+        return
+      }
+    } while (this.#waiters.length > 0 || this.#pending.length >= BATCH_EDITS_MAX)
+  }
+
+  #nextBatch(): Edit[] {
+    let bytes = 0
+    let count = 0
+    for (const edit of this.#pending) {
+      if (count === BATCH_EDITS_MAX || (count > 0 && bytes > BATCH_BYTES_MAX)) break
+      for (const put of edit.puts) bytes += put.value.length
+      count++
+    }
+    return this.#pending.slice(0, count)
+  }
+
+  #failed(error: unknown): void {
+    const { code, message } = errorToData(error)
+    this.#retryMs = Math.min(RETRY_MS_MAX, Math.max(RETRY_MS_MIN, this.#retryMs * 2))
+    this.#onProblem({ code, message: `changes wait for publication: ${message}` })
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) waiter.reject(error)
+  }
+
+  /** The index covers own edits up to this number: forgets them here. */
+  covered(coveredTo: number): void {
+    this.#coveredTo = Math.max(this.#coveredTo, coveredTo)
+    let count = 0
+    for (const edit of this.#pending) {
+      if (edit.number > this.#coveredTo) break
+      count++
+    }
+    this.#pending.splice(0, count)
+    this.#overlay.cover(this.#coveredTo)
+    this.#scheduleTrim()
+    const done = this.#waiters.filter((waiter) => waiter.upTo <= this.#coveredTo)
+    if (done.length === 0) return
+    this.#waiters = this.#waiters.filter((waiter) => waiter.upTo > this.#coveredTo)
+    for (const waiter of done) waiter.resolve()
+  }
+
+  #scheduleTrim(): void {
+    if (this.#isClosed) return
+    this.#trimTimer ??= this.#clock.setTimer(TRIM_MS, () => {
+      this.#trimTimer = undefined
+      void this.trim().catch((error: unknown) => this.#onProblem(errorToData(error)))
+    })
+  }
+
+  /**
+   * Forgets journal records that nothing needs. What makes them superfluous may be younger records:
+   * those are made durable first.
+   */
+  async trim(): Promise<void> {
+    const pending = this.#pending[0]?.number ?? this.#journal.nextNumber
+    const needed = Math.min(pending, this.#files.oldestNeeded ?? pending)
+    await this.#files.sync()
+    this.#journal.trim(needed)
+  }
+
+  /** No more edits, no more attempts. */
+  close(): void {
+    this.#isClosed = true
+    this.#timer?.cancel()
+    this.#trimTimer?.cancel()
+    this.#timer = this.#trimTimer = undefined
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) {
+      waiter.reject(new WormholeError('VOLUME_CLOSED', 'the volume is closing'))
+    }
+  }
+}
