@@ -8,7 +8,7 @@ import type { StatusReport } from '../daemon/interface.ts'
 import { probeMounts } from '../daemon/mounts.ts'
 import { homeFiles, networkOptions, socketPath } from '../daemon/paths.ts'
 import { VERSION } from '../daemon/version.ts'
-import { WormholeError } from '../errors.ts'
+import { hasCode } from '../errors.ts'
 import { systemClock } from '../system.ts'
 import type { Context } from './context.ts'
 import { formatBytes } from './format.ts'
@@ -98,31 +98,24 @@ function checkFuse(): Finding {
     return {
       state: 'warning',
       message: `${device} (mode ${mode}, owner ${stat.uid}) cannot be opened: ${reason}`,
-      advice: `run the daemon as root, or let root run: chmod 666 ${device}; ${without}`,
+      advice: `run the daemon as root; ${without}`,
     }
   }
 }
 
 function checkMountProgram(): Finding {
-  const isRoot = process.getuid?.() === 0
-  const name = isRoot ? 'mount' : 'fusermount3'
-  const found = findProgram(name)
-  if (found === undefined) {
-    const advice = isRoot ? 'install util-linux' : 'install fuse3, or run the daemon as root'
-    return { state: 'warning', message: `${name} is not installed`, advice }
+  if (process.getuid?.() !== 0) {
+    return {
+      state: 'warning',
+      message: 'only root can mount',
+      advice: 'run the daemon as root; until then use: wormhole ls, cat, put, get',
+    }
   }
-  if (isRoot) return ok(`mounting as root with ${found}`)
-  return {
-    state: 'warning',
-    message: 'only root can mount in this version',
-    advice: 'run the daemon as root; until then use: wormhole ls, cat, put, get',
-  }
-}
-
-/** Searches where system programs are, whatever PATH says. */
-function findProgram(name: string): string | undefined {
-  const directories = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', '/usr/local/bin']
-  return directories.map((one) => path.join(one, name)).find((file) => fs.existsSync(file))
+  // Where system programs are, whatever PATH says.
+  const places = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', '/usr/local/bin']
+  const found = places.map((one) => path.join(one, 'mount')).find((file) => fs.existsSync(file))
+  if (found !== undefined) return ok(`mounting as root with ${found}`)
+  return { state: 'warning', message: 'mount(8) is not installed', advice: 'install util-linux' }
 }
 
 function checkEnvironment(context: Context): Finding {
@@ -218,9 +211,12 @@ async function checkDaemon(context: Context): Promise<Finding> {
   try {
     status = await context.call('status', { cwd: context.io.cwd })
   } catch (error) {
-    if (!(error instanceof WormholeError)) throw error
-    const advice = error.code === 'DAEMON_NOT_RUNNING' ? 'run: wormhole up' : 'see the log file'
-    return { state: 'warning', message: error.message, advice }
+    if (hasCode(error, 'DAEMON_NOT_RUNNING')) {
+      return { state: 'warning', message: error.message, advice: 'run: wormhole up' }
+    }
+    const message = error instanceof Error ? error.message : String(error)
+    const advice = `see ${homeFiles(context.home).log}; then: wormhole down; wormhole up`
+    return { state: 'failed', message, advice }
   }
   const problems = status.volumes.flatMap((volume) => volume.problems)
   const where = `process ${status.daemonPid}, ${status.volumes.length} volumes`
