@@ -58,6 +58,7 @@ export interface FeedFileOptions {
   readonly directory: string
   readonly volume: VolumeId
   readonly feed: FeedId
+  readonly segmentBytesMax: number
 }
 
 /** One feed. What is written is in `written`; only the store's `commit` makes it `head`. */
@@ -66,6 +67,7 @@ export class FeedFile {
   readonly #volume: VolumeId
   readonly #prefix: FeedPrefix
   readonly #segments: Segments
+  readonly #groupBytesMax: number
   /** By the number of a segment's first entry; the last segment's is always there. */
   readonly #indexes = new Map<number, SparseOffsets>()
   /** Durable. */
@@ -75,6 +77,7 @@ export class FeedFile {
   private constructor(options: FeedFileOptions) {
     this.feed = options.feed
     this.#volume = options.volume
+    this.#groupBytesMax = options.segmentBytesMax / 2
     this.#prefix = feedPrefix(options.volume, options.feed)
     const identity = new ByteWriter().hex(options.volume)
     writeFeed(identity, options.feed)
@@ -84,7 +87,6 @@ export class FeedFile {
         ...options,
         kind: 'feed',
         identity: identity.finish(),
-        segmentBytesMax: FEED_SEGMENT_BYTES_MAX,
         corruptCode: 'FEED_CORRUPT',
         first: 0,
       },
@@ -132,7 +134,7 @@ export class FeedFile {
       let to = from
       while (to < frames.length) {
         const more = (frames[to] as EntryFrame).bytes.length
-        if (to > from && bytes + more > FEED_SEGMENT_BYTES_MAX / 2) break
+        if (to > from && bytes + more > this.#groupBytesMax) break
         bytes += more
         to++
       }

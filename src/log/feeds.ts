@@ -9,7 +9,7 @@ import path from 'node:path'
 import { WormholeError } from '../errors.ts'
 import type { Disk, Random } from '../system.ts'
 import type { FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
-import { FeedFile, NO_HASH } from './feed-file.ts'
+import { FEED_SEGMENT_BYTES_MAX, FeedFile, NO_HASH } from './feed-file.ts'
 import type { EntryFrame, FeedStore } from './interface.ts'
 
 /** Progress of `verify`. */
@@ -27,6 +27,8 @@ export interface DiskFeedStoreOptions {
   /** Private directory, made if it is missing. */
   readonly directory: string
   readonly volume: VolumeId
+  /** Default `FEED_SEGMENT_BYTES_MAX`. */
+  readonly segmentBytesMax?: number
 }
 
 /** One call of `append`. */
@@ -149,8 +151,9 @@ export class DiskFeedStore implements FeedStore {
   }
 
   #openFile(feed: FeedId): FeedFile {
-    const { disk, random, directory, volume } = this.#options
-    return FeedFile.open({ disk, random, directory: `${directory}/${feed}`, volume, feed })
+    const directory = `${this.#options.directory}/${feed}`
+    const segmentBytesMax = this.#options.segmentBytesMax ?? FEED_SEGMENT_BYTES_MAX
+    return FeedFile.open({ ...this.#options, directory, feed, segmentBytesMax })
   }
 
   /** Shows new heads to readers. */

@@ -47,6 +47,8 @@ export interface DiskJournalOptions {
    * power cut may have taken records that were published already. Default 1.
    */
   readonly numberMin?: number
+  /** Default `JOURNAL_SEGMENT_BYTES_MAX`. */
+  readonly segmentBytesMax?: number
 }
 
 /** The journal of one volume in `<directory>/<first number>.seg`. */
@@ -72,7 +74,7 @@ export class DiskJournal implements Journal {
         ...options,
         kind: 'journal',
         identity: Buffer.alloc(0),
-        segmentBytesMax: JOURNAL_SEGMENT_BYTES_MAX,
+        segmentBytesMax: options.segmentBytesMax ?? JOURNAL_SEGMENT_BYTES_MAX,
         corruptCode: 'JOURNAL_CORRUPT',
         first: options.numberMin ?? 1,
       },

@@ -1,0 +1,333 @@
+/**
+ * Proves that after a crash everything that was synced is there, and that damage is never taken for
+ * a torn tail. Cuts the power at every write of a workload, cuts files at every byte, flips every byte.
+ */
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { MemoryDisk, type Survivors } from '../../../src/disk-memory.ts'
+import { WormholeError } from '../../../src/errors.ts'
+import { DiskFeedStore } from '../../../src/log/feeds.ts'
+import { DiskJournal } from '../../../src/log/journal.ts'
+import type { EntryFrame } from '../../../src/log/interface.ts'
+import type { FeedId, Frontier } from '../../../src/types.ts'
+import { SeededRandom } from '../../helpers/sim-clock.ts'
+import { type Author, LogWorld, treeOf } from './authors.ts'
+
+const SEGMENT_BYTES_MAX = 2500
+const KEY = Buffer.alloc(32, 9)
+const SURVIVORS: readonly Survivors[] = ['none', 'all', 'some', 'torn', 'torn']
+
+function openFeeds(disk: MemoryDisk, world: LogWorld): DiskFeedStore {
+  const random = new SeededRandom(3)
+  const segmentBytesMax = SEGMENT_BYTES_MAX
+  return DiskFeedStore.open({
+    disk,
+    random,
+    directory: '/feeds',
+    volume: world.volume,
+    segmentBytesMax,
+  })
+}
+
+function openJournal(disk: MemoryDisk, numberMin = 1): DiskJournal {
+  const random = new SeededRandom(4)
+  const segmentBytesMax = SEGMENT_BYTES_MAX
+  return DiskJournal.open({
+    disk,
+    random,
+    directory: '/journal',
+    key: KEY,
+    numberMin,
+    segmentBytesMax,
+  })
+}
+
+function lastSegment(disk: MemoryDisk): string {
+  return disk.files().at(-1) as string
+}
+
+/** What each feed holds must be a prefix of what its author wrote; returns the lengths. */
+function checkPrefixes(store: DiskFeedStore, authors: readonly Author[]): Map<FeedId, number> {
+  const lengths = new Map<FeedId, number>()
+  for (const { feed, frames } of authors) {
+    const held = store.read(feed, 0, 1e9)
+    for (const [seq, frame] of held.entries()) assert.equal(frame.hash, frames[seq]?.hash)
+    assert.equal(held.length, store.head(feed)?.length ?? 0)
+    lengths.set(feed, held.length)
+  }
+  return lengths
+}
+
+test('feeds: a power cut at every operation loses nothing that was acknowledged', async () => {
+  const seed = 11
+  const world = new LogWorld(seed)
+  const random = new SeededRandom(seed)
+  const disk = new MemoryDisk({ isRecording: true })
+  const store = openFeeds(disk, world)
+  const authors = [world.creator, world.author(2)]
+  const acknowledged: { operation: number; frontier: Frontier }[] = []
+  for (let group = 0; group < 14; group++) {
+    const frames: EntryFrame[] = group === 0 ? [world.genesis] : []
+    for (let count = random.below(4); count >= 0; count--) {
+      const author = authors[random.below(2)] as Author
+      frames.push(author.write({ tree: treeOf(world, random.below(700)) }))
+    }
+    await store.append(frames)
+    acknowledged.push({ operation: disk.operationCount, frontier: store.frontier() })
+  }
+  for (let operation = 0; operation <= disk.operationCount; operation++) {
+    for (const survivors of SURVIVORS) {
+      const image = disk.imageAt(operation, { survivors, random })
+      const what = `seed ${seed}, operation ${operation}, ${survivors}`
+      const found = checkPrefixes(openFeeds(image, world), authors)
+      const promised = acknowledged.findLast((state) => state.operation <= operation)
+      for (const [feed, { length }] of promised?.frontier ?? []) {
+        assert.ok((found.get(feed) ?? 0) >= length, `${what}: ${feed}`)
+      }
+    }
+  }
+})
+
+test('feeds: what recovery found goes on, and a second power cut takes nothing back', async () => {
+  const world = new LogWorld(12)
+  const random = new SeededRandom(12)
+  const disk = new MemoryDisk({ isRecording: true })
+  const author = world.author(2)
+  const store = openFeeds(disk, world)
+  for (let index = 0; index < 6; index++) {
+    await store.append([author.write({ tree: treeOf(world, 300) })])
+  }
+  for (let operation = 0; operation <= disk.operationCount; operation += 2) {
+    const image = disk.imageAt(operation, { survivors: 'torn', random })
+    const first = openFeeds(image, world)
+    const length = first.head(author.feed)?.length ?? 0
+    image.powerCut({ survivors: 'none' })
+    const second = openFeeds(image, world)
+    assert.equal(second.head(author.feed)?.length ?? 0, length, 'it was announced')
+    await second.append(author.frames)
+    image.powerCut({ survivors: 'none' })
+    assert.deepEqual(openFeeds(image, world).head(author.feed), author.head)
+  }
+})
+
+test('journal: a power cut at every operation loses nothing that was synced', async () => {
+  const seed = 21
+  const random = new SeededRandom(seed)
+  const disk = new MemoryDisk({ isRecording: true })
+  const journal = openJournal(disk)
+  const texts: string[] = ['']
+  const synced: { operation: number; number: number; trimmed: number }[] = []
+  let trimmed = 1
+  for (let step = 0; step < 40; step++) {
+    for (let count = random.below(3); count >= 0; count--) {
+      const bytes = random.bytes(random.below(500))
+      texts[journal.append(step, bytes)] = Buffer.from(bytes).toString('hex')
+    }
+    if (random.below(2) === 0) journal.flush()
+    if (random.below(3) === 0) {
+      await journal.sync()
+      synced.push({ operation: disk.operationCount, number: journal.nextNumber - 1, trimmed })
+    }
+    if (random.below(8) === 0) journal.trim((trimmed = journal.nextNumber - random.below(4)))
+  }
+  for (let operation = 0; operation <= disk.operationCount; operation++) {
+    for (const survivors of SURVIVORS) {
+      const image = disk.imageAt(operation, { survivors, random })
+      const what = `seed ${seed}, operation ${operation}, ${survivors}`
+      const reopened = openJournal(image)
+      const records = [...reopened.replay()]
+      for (const [index, { number, bytes }] of records.entries()) {
+        assert.equal(number, (records[0]?.number ?? 0) + index, `${what}: no holes`)
+        assert.equal(Buffer.from(bytes).toString('hex'), texts[number], what)
+      }
+      const promised = synced.findLast((state) => state.operation <= operation)
+      if (promised === undefined) continue
+      assert.ok(reopened.nextNumber > promised.number, `${what}: number ${promised.number}`)
+      if (records.length > 0) assert.ok((records.at(-1)?.number ?? 0) >= promised.number, what)
+    }
+  }
+})
+
+/** Everything a segment file may hold, written without a clean end unless `isClosed`. */
+async function writtenFeed(isClosed: boolean) {
+  const world = new LogWorld(31)
+  const disk = new MemoryDisk()
+  const author = world.author(2)
+  const store = openFeeds(disk, world)
+  for (let group = 0; group < 3; group++) {
+    await store.append([author.write({ tree: treeOf(world, 20) }), author.write()])
+  }
+  if (isClosed) await store.close()
+  return { world, disk, author }
+}
+
+/** A fresh disk with the same files. */
+function copyOf(disk: MemoryDisk): MemoryDisk {
+  const copy = new MemoryDisk()
+  for (const name of disk.files()) {
+    copy.makeDirectorySync(name.slice(0, name.lastIndexOf('/')))
+    const file = copy.openSync(name, { create: true })
+    file.writeSync(0, [disk.readFileSync(name) as Buffer])
+    file.close()
+  }
+  return copy
+}
+
+test('feeds: a file that ends at any byte opens with the whole entries before it', async () => {
+  const { world, disk, author } = await writtenFeed(false)
+  const name = lastSegment(disk)
+  const size = disk.readFileSync(name)?.length as number
+  let longest = 0
+  for (let end = 0; end <= size; end++) {
+    const copy = copyOf(disk)
+    const file = copy.openSync(name)
+    file.truncateSync(end)
+    const store = openFeeds(copy, world)
+    const length = checkPrefixes(store, [author]).get(author.feed) as number
+    assert.ok(length >= longest, `end ${end}`)
+    longest = length
+    await store.append(author.frames)
+    assert.deepEqual(openFeeds(copy, world).head(author.feed), author.head)
+  }
+  assert.equal(longest, author.frames.length)
+})
+
+for (const isClosed of [true, false]) {
+  const how = isClosed ? 'closed' : 'crashed'
+  test(`feeds: every flipped byte of a ${how} file is refused or costs the last group`, async () => {
+    const { world, disk, author } = await writtenFeed(isClosed)
+    const name = lastSegment(disk)
+    const size = disk.readFileSync(name)?.length as number
+    const lengthMin = isClosed ? author.frames.length : author.frames.length - 2
+    let refused = 0
+    for (let at = 0; at < size; at++) {
+      const copy = copyOf(disk)
+      copy.flip(name, at, 1 << (at % 8))
+      try {
+        const length = checkPrefixes(openFeeds(copy, world), [author]).get(author.feed) as number
+        assert.ok(length >= lengthMin, `byte ${at}: ${length} entries`)
+      } catch (error) {
+        assert.ok(error instanceof WormholeError && error.code === 'FEED_CORRUPT', `byte ${at}`)
+        assert.match(error.message, /seg, offset \d+: /)
+        refused++
+      }
+    }
+    assert.ok(refused > size / 2, 'most are refused')
+  })
+
+  test(`journal: every flipped byte of a ${how} file is refused or costs the last group`, async () => {
+    const disk = new MemoryDisk()
+    const journal = openJournal(disk)
+    for (let group = 0; group < 3; group++) {
+      journal.append(1, Buffer.from(`first of group ${group}`))
+      journal.append(2, Buffer.from(`second of group ${group}`))
+      await journal.sync()
+    }
+    if (isClosed) await journal.close()
+    const name = lastSegment(disk)
+    const size = disk.readFileSync(name)?.length as number
+    for (let at = 0; at < size; at++) {
+      const copy = copyOf(disk)
+      copy.flip(name, at, 1 << (at % 8))
+      try {
+        const count = [...openJournal(copy).replay()].length
+        assert.ok(count >= (isClosed ? 6 : 4), `byte ${at}: ${count} records`)
+      } catch (error) {
+        assert.ok(error instanceof WormholeError && error.code === 'JOURNAL_CORRUPT', `byte ${at}`)
+      }
+    }
+  })
+}
+
+test('feeds: damage in an old segment is found when it is read, and by verify', async () => {
+  const world = new LogWorld(41)
+  const disk = new MemoryDisk()
+  const author = world.author(2)
+  const store = openFeeds(disk, world)
+  for (let index = 0; index < 20; index++) {
+    await store.append([author.write({ tree: treeOf(world, 400) })])
+  }
+  assert.deepEqual([...store.verify()].at(-1), { feed: author.feed, checked: 20, length: 20 })
+  await store.close()
+  const names = disk.files()
+  assert.ok(names.length > 4)
+  disk.flip(names[1] as string, 900, 1)
+  const again = openFeeds(disk, world)
+  assert.equal(again.head(author.feed)?.length, 20)
+  assert.throws(() => again.read(author.feed, 0, 1e9), { code: 'FEED_CORRUPT' })
+  assert.throws(() => [...again.verify()], { code: 'FEED_CORRUPT' })
+  disk.removeSync(names[0] as string)
+  assert.throws(() => openFeeds(disk, world), { code: 'FEED_CORRUPT' }, 'the first is missing')
+})
+
+test('feeds: an entry that another key signed is found by verify', async () => {
+  const world = new LogWorld(42)
+  const disk = new MemoryDisk()
+  const author = world.author(2)
+  const bytes = Buffer.from(author.write().bytes)
+  const frame = { ...(author.frames[0] as EntryFrame), bytes }
+  const { frameHeader } = await import('../../../src/log/frame.ts')
+  bytes[bytes.length - 1] = (bytes[bytes.length - 1] as number) ^ 1
+  frameHeader([bytes.subarray(8)]).copy(bytes)
+  const store = openFeeds(disk, world)
+  await store.append([frame])
+  assert.throws(() => [...store.verify()], { code: 'FEED_CORRUPT' })
+})
+
+test('journal: a key that is not ours and records out of order are refused', async () => {
+  const disk = new MemoryDisk()
+  const journal = openJournal(disk)
+  journal.append(1, Buffer.from('secret'))
+  await journal.close()
+  const directory = '/journal'
+  const options = { disk, random: new SeededRandom(5), directory, key: Buffer.alloc(32, 8) }
+  assert.throws(() => [...DiskJournal.open(options).replay()], { code: 'JOURNAL_CORRUPT' })
+})
+
+test('a full disk refuses, keeps what was there, and goes on when there is room', async () => {
+  const world = new LogWorld(51)
+  const disk = new MemoryDisk({ capacityBytes: 3000 })
+  const store = openFeeds(disk, world)
+  const journal = openJournal(disk)
+  const author = world.author(2)
+  await store.append([author.write()])
+  const big = author.write({ tree: treeOf(world, 4000) })
+  await assert.rejects(store.append([big]), { code: 'DISK_FULL' })
+  assert.equal(store.head(author.feed)?.length, 1)
+  const number = journal.append(1, Buffer.alloc(4000, 'x'))
+  assert.throws(() => journal.flush(), { code: 'DISK_FULL' })
+  await assert.rejects(journal.sync(), { code: 'DISK_FULL' })
+  disk.capacityBytes = 100_000
+  await store.append([big])
+  assert.equal(journal.append(1, Buffer.from('later')), number + 1)
+  await journal.sync()
+  disk.powerCut({ survivors: 'none' })
+  assert.deepEqual(openFeeds(disk, world).head(author.feed), author.head)
+  assert.equal([...openJournal(disk).replay()].length, 2)
+})
+
+test('after a failed fdatasync the writer stays broken until it is opened again', async () => {
+  const world = new LogWorld(52)
+  const disk = new MemoryDisk()
+  const store = openFeeds(disk, world)
+  const journal = openJournal(disk)
+  const author = world.author(2)
+  await store.append([author.write()])
+  journal.append(1, Buffer.from('one'))
+  await journal.sync()
+  disk.syncFailures = 1
+  await assert.rejects(store.append([author.write()]), { code: 'IO_ERROR' })
+  await assert.rejects(store.append([author.frames[1] as EntryFrame]), { code: 'WRITER_BROKEN' })
+  assert.equal(store.head(author.feed)?.length, 1, 'nothing unsynced is visible')
+  journal.append(1, Buffer.from('two'))
+  disk.syncFailures = 1
+  await assert.rejects(journal.sync(), { code: 'IO_ERROR' })
+  journal.append(1, Buffer.from('three'))
+  assert.throws(() => journal.flush(), { code: 'WRITER_BROKEN' })
+  await assert.rejects(journal.close(), { code: 'WRITER_BROKEN' })
+  await store.close()
+  const again = openFeeds(disk, world)
+  await again.append(author.frames)
+  assert.deepEqual(again.head(author.feed), author.head)
+  assert.equal([...openJournal(disk).replay()].length, 2)
+})
