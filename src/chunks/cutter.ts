@@ -36,12 +36,20 @@ export class GearPool {
   }
 }
 
+/**
+ * Bytes to wait for after a search without a cut, so that many small writes do not search the same
+ * bytes again and again.
+ */
+const SEARCH_STEP_BYTES = 64 * 1024
+
 /** Cuts one content. Positions are offsets in that content. */
 export class Cutter {
   readonly #gear: Gear
   readonly #mode: CutMode
   #start = 0
   #end = 0
+  /** Pending bytes at which the next search is worth it. */
+  #searchAt = 0
   #position: number
 
   /** @param position - offset in the content of the first byte that will be written. */
@@ -65,6 +73,7 @@ export class Cutter {
   restart(position: number): void {
     this.#start = 0
     this.#end = 0
+    this.#searchAt = 0
     this.#position = position
   }
 
@@ -104,9 +113,13 @@ export class Cutter {
    */
   next(isEnd: boolean): Buffer | undefined {
     const pending = this.#end - this.#start
-    if (pending === 0) return undefined
+    if (pending === 0 || (pending < this.#searchAt && !isEnd)) return undefined
     const length = this.#mode === 'fixed' ? this.#fixed(pending) : this.#cut(pending)
-    if (length === pending && !isEnd && !this.#isFinal(length)) return undefined
+    if (length === pending && !isEnd && !this.#isFinal(length)) {
+      if (this.#mode === 'content-defined') this.#searchAt = pending + SEARCH_STEP_BYTES
+      return undefined
+    }
+    this.#searchAt = 0
     const chunk = this.#gear.window.subarray(this.#start, this.#start + length)
     this.#start += length
     this.#position += length

@@ -78,13 +78,19 @@ export class IndexLog {
       this.#end += index * INDEX_ENTRY_BYTES
       isGood = index === BLOCK_ENTRIES
     }
-    if (this.#end < size) this.#file.truncateSync(this.#end)
+    if (this.#end < size) this.#cut()
   }
 
   /** Starts anew: an empty log. */
   clear(): void {
-    this.#file.truncateSync(0)
     this.#end = 0
+    this.#cut()
+  }
+
+  /** Durable at once: old entries must not come back behind new ones. */
+  #cut(): void {
+    this.#file.truncateSync(this.#end)
+    this.#file.syncSync()
   }
 
   /** Notes an entry, to be written by `write` once its bytes are durable. */

@@ -7,6 +7,7 @@
  * forgotten, so that it can be fetched again. A failed `fdatasync` breaks the writer for good: what
  * the kernel then still has in memory is unknown.
  */
+import path from 'node:path'
 import { WormholeError } from '../errors.ts'
 import type { Disk, DiskFile } from '../system.ts'
 import type { ChunkAddress } from '../types.ts'
@@ -112,6 +113,7 @@ export class PackWriter implements SealedWriter {
   }): PackWriter {
     const { disk, directory } = options
     disk.makeDirectorySync(directory)
+    disk.syncDirectorySync(path.dirname(directory))
     const index = new IndexLog(disk.openSync(`${directory}/index`, { create: true }))
     return new PackWriter(options, index, recover(disk, directory, index))
   }
