@@ -1,6 +1,5 @@
 /** Authors of entries for the tests of the log: fixed keys, real seals and signatures. */
 import { sealEntry } from '../../../src/log/entry.ts'
-import { frontierMerge } from '../../../src/log/frontier.ts'
 import type { ControlOp, EntryBody, EntryFrame, TreePart } from '../../../src/log/interface.ts'
 import { identityFromSeed, VolumeSecrets, type Identity } from '../../../src/log/keys.ts'
 import { signingKeys } from '../../../src/seal.ts'
@@ -30,14 +29,15 @@ export class Author {
 
   /** Takes note of what another author has written so far. */
   see(...others: Author[]): this {
+    const frontier = new Map(this.frontier)
     for (const other of others) {
-      if (!other.head) continue
-      this.frontier = frontierMerge(this.frontier, new Map([[other.feed, other.head]]))
-      this.frontier = frontierMerge(this.frontier, other.frontier)
+      const heads = other.head ? [...other.frontier, [other.feed, other.head] as const] : []
+      for (const [feed, head] of heads) {
+        const isNewer = head.length > (frontier.get(feed)?.length ?? 0)
+        if (feed !== this.feed && isNewer) frontier.set(feed, head)
+      }
     }
-    const own = new Map(this.frontier)
-    own.delete(this.feed)
-    this.frontier = own
+    this.frontier = frontier
     return this
   }
 

@@ -306,6 +306,33 @@ test('a full disk refuses, keeps what was there, and goes on when there is room'
   assert.equal([...openJournal(disk).replay()].length, 2)
 })
 
+test('what a full disk let through of a refused group does not come back', async () => {
+  const world = new LogWorld(53)
+  const disk = new MemoryDisk()
+  const store = openFeeds(disk, world)
+  const [author, twin] = [world.author(2), world.author(2)] as [Author, Author]
+  await store.append([author.write()])
+  twin.head = author.head
+  disk.capacityBytes = disk.readFileSync(lastSegment(disk))?.length as number
+  const refused = [author.write(), author.write(), author.write()] as EntryFrame[]
+  disk.capacityBytes += 21 + 2.5 * (refused[0]?.bytes.length as number)
+  await assert.rejects(store.append(refused), { code: 'DISK_FULL' })
+  const other = twin.write({ hlc: 1_700_000_000_000_000 })
+  assert.equal(other.bytes.length, refused[0]?.bytes.length, 'the next frame would fit behind it')
+  await store.append([other])
+  assert.deepEqual(openFeeds(disk, world).head(twin.feed), twin.head)
+})
+
+test('what a killed process wrote is durable once it was seen again', async () => {
+  const disk = new MemoryDisk()
+  const journal = openJournal(disk)
+  journal.append(1, Buffer.from('written, not synced'))
+  journal.flush()
+  assert.equal([...openJournal(disk).replay()].length, 1)
+  disk.powerCut({ survivors: 'none' })
+  assert.equal([...openJournal(disk).replay()].length, 1)
+})
+
 test('after a failed fdatasync the writer stays broken until it is opened again', async () => {
   const world = new LogWorld(52)
   const disk = new MemoryDisk()
