@@ -96,7 +96,10 @@ export function encodeMemberState(state: MemberState, feeds: Iterable<FeedId>): 
   })
 }
 
-/** The reverse. @throws {WormholeError} `FORMAT_UNSUPPORTED`, `INDEX_CORRUPT`. */
+/**
+ * The reverse; keeps no view of `row`. @throws {WormholeError} `FORMAT_UNSUPPORTED`,
+ * `INDEX_CORRUPT`.
+ */
 export function decodeMemberState(row: Uint8Array): { state: MemberState; feeds: FeedId[] } {
   let value: ReturnType<typeof decoder.decode>
   try {
@@ -118,7 +121,11 @@ export function decodeMemberState(row: Uint8Array): { state: MemberState; feeds:
   if (stored.version !== ROWS_VERSION) {
     throw new WormholeError('FORMAT_UNSUPPORTED', `row of members of version ${stored.version}`)
   }
-  const { volumeName, admissions, invites, claims, feeds } = stored
+  const { volumeName, invites, claims, feeds } = stored
+  const admissions = stored.admissions.map((admission) => ({
+    ...admission,
+    boxKey: Buffer.from(admission.boxKey),
+  }))
   return {
     state: { volumeName, admissions, invites, selves: new Map(stored.selves), claims },
     feeds,

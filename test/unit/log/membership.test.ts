@@ -265,7 +265,9 @@ test('the signed message tells every field apart', () => {
 function show(table: MemberTable): unknown {
   return {
     name: table.volumeName,
-    members: table.members().map((member) => ({ ...member, boxKey: member.boxKey.toString() })),
+    members: table
+      .members()
+      .map((member) => ({ ...member, boxKey: Buffer.from(member.boxKey).toString('hex') })),
     invites: table.openInvites(NOW_MS).sort((a, b) => (a.inviteKey < b.inviteKey ? -1 : 1)),
     actors: table.members().map(({ device }) => [...table.actorsOf(device)].sort()),
   }
