@@ -96,7 +96,7 @@ async function start() {
   crdt.on<DeltaEvent>('delta', (event) => {
     role = event.role
     hlc.observe(event.hlc)
-    vfs.applyDelta(event.delta)
+    vfs.applyDelta(event.delta, event.coveredTo)
   })
   const streams = new FileStreams(vfs.paths)
   const queries = new TreeQueries({ overlay, vfs, contents })

@@ -2,12 +2,12 @@
  * The file system of one volume on one device: composition of nodes, open files and publisher, and
  * the order of its start and end. Everything here belongs to one thread.
  */
-import type { TreeDelta } from '../crdt/interface.ts'
+import type { Edit, TreeDelta } from '../crdt/interface.ts'
 import type { Created } from '../crdt/overlay.ts'
 import { errorToData, hasCode } from '../errors.ts'
 import { nameFromText, type FileName } from '../types.ts'
 import { Attributes } from './attributes.ts'
-import { LOCAL_CONTEXT, type Core } from './core.ts'
+import { checkWritable, LOCAL_CONTEXT, type Core } from './core.ts'
 import { Reconciler } from './delta.ts'
 import { Directories } from './directories.ts'
 import { FileJournal } from './file-journal.ts'
@@ -126,6 +126,16 @@ export class Vfs {
   /** Publishes everything, written files included. Rejects when any of it fails now. */
   async drain(): Promise<void> {
     await this.#core.writeback.publishAll()
+    await this.#core.publisher.publish()
+  }
+
+  /**
+   * Makes an edit that no kernel request asked for (the resolution of a conflict) part of the tree,
+   * and resolves when it is in the log. The commit's delta tells the kernel.
+   */
+  async perform(build: () => Edit): Promise<void> {
+    checkWritable(this.#core)
+    this.#core.publisher.commit(build())
     await this.#core.publisher.publish()
   }
 
