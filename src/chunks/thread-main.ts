@@ -21,7 +21,11 @@ export interface StoreThreadData {
 }
 
 /** What `StoreThread` may call. */
-export type ControlMethods = { open: () => void; close: () => Promise<void> }
+export type ControlMethods = {
+  open: () => void
+  setKeys: (keys: ChunkKeysData) => void
+  close: () => Promise<void>
+}
 
 /** What a client may be asked. */
 export type ClientMethods = {
@@ -83,6 +87,6 @@ async function close(): Promise<void> {
   opened = undefined
 }
 
-const owner = serve(control, { open, close } satisfies ControlMethods)
+const setKeys = (data: ChunkKeysData): void => ring.update(data)
+const owner = serve(control, { open, setKeys, close } satisfies ControlMethods)
 owner.on<MessagePort>('attach', attach)
-owner.on<ChunkKeysData>('keys', (data) => ring.update(data))

@@ -78,9 +78,9 @@ export class StoreThread {
     return port2
   }
 
-  /** New key generations, after a rotation. */
-  setKeys(keys: ChunkKeysData): void {
-    this.#control.emit('keys', keys)
+  /** Takes new key generations, after a rotation. Builds that begin once it resolved use them. */
+  setKeys(keys: ChunkKeysData): Promise<void> {
+    return this.#control.call('setKeys', keys)
   }
 
   /** Syncs, closes the packs and ends the thread; clients fail with `VOLUME_CLOSED` from then on. */

@@ -1,0 +1,175 @@
+/**
+ * Proves what only the store thread and its clients have: damage found by a reader is forgotten and
+ * fetched again, builds fetch through a client, keys rotate, and every way of ending fails waits by code.
+ */
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import test, { type TestContext } from 'node:test'
+import { addressOf } from '../../../src/chunks/codec.ts'
+import { LocalContents } from '../../../src/chunks/content.ts'
+import type { ChunkFetcher } from '../../../src/chunks/interface.ts'
+import { MemoryStore } from '../../../src/chunks/memory.ts'
+import { StoreClient, StoreThread } from '../../../src/chunks/thread.ts'
+import { hasCode } from '../../../src/errors.ts'
+import {
+  createBytes,
+  createChunkKeys,
+  createChunkKeysData,
+  createRandom,
+} from '../../helpers/chunks.ts'
+
+function createDirectory(t: TestContext): string {
+  const directory = mkdtempSync(path.join(tmpdir(), 'wormhole-store-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  return directory
+}
+
+async function createThread(t: TestContext) {
+  const directory = createDirectory(t)
+  const thread = await StoreThread.start({ directory, keys: createChunkKeysData() })
+  t.after(() => thread.close())
+  return { directory, thread, client: await StoreClient.connect(thread.port()) }
+}
+
+/** Copies chunks of `from` into the store under test. */
+function fetcherFrom(from: MemoryStore, into: StoreClient): ChunkFetcher {
+  return {
+    async fetch(addresses) {
+      for (const address of addresses) {
+        const sealed = from.getSync(address)
+        if (sealed && !into.has(address)) await into.put(address, sealed)
+      }
+    },
+  }
+}
+
+test('what one client stores, another reads without a message; all survives a restart', async (t) => {
+  const { directory, thread, client } = await createThread(t)
+  const other = await StoreClient.connect(thread.port())
+  const sealed = createBytes(createRandom(1), 5000)
+  const address = addressOf(sealed)
+  await client.put(address, sealed)
+  assert(other.has(address))
+  assert(other.getSync(address)?.equals(sealed))
+  assert((await other.get(address))?.equals(sealed))
+  await assert.rejects(client.put('00'.repeat(32) as typeof address, sealed), (error) =>
+    hasCode(error, 'CHUNK_CORRUPT'),
+  )
+  await other.sync()
+  assert.deepEqual(await other.stats(), { chunkCount: 1, bytes: 5000 })
+  await thread.close()
+  await assert.rejects(client.sync(), (error) => hasCode(error, 'VOLUME_CLOSED'))
+  const again = await StoreThread.start({ directory, keys: createChunkKeysData() })
+  t.after(() => again.close())
+  assert((await StoreClient.connect(again.port())).has(address))
+})
+
+test('a chunk damaged on the disk is forgotten and fetched again', async (t) => {
+  const { directory, thread, client } = await createThread(t)
+  const elsewhere = new MemoryStore()
+  const author = new LocalContents({ store: elsewhere, keys: createChunkKeys() })
+  const bytes = createBytes(createRandom(2), 50_000)
+  const content = await author.build({
+    base: undefined,
+    sizeBytes: bytes.length,
+    extents: [{ offset: 0, bytes }],
+    mode: 'fixed',
+  })
+  const contents = client.contents({
+    keys: createChunkKeys(),
+    fetcher: fetcherFrom(elsewhere, client),
+    cacheBytesMax: 0,
+  })
+  const range = { offset: 0, length: bytes.length }
+  assert(Buffer.concat(await contents.read(content, range)).equals(bytes))
+
+  const pack = path.join(directory, 'pack-00000000')
+  const stored = readFileSync(pack)
+  stored[3000] = (stored[3000] as number) ^ 1
+  writeFileSync(pack, stored)
+  const other = (await StoreClient.connect(thread.port())).contents({ keys: createChunkKeys() })
+  assert.throws(
+    () => other.read(content, range),
+    (error) => hasCode(error, 'CHUNK_CORRUPT'),
+    'without a fetcher the damage is reported',
+  )
+  assert(Buffer.concat(await contents.read(content, range)).equals(bytes))
+  assert(Array.isArray(contents.read(content, range)), 'it is here again')
+})
+
+test('a build fetches what it lacks through a client, and fails without one', async (t) => {
+  const { thread, client } = await createThread(t)
+  const elsewhere = new MemoryStore()
+  const author = new LocalContents({ store: elsewhere, keys: createChunkKeys() })
+  const bytes = createBytes(createRandom(3), 500_000)
+  const base = await author.build({
+    base: undefined,
+    sizeBytes: bytes.length,
+    extents: [{ offset: 0, bytes }],
+    mode: 'fixed',
+  })
+  const edit = {
+    base,
+    sizeBytes: bytes.length,
+    extents: [{ offset: 100_000, bytes: Buffer.from('edited') }],
+    mode: 'fixed',
+  } as const
+  const lonely = client.contents({ keys: createChunkKeys() })
+  await assert.rejects(lonely.build(edit), (error) => hasCode(error, 'CHUNK_UNAVAILABLE'))
+  const fetching = await StoreClient.connect(thread.port())
+  const fetcher = fetcherFrom(elsewhere, fetching)
+  const contents = fetching.contents({ keys: createChunkKeys(), fetcher })
+  assert.deepEqual((await contents.build(edit)).ref, (await author.build(edit)).ref)
+  fetching.close()
+  await assert.rejects(contents.build(edit), (error) => hasCode(error, 'VOLUME_CLOSED'))
+})
+
+test('new chunks use the newest key generation, old ones stay readable', async (t) => {
+  const { thread, client } = await createThread(t)
+  const keys = createChunkKeys(1)
+  const contents = client.contents({ keys, cacheBytesMax: 0 })
+  const build = (text: string) =>
+    contents.build({
+      base: undefined,
+      sizeBytes: text.length,
+      extents: [{ offset: 0, bytes: Buffer.from(text) }],
+      mode: 'content-defined',
+    })
+  const before = await build('before')
+  await thread.setKeys(createChunkKeysData(1))
+  const after = await build('after')
+  for (const [built, generation] of [
+    [before, 0],
+    [after, 1],
+  ] as const) {
+    assert(built.ref.type === 'chunk')
+    assert.equal(client.getSync(built.ref.address)?.readUInt32LE(2), generation)
+    await contents.read(built, { offset: 0, length: 9 })
+  }
+})
+
+test('a thread that cannot open its packs says why', async (t) => {
+  const directory = path.join(createDirectory(t), 'file')
+  writeFileSync(directory, 'not a directory')
+  await assert.rejects(StoreThread.start({ directory, keys: createChunkKeysData() }), (error) =>
+    hasCode(error, 'IO_ERROR'),
+  )
+})
+
+test('aborted and failed streams leave nothing behind', async (t) => {
+  const { client } = await createThread(t)
+  const contents = client.contents({ keys: createChunkKeys() })
+  const stream = contents.stream()
+  for (let count = 0; count < 10; count++) await stream.write(Buffer.alloc(1_000_000))
+  stream.abort()
+  await contents.sync()
+  const late = contents.stream()
+  client.close()
+  const write = async (): Promise<void> => {
+    for (let count = 0; count < 10; count++) await late.write(Buffer.alloc(1_000_000))
+  }
+  await assert.rejects(write(), (error) => hasCode(error, 'VOLUME_CLOSED'))
+  await assert.rejects(late.finish(), (error) => hasCode(error, 'VOLUME_CLOSED'))
+})
