@@ -101,7 +101,7 @@ export class JournalReader {
     if (!file) return
     if (mark.next === 0) return this.#forget(file)
     const put = edit.puts.find(({ inode, register }) => inode === file.inode && register === 'C')
-    const content = put && decodeRegister('C', put.value)
+    const content = put && decodeRegister('C', put.inode, put.value)
     if (put && content?.kind === 'file') {
       const { ref, sizeBytes } = content
       this.#settle(file, mark.done, { ref, sizeBytes })

@@ -1,0 +1,145 @@
+/**
+ * Proves what happens here when another device's changes arrive: open files keep their version on
+ * their node, everybody else sees the new one, the kernel is told exactly what it must know. Two
+ * devices over the real tree, delivery by the test.
+ */
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { CONTEXT, createWorld, name, ROOT, type VfsDevice } from '../../helpers/vfs-world.ts'
+
+/** Two devices that both have `f` with the text `one`. */
+async function twoDevices(): Promise<[alice: VfsDevice, bob: VfsDevice]> {
+  const [alice, bob] = (await createWorld(2)) as [VfsDevice, VfsDevice]
+  await alice.put('f', 'one')
+  await alice.drain()
+  await bob.receive(alice)
+  return [alice, bob]
+}
+
+async function change(device: VfsDevice, text: string): Promise<void> {
+  await device.put('f', text)
+  await device.drain()
+}
+
+test('an open file keeps its bytes; a new lookup gets a new node with the same ino', async () => {
+  const [alice, bob] = await twoDevices()
+  const before = bob.find('f') ?? assert.fail('no f')
+  const handle = bob.open(before.nodeId, 0)
+  await change(alice, 'two!')
+  await bob.receive(alice)
+  assert.deepEqual(bob.notifier.notes, [`entry ${ROOT} f`])
+  assert.equal(await bob.read(handle), 'one')
+  assert.equal((await bob.fs.getattr(before.nodeId, handle)).sizeBytes, 3)
+  const after = bob.find('f') ?? assert.fail('no f')
+  assert.notEqual(after.nodeId, before.nodeId)
+  assert.equal(after.attr.ino, before.attr.ino)
+  assert.equal(await bob.cat('f'), 'two!')
+  assert.equal(await bob.read(handle), 'one')
+  bob.close(handle)
+})
+
+test('a file that is not open shows the new version on its node, without old pages', async () => {
+  const [alice, bob] = await twoDevices()
+  const before = bob.find('f') ?? assert.fail('no f')
+  assert.equal(await bob.cat('f'), 'one')
+  await change(alice, 'two!')
+  await bob.receive(alice)
+  assert.deepEqual(bob.notifier.notes, [`inode ${before.nodeId}`])
+  const after = bob.find('f')
+  assert.equal(after?.nodeId, before.nodeId)
+  assert.equal(after?.attr.sizeBytes, 4)
+  const [first, second] = [0, 0].map(() => bob.fs.open(CONTEXT, before.nodeId, 0))
+  assert.equal((first as { keepCache: boolean }).keepCache, false)
+  assert.equal((second as { keepCache: boolean }).keepCache, true)
+})
+
+test('two devices that write the same open file both survive', async () => {
+  const [alice, bob] = await twoDevices()
+  const node = bob.find('f') ?? assert.fail('no f')
+  const handle = bob.open(node.nodeId)
+  await bob.write(handle, 0, 'bob')
+  await change(alice, 'alice')
+  await bob.receive(alice)
+  assert.equal(await bob.read(handle), 'bob')
+  assert.equal(await bob.cat('f'), 'alice')
+  bob.close(handle)
+  await bob.drain()
+  await alice.receive(bob)
+  assert.deepEqual(await alice.names(), await bob.names())
+  const texts = await Promise.all((await bob.names()).map((entry) => bob.cat(entry)))
+  assert.deepEqual(texts.sort(), ['alice', 'bob'])
+})
+
+test('own publications are not notified', async () => {
+  const [, bob] = await twoDevices()
+  bob.find('f')
+  bob.notifier.notes.length = 0
+  await bob.put('g', 'new')
+  await bob.put('f', 'changed')
+  await bob.fs.mkdir(CONTEXT, ROOT, name('d'), 0o755)
+  await bob.fs.setattr(CONTEXT, bob.find('g')?.nodeId ?? 0, { mode: 0o600 }, undefined)
+  await bob.fs.rename(
+    CONTEXT,
+    { parent: ROOT, name: name('g') },
+    { parent: ROOT, name: name('h') },
+    0,
+  )
+  await bob.drain()
+  await bob.fs.unlink(CONTEXT, ROOT, name('h'))
+  await bob.drain()
+  const notes = bob.notifier.notes.filter((note) => !note.startsWith('attributes 1'))
+  assert.deepEqual(notes, [])
+})
+
+test('names that appear, vanish and move are invalidated where the kernel may know them', async () => {
+  const [alice, bob] = await twoDevices()
+  assert.equal(bob.find('g'), undefined)
+  assert.ok(bob.find('f'))
+  bob.notifier.notes.length = 0
+  await alice.put('g', 'x')
+  await alice.fs.unlink(CONTEXT, ROOT, name('f'))
+  await alice.drain()
+  await bob.receive(alice)
+  assert.ok(bob.notifier.notes.includes(`entry ${ROOT} f`))
+  assert.ok(bob.notifier.notes.includes(`entry ${ROOT} g`))
+  assert.equal(bob.find('f'), undefined)
+  assert.ok(bob.find('g'))
+})
+
+test('a remote chmod changes attributes, not pages', async () => {
+  const [alice, bob] = await twoDevices()
+  const node = bob.find('f') ?? assert.fail('no f')
+  await alice.fs.setattr(CONTEXT, alice.find('f')?.nodeId ?? 0, { mode: 0o640 }, undefined)
+  await alice.drain()
+  await bob.receive(alice)
+  assert.deepEqual(bob.notifier.notes, [`attributes ${node.nodeId}`])
+  assert.equal((await bob.fs.getattr(node.nodeId, undefined)).mode & 0o777, 0o640)
+})
+
+test('a file removed elsewhere stays with its handles', async () => {
+  const [alice, bob] = await twoDevices()
+  const node = bob.find('f') ?? assert.fail('no f')
+  const handle = bob.open(node.nodeId, 0)
+  await alice.fs.unlink(CONTEXT, ROOT, name('f'))
+  await alice.drain()
+  await bob.receive(alice)
+  assert.equal(bob.find('f'), undefined)
+  assert.equal(await bob.read(handle), 'one')
+  assert.equal((await bob.fs.getattr(node.nodeId, handle)).nlink, 0)
+})
+
+test('unpublished bytes outlive the removal of their file elsewhere', async () => {
+  const [alice, bob] = await twoDevices()
+  const node = bob.find('f') ?? assert.fail('no f')
+  const handle = bob.open(node.nodeId)
+  await bob.write(handle, 0, 'mine')
+  await alice.fs.unlink(CONTEXT, ROOT, name('f'))
+  await alice.drain()
+  await bob.receive(alice)
+  assert.equal(await bob.read(handle), 'mine')
+  bob.close(handle)
+  await bob.drain()
+  await alice.receive(bob)
+  assert.equal(await bob.cat('f'), 'mine')
+  assert.equal(await alice.cat('f'), 'mine')
+})
