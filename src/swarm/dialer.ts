@@ -13,11 +13,14 @@ const PAUSE_MS_MIN = 250
 const ATTEMPT_MS_MAX = 4000
 /** With many absent members each is tried less often: this much pause per absent member. */
 const PAUSE_MS_PER_ABSENT = 100
+/** Members without any link are also sought where no address is needed, this often. */
+const SEARCH_MS = 20_000
 /** The device with the higher key gives the other this head start, to avoid crossing dials. */
 const HEAD_START_MS = 300
 
 interface Target {
   nextMs: number
+  nextSearchMs: number
   pauseMs: number
   attempt: Promise<boolean> | undefined
   abort: AbortController | undefined
@@ -50,21 +53,27 @@ export class Dialer {
     this.#pauseMsMax = options.pauseMsMax
   }
 
-  /** To be called a few times a second with the members that have no direct link. */
-  tick(absent: readonly DeviceId[], nowMs: number): void {
-    const wanted = new Set(absent)
+  /**
+   * To be called a few times a second with the members that have no direct link; `isAlone`: no other
+   * link either.
+   */
+  tick(absent: readonly { device: DeviceId; isAlone: boolean }[], nowMs: number): void {
+    const wanted = new Set(absent.map(({ device }) => device))
     for (const [device, target] of this.#targets) {
       if (wanted.has(device) || target.attempt) continue
       this.#targets.delete(device)
     }
     const pauseMsMax = Math.max(this.#pauseMsMax, absent.length * PAUSE_MS_PER_ABSENT)
-    for (const device of absent) {
+    for (const { device, isAlone } of absent) {
       const target = this.#target(device, nowMs)
-      if (target.attempt || nowMs < target.nextMs || this.#book.of(device).length === 0) continue
+      const isSearch = isAlone && nowMs >= target.nextSearchMs
+      const hasAddress = this.#book.of(device).length > 0
+      if (target.attempt || !(isSearch || (hasAddress && nowMs >= target.nextMs))) continue
+      if (isSearch) target.nextSearchMs = nowMs + SEARCH_MS
       const jitter = 0.75 + ((this.#random.bytes(1)[0] as number) / 256) * 0.25
       target.nextMs = nowMs + target.pauseMs * jitter
       target.pauseMs = Math.min(pauseMsMax, target.pauseMs * 2)
-      void this.#attempt(device, target, false)
+      void this.#attempt(device, target, isSearch)
     }
   }
 
@@ -85,7 +94,9 @@ export class Dialer {
     let target = this.#targets.get(device)
     if (!target) {
       const nextMs = nowMs + (this.#self > device ? HEAD_START_MS : 0)
-      target = { nextMs, pauseMs: PAUSE_MS_MIN, attempt: undefined, abort: undefined }
+      const nextSearchMs = nowMs + SEARCH_MS / 4
+      const pauseMs = PAUSE_MS_MIN
+      target = { nextMs, nextSearchMs, pauseMs, attempt: undefined, abort: undefined }
       this.#targets.set(device, target)
     }
     return target

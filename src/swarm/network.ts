@@ -1,6 +1,10 @@
-import type { SigningKeys } from '../seal.ts'
-import type { Clock, Random } from '../system.ts'
+/** The real network of one volume: which transports and which beacon, from the options. */
+import os from 'node:os'
 import type { Invite } from '../log/interface.ts'
+import { deriveKey, signingKeys, type SigningKeys } from '../seal.ts'
+import type { Clock } from '../system.ts'
+import type { DeviceId } from '../types.ts'
+import { HyperswarmTransport } from './hyperswarm.ts'
 import type {
   Admission,
   AdmissionRequest,
@@ -9,9 +13,12 @@ import type {
   NetworkOptions,
   Transport,
 } from './interface.ts'
+import { findAdmission } from './join.ts'
+import { MdnsBeacon } from './mdns.ts'
+import { TlsTransport } from './tls.ts'
 
 /** The transports and the beacon of one volume on this device, not started yet. */
-export function createNetwork(_options: {
+export function createNetwork(options: {
   readonly network: NetworkOptions
   /** The device's key pair: its public key is the device id. */
   readonly keys: SigningKeys
@@ -19,27 +26,77 @@ export function createNetwork(_options: {
   readonly topicKey: Uint8Array
   readonly members: MemberPort
   readonly clock: Clock
-  readonly random: Random
 }): { transports: Transport[]; beacon: Beacon | undefined } {
-  return { transports: [], beacon: undefined }
+  const { network, keys, topicKey, members, clock } = options
+  const { bind, bootstrap, tlsPort } = network
+  const transports: Transport[] = [
+    new TlsTransport({ keys, listen: { host: bind, port: tlsPort } }),
+  ]
+  if (bootstrap !== 'none') {
+    const topic = deriveKey(topicKey, 'swarm/topic')
+    transports.push(new HyperswarmTransport({ keys, topic, bootstrap, host: bind, clock }))
+  }
+  const identity = {
+    type: 'member',
+    key: deriveKey(topicKey, 'swarm/mdns'),
+    device: keys.publicKey.toString('hex') as DeviceId,
+    devices: () => members.devices().map(({ device }) => device),
+  } as const
+  return {
+    transports,
+    beacon: network.isMulticast ? new MdnsBeacon({ identity, bind, clock }) : undefined,
+  }
 }
 
 /**
  * The joiner's side of an admission: looks for any member (addresses in the invite, multicast DNS,
  * the DHT), with the invite's key pair as link identity, and asks to be let in.
  *
- * @throws {WormholeError} `INVITE_EXPIRED`, `INVITE_USED_UP`, `INVITE_INVALID` as a member said,
- *   `PEER_UNREACHABLE` when none was found in time, `ABORTED`.
+ * @throws {WormholeError} `INVITE_EXPIRED`, `INVITE_USED_UP`, `INVITE_INVALID` as a member said;
+ *   `INVITE_INVALID` when members refuse the invite's key; `PEER_UNREACHABLE` when none was found in
+ *   time; `ABORTED`.
  */
-export function requestAdmission(_options: {
+export function requestAdmission(options: {
   readonly invite: Invite
   /** Already signed with the invite key over `admissionMessage(…)` of the log. */
   readonly request: AdmissionRequest
   readonly network: NetworkOptions
   readonly clock: Clock
-  readonly random: Random
   readonly timeoutMs: number
   readonly signal?: AbortSignal
 }): Promise<Admission> {
-  return Promise.reject(new Error('not built'))
+  const { invite, request, network, clock, timeoutMs, signal } = options
+  const keys = signingKeys(invite.seed)
+  const inviteKey = keys.publicKey.toString('hex')
+  const { bind } = network
+  const transports: Transport[] = [new TlsTransport({ keys, listen: undefined })]
+  if (network.bootstrap !== 'none') {
+    // The joiner's own choice of bootstrap nodes goes before that of the invite's author.
+    const isOwn = network.bootstrap !== 'default' || invite.bootstrap.length === 0
+    const bootstrap = isOwn ? network.bootstrap : invite.bootstrap
+    const lookFor = inviteKey
+    transports.push(
+      new HyperswarmTransport({ keys, topic: undefined, lookFor, bootstrap, host: bind, clock }),
+    )
+  }
+  const beacon = network.isMulticast
+    ? new MdnsBeacon({ identity: { type: 'joiner', inviteKey }, bind, clock })
+    : undefined
+  return findAdmission({
+    request,
+    transports,
+    beacon,
+    addresses: invite.addresses,
+    clock,
+    timeoutMs,
+    ...(signal ? { signal } : {}),
+  })
+}
+
+/** Names and addresses of all interfaces: differs after a network change. */
+export function networkFingerprint(): string {
+  const all = Object.entries(os.networkInterfaces()).flatMap(([name, list]) =>
+    (list ?? []).map((entry) => `${name} ${entry.cidr ?? entry.address}`),
+  )
+  return all.sort().join('\n')
 }

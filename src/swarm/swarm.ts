@@ -463,15 +463,16 @@ export class Swarm implements ChunkFetcher {
       }
       this.#carryOut(this.#replicator.onTick(nowMs))
       this.#exchange.tick(nowMs)
-      const absent = this.#otherMembers().filter(
-        ({ device }) => !this.#peers.get(device)?.routes().includes('tls'),
-      )
-      this.#dialer.tick(
-        absent.map(({ device }) => device),
-        nowMs,
-      )
+      this.#dialer.tick(this.#absent(), nowMs)
       this.#watchNetwork(nowMs)
       this.#tickSoon()
+    })
+  }
+
+  #absent(): { device: DeviceId; isAlone: boolean }[] {
+    return this.#otherMembers().flatMap(({ device }) => {
+      const peer = this.#peers.get(device)
+      return peer?.routes().includes('tls') ? [] : [{ device, isAlone: peer === undefined }]
     })
   }
 
