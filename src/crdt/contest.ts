@@ -26,8 +26,6 @@ export interface Decision {
   readonly hidden: readonly Hidden[]
   /** Every losing version that this slot is the place of, shown or not. */
   readonly copies: ReadonlyMap<InodeId, Omit<CopyOf, 'parent' | 'name'>>
-  /** Whether another strategy might decide otherwise, or a user might act. */
-  readonly isContested: boolean
 }
 
 /** A file, symlink or special file that claims the slot. */
@@ -69,6 +67,13 @@ export function firstName(layer: Layer, inode: InodeRow): InodeRow | undefined {
   return first
 }
 
+/** Whether some name of the inode lives. */
+export function isInodeAlive(layer: Layer, id: InodeId): boolean {
+  const row = layer.inode(id)
+  if (!row) return false
+  return row.isAlive || row.links.some((link) => layer.inode(link)?.isAlive)
+}
+
 /** Decides a slot. */
 export function decideSlot(layer: Layer, slot: Slot, strategyOf: () => ConflictStrategy): Decision {
   const strategy = strategyOf()
@@ -98,7 +103,7 @@ export function decideSlot(layer: Layer, slot: Slot, strategyOf: () => ConflictS
       const version = versionOf(value)
       const id = conflictCopyId(inode.id, version)
       copies.set(id, { inode: inode.id, version })
-      if (strategy === 'last-writer-wins' || layer.inode(id)?.isAlive) continue
+      if (strategy === 'last-writer-wins' || isInodeAlive(layer, id)) continue
       if (shown.some((other) => isSameContent(other.content, value.data))) continue
       shown.push({ claim: id, content: value.data })
       const deviceName = deviceNameOf(layer, value.op)
@@ -107,8 +112,7 @@ export function decideSlot(layer: Layer, slot: Slot, strategyOf: () => ConflictS
     }
   }
   const primary = hasDirectory ? slot.primary : (files[0]?.record.id ?? '')
-  const isContested = extras.length > 0 || copies.size > 0 || hidden.some(({ isTwin }) => !isTwin)
-  return { primary, extras, hidden, copies, isContested }
+  return { primary, extras, hidden, copies }
 }
 
 function nameExtra(layer: Layer, file: Claimant): Extra {

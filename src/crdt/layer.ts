@@ -98,8 +98,8 @@ export class Layer implements ActorNumbers {
     return this.#hadPolicy
   }
 
-  set hadPolicy(value: boolean) {
-    this.#hadPolicy = value
+  forgetHadPolicy(): void {
+    this.#hadPolicy = undefined
   }
 
   slotKey(parent: InodeId, name: string): string {

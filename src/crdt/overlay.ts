@@ -1,8 +1,23 @@
 /**
  * The tree as the file system thread sees it: the index plus its own unpublished edits.
+ *
+ * Edits are applied to a layer of rows over the index, by the same view code that the CRDT thread
+ * uses. When the index moves on (`cover`), the layer is dropped and the edits not yet covered are
+ * applied anew: their bases say what they replace, so a version that has arrived meanwhile is never
+ * hidden by them.
  */
 import type { Random } from '../system.ts'
 import type { FileName, Hlc, InodeId } from '../types.ts'
+import { listConflicts } from './conflicts.ts'
+import type { Place } from './draft.ts'
+import {
+  EditBuilder,
+  holdsAny,
+  type AttributeChanges,
+  type Created,
+  type NewAttributes,
+} from './edits.ts'
+import { historyOf } from './history.ts'
 import type {
   ConflictView,
   ContentRef,
@@ -13,78 +28,116 @@ import type {
   TreeReader,
   VersionView,
 } from './interface.ts'
+import { Layer } from './layer.ts'
+import { decodeRegister } from './registers.ts'
 import type { RowStore } from './rows.ts'
-
-export type { ConflictStrategy, StrategyOf } from './strategy.ts'
 import type { StrategyOf } from './strategy.ts'
+import { LayerReader, opsOf } from './tree-reader.ts'
+import { View } from './view.ts'
+import { readCoveredTo } from './writer-meta.ts'
 
-/** Owner and permission of something new. */
-export interface NewAttributes {
-  /** Permission bits, 0 to 0o7777. */
-  readonly mode: number
-  readonly uid: number
-  readonly gid: number
-  /** Extended attributes, names one character per byte. */
-  readonly xattrs?: ReadonlyMap<string, Buffer>
-}
-
-/** Attributes to change; absent ones stay. */
-export interface AttributeChanges {
-  readonly mode?: number
-  readonly uid?: number
-  readonly gid?: number
-  readonly xattrs?: ReadonlyMap<string, Buffer>
-  readonly mtimeNs?: bigint
-}
-
-/** An edit that makes something, and the id of what it makes. */
-export interface Created {
-  readonly edit: Edit
-  readonly id: InodeId
-}
+export type { Place } from './draft.ts'
+export type { AttributeChanges, Created, NewAttributes } from './edits.ts'
+export type { ConflictStrategy, StrategyOf } from './strategy.ts'
 
 export interface OverlayOptions {
+  /** A reader of the index. */
   readonly rows: RowStore
   readonly random: Random
   /** A new hybrid stamp. */
   readonly tick: () => Hlc
   readonly nowNs: () => bigint
   readonly strategyOf: StrategyOf
-}
-
-/** A place in a directory. */
-export interface Place {
-  readonly parent: InodeId
-  readonly name: FileName
+  /** Shown in conflict names that come from unpublished edits. */
+  readonly deviceName?: string
 }
 
 /**
  * Index plus pending edits. The builders (`createFile` … `resolve`) only make an `Edit`, number 0:
  * give it a journal number, then `apply` it. They throw `NOT_FOUND`, `ALREADY_EXISTS`, `NOT_EMPTY`,
  * `NOT_A_DIRECTORY`, `IS_DIRECTORY`, `NAME_INVALID`, `NAME_TOO_LONG`, `BAD_ARGUMENT`,
- * `NOT_PERMITTED`, `LIMIT_EXCEEDED`.
+ * `NOT_PERMITTED`, `LIMIT_EXCEEDED`. An edit without puts changes nothing and need not be kept.
  */
-export declare class Overlay implements TreeReader {
-  constructor(options: OverlayOptions)
+export class Overlay implements TreeReader {
   readonly root: InodeId
-  readonly fileCount: number
-  lookup(parent: InodeId, name: FileName): DirentView | undefined
-  node(id: InodeId): NodeView | undefined
+  readonly #rows: RowStore
+  readonly #layer: Layer
+  readonly #view: View
+  readonly #reader: LayerReader
+  readonly #builder: EditBuilder
+  #pending: Edit[] = []
+
+  constructor(options: OverlayOptions) {
+    const { rows, deviceName } = options
+    this.#rows = rows
+    this.#layer = new Layer(rows, deviceName === undefined ? {} : { ownDeviceName: deviceName })
+    this.#view = new View(this.#layer, options.strategyOf)
+    this.#reader = new LayerReader(this.#layer)
+    this.#builder = new EditBuilder(this.#layer, this.#reader, options)
+    this.root = this.#reader.root
+  }
+
+  get fileCount(): number {
+    return this.#reader.fileCount
+  }
+
+  lookup(parent: InodeId, name: FileName): DirentView | undefined {
+    return this.#reader.lookup(parent, name)
+  }
+
+  node(id: InodeId): NodeView | undefined {
+    return this.#reader.node(id)
+  }
+
   list(
     parent: InodeId,
     options: { after?: string; countMax: number },
-  ): { entries: DirentView[]; next: string | undefined }
-  policies(id: InodeId): { directory: InodeId; policy: string }[]
+  ): { entries: DirentView[]; next: string | undefined } {
+    return this.#reader.list(parent, options)
+  }
+
+  policies(id: InodeId): { directory: InodeId; policy: string }[] {
+    return this.#reader.policies(id)
+  }
 
   /** Makes a numbered edit part of the tree. Numbers must grow. */
-  apply(edit: Edit): void
+  apply(edit: Edit): void {
+    const last = this.#pending.at(-1)?.number ?? 0
+    if (edit.number <= last) throw new TypeError(`edit ${edit.number} after edit ${last}`)
+    this.#pending.push(edit)
+    this.#show(edit)
+  }
+
+  #show(edit: Edit): void {
+    const { number } = edit
+    for (const { inode, register, value, base } of edit.puts) {
+      const data = decodeRegister(register, inode, value)
+      const op = `#${number}`
+      const made = { op, fromNumber: number, toNumber: number, bytes: value, data }
+      this.#view.put(inode, register, made, (other) => holdsAny(base, other))
+    }
+    this.#view.settle()
+  }
+
   /** The index has changed (own or remote commit): re-reads it, drops edits up to the number. */
-  cover(upToNumber: number): void
+  cover(upToNumber: number): void {
+    this.#rows.refresh()
+    this.#layer.discard({ andCache: true })
+    this.#view.reset()
+    const coveredTo = Math.max(upToNumber, readCoveredTo(this.#layer))
+    this.#pending = this.#pending.filter((edit) => edit.number > coveredTo)
+    for (const edit of this.#pending) this.#show(edit)
+  }
+
   /** Edits not yet covered, in order. */
-  pending(): readonly Edit[]
+  pending(): readonly Edit[] {
+    return this.#pending
+  }
 
   /** The register values a new content of this inode would replace: keep them while it is open. */
-  contentBase(inode: InodeId): readonly OpRef[]
+  contentBase(inode: InodeId): readonly OpRef[] {
+    return opsOf(this.#layer.inode(inode)?.C ?? [])
+  }
 
   createFile(
     parent: InodeId,
@@ -93,23 +146,47 @@ export declare class Overlay implements TreeReader {
       readonly content?: { readonly ref: ContentRef; readonly sizeBytes: number }
       readonly mtimeNs?: bigint
     },
-  ): Created
-  mkdir(parent: InodeId, name: FileName, options: NewAttributes): Created
+  ): Created {
+    return this.#builder.createFile(parent, name, options)
+  }
+
+  mkdir(parent: InodeId, name: FileName, options: NewAttributes): Created {
+    return this.#builder.mkdir(parent, name, options)
+  }
+
   symlink(
     parent: InodeId,
     name: FileName,
     options: NewAttributes & { readonly target: string },
-  ): Created
+  ): Created {
+    return this.#builder.symlink(parent, name, options)
+  }
+
   special(
     parent: InodeId,
     name: FileName,
     options: NewAttributes & { readonly fileType: number; readonly rdev: number },
-  ): Created
+  ): Created {
+    return this.#builder.special(parent, name, options)
+  }
+
   /** A further hard link. */
-  link(inode: InodeId, parent: InodeId, name: FileName): Edit
-  unlink(parent: InodeId, name: FileName): Edit
-  rmdir(parent: InodeId, name: FileName): Edit
-  rename(from: Place, to: Place, flag: 'replace' | 'noreplace' | 'exchange'): Edit
+  link(inode: InodeId, parent: InodeId, name: FileName): Edit {
+    return this.#builder.link(inode, parent, name)
+  }
+
+  unlink(parent: InodeId, name: FileName): Edit {
+    return this.#builder.unlink(parent, name)
+  }
+
+  rmdir(parent: InodeId, name: FileName): Edit {
+    return this.#builder.rmdir(parent, name)
+  }
+
+  rename(from: Place, to: Place, flag: 'replace' | 'noreplace' | 'exchange'): Edit {
+    return this.#builder.rename(from, to, flag)
+  }
+
   /**
    * New content of a file. `base` is what `contentBase` said when the file was opened (default: now);
    * what arrived since becomes a conflict, never lost.
@@ -122,21 +199,40 @@ export declare class Overlay implements TreeReader {
       readonly mtimeNs: bigint
       readonly base?: readonly OpRef[]
     },
-  ): Edit
-  /** chmod, chown, setxattr and touch (`mtimeNs`). */
-  setAttributes(inode: InodeId, changes: AttributeChanges): Edit
-  /** The canonical text of a directory's policy; empty removes it. */
-  setPolicy(directory: InodeId, policy: string): Edit
-  /** Several edits, each made on the present tree, as one that appears whole or not at all. */
-  combine(edits: readonly Edit[]): Edit
+  ): Edit {
+    return this.#builder.setContent(inode, content)
+  }
 
-  /** Conflicts a user can act on, after the cursor, at most `countMax`. */
+  /** chmod, chown, setxattr and touch (`mtimeNs`). */
+  setAttributes(inode: InodeId, changes: AttributeChanges): Edit {
+    return this.#builder.setAttributes(inode, changes)
+  }
+
+  /** The canonical text of a directory's policy; empty removes it. */
+  setPolicy(directory: InodeId, policy: string): Edit {
+    return this.#builder.setPolicy(directory, policy)
+  }
+
+  /** Several edits, each made on the present tree, as one that appears whole or not at all. */
+  combine(edits: readonly Edit[]): Edit {
+    return this.#builder.combine(edits)
+  }
+
+  /** Conflicts a user can act on, after the cursor, at most `countMax` (and all broken cycles). */
   conflicts(options: { after?: string; countMax: number }): {
     conflicts: ConflictView[]
     next: string | undefined
+  } {
+    return listConflicts(this.#layer, this.#reader, options)
   }
+
   /** Keeps version number `keep` (index in `ConflictView.versions`) alone, or all under own names. */
-  resolve(parent: InodeId, name: FileName, keep: number | 'both'): Edit
+  resolve(parent: InodeId, name: FileName, keep: number | 'both'): Edit {
+    return this.#builder.resolve(parent, name, keep)
+  }
+
   /** Versions that this name or inode has had, newest first. */
-  history(what: Place | { readonly inode: InodeId }): VersionView[]
+  history(what: Place | { readonly inode: InodeId }): VersionView[] {
+    return historyOf(this.#layer, this.#reader, what)
+  }
 }

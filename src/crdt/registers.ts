@@ -22,7 +22,7 @@ import type {
 
 /** Value of register `P`. An empty text means: no policy here. */
 export interface PolicyText {
-  /** Canonical JSON, one character per byte (Latin-1 of its UTF-8). */
+  /** Canonical JSON; at most `POLICY_BYTES_MAX` bytes of UTF-8. */
   readonly text: string
   readonly hlc: Hlc
 }
@@ -403,10 +403,13 @@ function encodePolicy(policy: PolicyText): Buffer {
   const writer = new ByteWriter(64)
   writer.u8(VERSION)
   writeHlc(writer, policy.hlc)
-  return writer.latin1(policy.text).finish()
+  return writer.bytes(Buffer.from(policy.text, 'utf8')).finish()
 }
 
 function decodePolicy(reader: ByteReader): PolicyText {
   const hlc = readHlc(reader)
-  return { hlc, text: reader.latin1(POLICY_BYTES_MAX) }
+  const bytes = reader.bytes(POLICY_BYTES_MAX)
+  const text = bytes.toString('utf8')
+  if (!Buffer.from(text, 'utf8').equals(bytes)) reader.fail('policy is not UTF-8')
+  return { hlc, text }
 }

@@ -6,7 +6,7 @@
  * lose a name, and losing contents, get conflict names, which are claims of a weaker sort (`wants`)
  * on other slots of the same directory.
  */
-import { decideSlot } from './contest.ts'
+import { decideSlot, type Decision } from './contest.ts'
 import { conflictName } from './conflict-names.ts'
 import { contentLosers } from './contents.ts'
 import type { FileName, InodeId } from '../types.ts'
@@ -29,6 +29,12 @@ interface Wanted extends At {
 
 const PAGE_KEYS = 256
 
+/** Whether a user might act on the slot, or another strategy might decide otherwise. */
+export function isContestedSlot(slot: Slot): boolean {
+  if (slot.extras.length > 0 || slot.copies.length > 0) return true
+  return slot.hidden.some(({ isTwin }) => !isTwin)
+}
+
 /** Keeps the slots of a layer. */
 export class Slots {
   readonly #layer: Layer
@@ -36,7 +42,9 @@ export class Slots {
   readonly #claimed = new Map<string, At>()
   readonly #undecided = new Map<string, At>()
   readonly #unnamed = new Map<string, Wanted>()
+  /** A policy, or what lies above some directory, has changed. */
   #isPolicyDirty = false
+  #isPolicyTouched = false
 
   constructor(layer: Layer, strategyOf: StrategyOf) {
     this.#layer = layer
@@ -50,7 +58,7 @@ export class Slots {
     const parent = at ? this.#canonical(at.parent) : ''
     const name = at ? at.name : ''
     if (row.slotParent !== parent || row.slotName !== name) {
-      if (inodeKind(id) === 'directory') this.policyChanged()
+      if (inodeKind(id) === 'directory') this.#isPolicyDirty = true
       if (row.slotParent !== '') this.#removeClaim(row, row.slotParent, row.slotName as FileName)
       if (parent !== '') this.#addClaim(row, parent, name as FileName)
     } else if (parent !== '') {
@@ -70,8 +78,9 @@ export class Slots {
     this.#mark(this.#undecided, copy)
   }
 
-  /** A policy, or what lies above something, has changed: contested slots may look different. */
+  /** A policy has changed: contested slots may look different. */
   policyChanged(): void {
+    this.#isPolicyTouched = true
     this.#isPolicyDirty = true
   }
 
@@ -80,6 +89,7 @@ export class Slots {
     this.#undecided.clear()
     this.#unnamed.clear()
     this.#isPolicyDirty = false
+    this.#isPolicyTouched = false
   }
 
   settle(): void {
@@ -103,10 +113,11 @@ export class Slots {
 
   /** Only a policy makes slots look different from above, so without any there is nothing to do. */
   #redecideContested(): void {
-    this.#isPolicyDirty = false
     const layer = this.#layer
     const hadPolicy = layer.hadPolicy
-    layer.hadPolicy = layer.rawRange(TABLE.policy, { countMax: 1 }).length > 0
+    if (this.#isPolicyTouched) layer.forgetHadPolicy()
+    this.#isPolicyDirty = false
+    this.#isPolicyTouched = false
     if (!hadPolicy && !layer.hadPolicy) return
     for (const { key } of layer.rawRange(TABLE.contested, { countMax: Infinity })) {
       const slotKey = TABLE.slot + key.slice(1)
@@ -192,7 +203,7 @@ export class Slots {
       const merged = isFirst ? directories.slice(1).map((other) => other.id) : []
       if (merged.length > 0 || row.merged.length > 0) {
         this.#layer.editInode(row.id).merged = merged.sort()
-        this.policyChanged()
+        this.#isPolicyDirty = true
       }
       this.#setCanonical(row.id, isFirst ? '' : canonical)
     }
@@ -207,7 +218,7 @@ export class Slots {
     const from = (row.canonical || id) as InodeId
     const to = (canonical || id) as InodeId
     this.#layer.editInode(id).canonical = canonical
-    this.policyChanged()
+    this.#isPolicyDirty = true
     this.#moveChildren(id, from, to)
   }
 
@@ -257,7 +268,7 @@ export class Slots {
     edited.hidden = decision.hidden
     this.#registerCopies(at, edited, decision.copies)
     this.#replaceExtras(at, edited, decision.extras)
-    this.#noteContested(at, decision.isContested)
+    this.#noteContested(at)
   }
 
   /** One claim, nothing concurrent, and nothing left from before. */
@@ -271,7 +282,7 @@ export class Slots {
     return inode === undefined || contentLosers(inode).length === 0
   }
 
-  #registerCopies(at: At, slot: Slot, copies: ReadonlyMap<InodeId, CopyOf>): void {
+  #registerCopies(at: At, slot: Slot, copies: Decision['copies']): void {
     for (const id of slot.copies) {
       if (copies.has(id)) continue
       const copy = this.#layer.inode(id)?.copyOf
@@ -279,7 +290,9 @@ export class Slots {
         this.#layer.editInode(id).copyOf = undefined
       }
     }
-    for (const [id, copy] of copies) this.#layer.editInode(id).copyOf = { ...copy, ...at }
+    for (const [id, copy] of copies) {
+      this.#layer.editInode(id).copyOf = { ...copy, parent: at.parent, name: at.name }
+    }
     slot.copies = [...copies.keys()].sort()
   }
 
@@ -300,9 +313,10 @@ export class Slots {
   }
 
   /** Rows in the table of contested slots, so that listing conflicts never walks the volume. */
-  #noteContested(at: At, isContested: boolean): void {
+  #noteContested(at: At): void {
     const slotKey = this.#layer.slotKey(at.parent, at.name)
-    const key = TABLE.contested + slotKey.slice(1) + at.name
+    const key = TABLE.contested + slotKey.slice(1)
+    const isContested = this.#layer.slotsAt(slotKey).some(isContestedSlot)
     const isNoted = this.#layer.raw(key) !== undefined
     if (isContested !== isNoted) this.#layer.putRaw(key, isContested ? Buffer.alloc(1) : undefined)
   }

@@ -6,8 +6,8 @@
  * function of the one before: placement (`placement.ts`), liveness, slots and shown names
  * (`slots.ts`). The result equals `derive.ts`, which computes it from scratch. Laws: README.md.
  */
-import type { FileName, InodeId } from '../types.ts'
-import { inodeKind, LOST_FOUND, ROOT } from './ids.ts'
+import type { InodeId } from '../types.ts'
+import { inodeKind, ROOT } from './ids.ts'
 import type { RegisterName } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
 import {
@@ -18,13 +18,13 @@ import {
   location,
   locationWinner,
   nextPlace,
+  winner,
   type Rank,
 } from './placement.ts'
 import { versionOf, type InodeRow, type Value } from './records.ts'
 import type { PolicyText, RegisterValues } from './registers.ts'
 import { Slots } from './slots.ts'
 import type { StrategyOf } from './strategy.ts'
-import { winner } from './placement.ts'
 
 /** One record of an inode: the inode itself or a hard link. */
 function topTombstone(row: InodeRow): Rank | undefined {
@@ -244,7 +244,9 @@ export class View {
       this.#setAlive(record, hasLiveLocation(record) || record === revived)
     }
     isAlive ||= revived !== undefined
-    if (isAlive !== wasAlive) this.#layer.fileCount += isAlive ? 1 : -1
+    if (isAlive === wasAlive) return
+    this.#layer.fileCount += isAlive ? 1 : -1
+    if (row?.copyOf) this.#slots.copyChanged(row.copyOf)
   }
 
   #setAlive(row: InodeRow, isAlive: boolean): void {
@@ -253,7 +255,6 @@ export class View {
       const edited = this.#layer.editInode(row.id)
       this.#countChild(row.countedIn, -1)
       this.#countChild(parent, 1)
-      if (edited.isAlive !== isAlive && edited.copyOf) this.#slots.copyChanged(edited.copyOf)
       edited.isAlive = isAlive
       edited.countedIn = parent
     }
@@ -294,15 +295,4 @@ function hasUnseenContent(row: InodeRow, records: readonly InodeRow[]): boolean 
     for (const value of record.L) for (const version of value.data.seen) seen.add(version)
   }
   return row.C.some((value) => !seen.has(versionOf(value)))
-}
-
-/** The canonical directory that a directory record is shown as. */
-export function canonicalOf(layer: Layer, directory: InodeId): InodeId {
-  if (directory === ROOT || directory === LOST_FOUND) return directory
-  return (layer.inode(directory)?.canonical || directory) as InodeId
-}
-
-/** The name under which a record is located. */
-export function locatedName(row: InodeRow): FileName {
-  return location(row).name
 }

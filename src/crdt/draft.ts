@@ -1,0 +1,246 @@
+/**
+ * An edit in the making: register puts collected against the present tree, and the steps that many
+ * user operations share: moving, removing, materialising conflict copies. Rules 9 to 12 of README.md.
+ */
+import type { FileName, Hlc, InodeId } from '../types.ts'
+import { firstName, isInodeAlive } from './contest.ts'
+import { contentWinner } from './contents.ts'
+import { conflictCopyId, inodeKind, LOST_FOUND } from './ids.ts'
+import type { Content, Edit, Location, OpRef, Put, RegisterName, VersionId } from './interface.ts'
+import type { Layer } from './layer.ts'
+import { location, winner } from './placement.ts'
+import { versionOf, type Extra, type InodeRow, type Slot, type Value } from './records.ts'
+import { encodeRegister, isSameContent, SEEN_COUNT_MAX, type RegisterValues } from './registers.ts'
+import { extraName, opsOf } from './tree-reader.ts'
+
+/** A place in a directory. */
+export interface Place {
+  readonly parent: InodeId
+  readonly name: FileName
+}
+
+/** What a name stands for: everything that an operation on the name must apply to. */
+export type Found =
+  | { readonly type: 'directory'; readonly id: InodeId; readonly members: readonly InodeId[] }
+  | {
+      readonly type: 'record'
+      /** The dirent record that is shown. */
+      readonly record: InodeId
+      /** The inode it names. */
+      readonly inode: InodeId
+      /** Records hidden behind it. */
+      readonly hidden: readonly InodeId[]
+    }
+  | {
+      readonly type: 'copy'
+      readonly id: InodeId
+      readonly inode: InodeId
+      readonly version: VersionId
+    }
+
+/** What an entry of a slot stands for: its primary, or one of its extras. */
+export function foundIn(layer: Layer, slot: Slot, extra: Extra | undefined): Found {
+  if (extra?.reason === 'content') {
+    return { type: 'copy', id: extra.claim, inode: extra.inode, version: extra.version }
+  }
+  const record = (extra?.claim ?? slot.primary) as InodeId
+  const row = layer.inode(record) as InodeRow
+  if (inodeKind(record) === 'directory') {
+    return { type: 'directory', id: record, members: [record, ...row.merged] }
+  }
+  const hidden = slot.hidden.filter(({ into }) => into === record).map(({ claim }) => claim)
+  return { type: 'record', record, inode: (row.target || record) as InodeId, hidden }
+}
+
+/** Collects the puts of one edit. The last put on a register counts. */
+export class Draft {
+  readonly hlc: Hlc
+  readonly nowNs: bigint
+  readonly #layer: Layer
+  readonly #puts = new Map<string, Put>()
+
+  constructor(layer: Layer, hlc: Hlc, nowNs: bigint) {
+    this.#layer = layer
+    this.hlc = hlc
+    this.nowNs = nowNs
+  }
+
+  finish(): Edit {
+    return { number: 0, hlc: this.hlc, puts: [...this.#puts.values()] }
+  }
+
+  /** Puts a value over `base`, by default over all values that the register has now. */
+  put<R extends RegisterName>(
+    inode: InodeId,
+    register: R,
+    value: RegisterValues[R],
+    base?: readonly OpRef[],
+  ): void {
+    this.#putBytes(inode, register, encodeRegister(register, value), base)
+  }
+
+  #putBytes(
+    inode: InodeId,
+    register: RegisterName,
+    value: Uint8Array,
+    base: readonly OpRef[] = opsOf(this.#layer.inode(inode)?.[register] ?? []),
+  ): void {
+    this.#puts.set(register + inode, { inode, register, value, base })
+  }
+
+  /** The names in a directory have changed. */
+  touch(directory: InodeId): void {
+    this.put(directory, 'C', { kind: 'directory', mtimeNs: this.nowNs, hlc: this.hlc })
+  }
+
+  /** Moves everything that a name stands for. */
+  move(found: Found, to: Place): void {
+    if (found.type === 'copy') {
+      this.materialise(found, to)
+      this.clearLosers(found.inode, found.version)
+      return
+    }
+    if (found.type === 'directory') {
+      for (const id of found.members) this.#relocate(id, to)
+      return
+    }
+    this.#relocate(found.record, to)
+    for (const id of found.hidden) this.#bury(id)
+  }
+
+  #relocate(id: InodeId, to: Place): void {
+    const row = this.#layer.inode(id) as InodeRow
+    const from = location(row)
+    const hasPrevious = inodeKind(id) === 'directory'
+    const previous = { parent: from.parent, name: from.name }
+    this.#putLocation(row, {
+      ...to,
+      ...(hasPrevious ? { previous } : {}),
+      isDeleted: false,
+      seen: [],
+    })
+  }
+
+  #putLocation(row: InodeRow, where: Omit<Location, 'hlc' | 'target'>): void {
+    const { parent, name, previous, isDeleted, seen } = where
+    this.put(row.id, 'L', {
+      parent,
+      name,
+      ...(previous ? { previous } : {}),
+      isDeleted,
+      seen,
+      ...(row.target === '' ? {} : { target: row.target }),
+      hlc: this.hlc,
+    })
+  }
+
+  /** Removes everything that a name stands for. Conflict copies beside it stay. */
+  remove(found: Found): void {
+    if (found.type === 'copy') {
+      this.clearLosers(found.inode, found.version)
+      return
+    }
+    if (found.type === 'directory') {
+      for (const id of found.members) if (id !== LOST_FOUND) this.#entomb(id, [])
+      return
+    }
+    this.#bury(found.record)
+    for (const id of found.hidden) this.#bury(id)
+  }
+
+  /**
+   * Tombstones a record. If that is the inode's last name, its shown losers become inodes of their
+   * own and the tombstone covers all versions; otherwise the losers stay with the other names.
+   */
+  #bury(id: InodeId): void {
+    const row = this.#layer.inode(id) as InodeRow
+    const inode = this.#layer.inode((row.target || id) as InodeId) ?? row
+    const others = [inode.id, ...inode.links].filter((other) => other !== id)
+    const isLast = !others.some((other) => this.#isLive(other))
+    if (isLast) this.materialiseLosers(inode)
+    const top = contentWinner(inode)
+    const seen = inode.C.filter(
+      (value) => isLast || (top !== undefined && isSameContent(value.data, top.data)),
+    )
+    this.#entomb(id, seen.map(versionOf))
+  }
+
+  /** Whether a record lives now and this edit has not tombstoned it. */
+  #isLive(id: InodeId): boolean {
+    return (this.#layer.inode(id)?.isAlive ?? false) && !this.#entombed.has(id)
+  }
+
+  readonly #entombed = new Set<InodeId>()
+
+  #entomb(id: InodeId, seen: readonly VersionId[]): void {
+    this.#entombed.add(id)
+    const row = this.#layer.inode(id) as InodeRow
+    const { parent, name } = location(row)
+    const versions = [...new Set(seen)].slice(-SEEN_COUNT_MAX)
+    this.#putLocation(row, { parent, name, isDeleted: true, seen: versions })
+  }
+
+  /** Tombstones a record and covers every version of its inode: nothing of it is to come back. */
+  discard(id: InodeId): void {
+    const row = this.#layer.inode(id) as InodeRow
+    const inode = this.#layer.inode((row.target || id) as InodeId) ?? row
+    this.#entomb(id, inode.C.map(versionOf))
+  }
+
+  /** Makes a conflict copy an inode of its own, at `to`. Does nothing if it is one already. */
+  materialise(
+    copy: { readonly inode: InodeId; readonly version: VersionId },
+    to: Place,
+    changed: { readonly content?: Content; readonly attributes?: RegisterValues['A'] } = {},
+  ): void {
+    const id = conflictCopyId(copy.inode, copy.version)
+    const inode = this.#layer.inode(copy.inode) as InodeRow
+    const value = inode.C.find((other) => versionOf(other) === copy.version)
+    if (!value || isInodeAlive(this.#layer, id)) return
+    this.put(id, 'L', { ...to, isDeleted: false, seen: [], hlc: this.hlc })
+    if (changed.content) this.put(id, 'C', changed.content)
+    else this.#putBytes(id, 'C', value.bytes)
+    const attributes = winner(inode.A)
+    if (changed.attributes) this.put(id, 'A', changed.attributes)
+    else if (attributes) this.#putBytes(id, 'A', attributes.bytes)
+  }
+
+  /** Makes the shown losers of an inode inodes of their own, under the names they are shown by. */
+  materialiseLosers(
+    inode: InodeRow,
+    isWanted: (value: Value<Content>) => boolean = () => true,
+  ): void {
+    for (const { extra, place } of shownLosers(this.#layer, inode)) {
+      const value = inode.C.find((other) => versionOf(other) === extra.version)
+      if (value && isWanted(value)) this.materialise(extra, place)
+    }
+  }
+
+  /** Ends a content conflict: losers but `dropped` become inodes, the winner stands alone. */
+  clearLosers(inode: InodeId, dropped: VersionId): void {
+    const row = this.#layer.inode(inode) as InodeRow
+    this.materialiseLosers(row, (value) => versionOf(value) !== dropped)
+    this.keepContent(row, contentWinner(row) as Value<Content>)
+  }
+
+  /** Puts one of the register's own values over all of them. */
+  keepContent(row: InodeRow, value: Value<Content>): void {
+    this.#putBytes(row.id, 'C', value.bytes)
+  }
+}
+
+/** The losers of an inode that are shown as copies, and where. */
+export function shownLosers(
+  layer: Layer,
+  inode: InodeRow,
+): { readonly extra: Extra; readonly place: Place }[] {
+  if (inode.C.length < 2) return []
+  const first = firstName(layer, inode)
+  if (!first) return []
+  const parent = first.slotParent as InodeId
+  const slot = layer.slot(parent, first.slotName as FileName)
+  const mine = (slot?.extras ?? []).filter(
+    (extra) => extra.reason === 'content' && extra.inode === inode.id,
+  )
+  return mine.map((extra) => ({ extra, place: { parent, name: extraName(extra) } }))
+}

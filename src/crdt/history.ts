@@ -1,0 +1,71 @@
+/** Versions of a file: what its register holds, and what has left it (`history` rows). */
+import type { InodeId } from '../types.ts'
+import { isInodeAlive } from './contest.ts'
+import { copyNameOf, versionView } from './conflicts.ts'
+import { contentWinner } from './contents.ts'
+import type { Place } from './draft.ts'
+import { conflictCopyId, inodeKind } from './ids.ts'
+import type { Content, VersionView } from './interface.ts'
+import { TABLE, type Layer } from './layer.ts'
+import { versionOf, type InodeRow, type Value } from './records.ts'
+import { decodeRegister } from './registers.ts'
+import type { LayerReader } from './tree-reader.ts'
+
+/** Inodes that have or had a name: shown ones, hidden ones, and those that left it. */
+function inodesAt(layer: Layer, reader: LayerReader, place: Place): Set<InodeId> {
+  const inodes = new Set<InodeId>()
+  const add = (record: InodeId): void => {
+    const id = (layer.inode(record)?.target || record) as InodeId
+    if (inodeKind(id) !== 'directory' && inodeKind(id) !== 'link') inodes.add(id)
+  }
+  const slot = layer.slot(place.parent, place.name)
+  for (const claim of slot?.claims ?? []) add(claim)
+  const extra = slot && reader.extraAt(place.parent, slot)
+  if (extra) add(extra.inode)
+  const key = TABLE.pastName + layer.slotKey(place.parent, place.name).slice(1)
+  for (const row of layer.rawRange(key, { countMax: Infinity })) {
+    const name = Buffer.from(row.value).toString('latin1')
+    if (name === place.name) add(row.key.slice(key.length) as InodeId)
+  }
+  return inodes
+}
+
+function versionsOf(layer: Layer, inode: InodeId): VersionView[] {
+  const row = layer.inode(inode)
+  const found = new Map<string, VersionView>()
+  const shown = row && isInodeAlive(layer, inode) ? contentWinner(row) : undefined
+  for (const value of row?.C ?? []) {
+    const version = versionOf(value)
+    const isCopy = copyNameOf(layer, row as InodeRow, conflictCopyId(inode, version)) !== undefined
+    const isCurrent = shown !== undefined && versionOf(shown) === version
+    const state = isCurrent ? 'current' : isCopy ? 'copy' : 'past'
+    found.set(version, versionView(layer, inode, value, state))
+  }
+  const prefix = TABLE.history + inode
+  for (const { key, value } of layer.rawRange(prefix, { countMax: Infinity })) {
+    const version = key.slice(prefix.length)
+    if (!found.has(version))
+      found.set(version, versionView(layer, inode, readPast(inode, value), 'past'))
+  }
+  return [...found.values()]
+}
+
+/** A row of the history: the op id, a newline, the encoded content. */
+function readPast(inode: InodeId, row: Uint8Array): Pick<Value<Content>, 'op' | 'data' | 'bytes'> {
+  const end = row.indexOf(10)
+  const bytes = row.subarray(end + 1)
+  const op = Buffer.from(row.subarray(0, end)).toString('latin1')
+  return { op, bytes, data: decodeRegister('C', inode, bytes) }
+}
+
+/** Versions that this name or inode has had, newest first. */
+export function historyOf(
+  layer: Layer,
+  reader: LayerReader,
+  what: Place | { readonly inode: InodeId },
+): VersionView[] {
+  const inodes = 'inode' in what ? [what.inode] : inodesAt(layer, reader, what)
+  const versions: VersionView[] = []
+  for (const inode of inodes) versions.push(...versionsOf(layer, inode))
+  return versions.sort((a, b) => b.content.hlc - a.content.hlc || (a.version < b.version ? -1 : 1))
+}

@@ -1,0 +1,83 @@
+/** What must be known of a shard in order to write its next change: one small row per shard. */
+import { ByteReader, ByteWriter } from '../bytes.ts'
+import type { ActorId } from '../types.ts'
+import { TABLE, type Layer } from './layer.ts'
+
+/** The state of one shard. */
+export interface ShardState {
+  readonly shard: number
+  /** Records (location registers) in it. */
+  entries: number
+  /** Hashes of changes that nothing follows yet, and the greatest op counter up to each. Sorted. */
+  heads: readonly { readonly hash: string; readonly maxOp: number }[]
+  /** Changes of each actor. */
+  seqs: Map<ActorId, number>
+  /** Bytes of the saved document; 0 when there is none. */
+  snapshotBytes: number
+  /** Changes since then: the first and the next number of their rows, and their bytes. */
+  deltaFirst: number
+  deltaNext: number
+  deltaBytes: number
+}
+
+export function shardStateKey(shard: number): string {
+  return TABLE.shardState + String.fromCharCode(shard >> 8, shard & 255)
+}
+
+/** Records in a shard, without decoding the rest. */
+export function entriesInShard(layer: Layer, shard: number): number {
+  const bytes = layer.raw(shardStateKey(shard))
+  return bytes ? new ByteReader(bytes, 'INDEX_CORRUPT').varint() : 0
+}
+
+/** Greatest op counter in the shard. */
+export function maxOpOf(state: ShardState): number {
+  let max = 0
+  for (const head of state.heads) max = Math.max(max, head.maxOp)
+  return max
+}
+
+/** A fresh copy of a shard's state; that of an empty shard when there is none. */
+export function readShardState(layer: Layer, shard: number): ShardState {
+  const bytes = layer.raw(shardStateKey(shard))
+  const state: ShardState = {
+    shard,
+    entries: 0,
+    heads: [],
+    seqs: new Map(),
+    snapshotBytes: 0,
+    deltaFirst: 0,
+    deltaNext: 0,
+    deltaBytes: 0,
+  }
+  if (!bytes) return state
+  const reader = new ByteReader(bytes, 'INDEX_CORRUPT')
+  state.entries = reader.varint()
+  state.snapshotBytes = reader.varint()
+  state.deltaFirst = reader.varint()
+  state.deltaNext = reader.varint()
+  state.deltaBytes = reader.varint()
+  const heads: { hash: string; maxOp: number }[] = []
+  for (let left = reader.varint(); left > 0; left--) {
+    heads.push({ hash: reader.hex(32), maxOp: reader.varint() })
+  }
+  state.heads = heads
+  for (let left = reader.varint(); left > 0; left--) {
+    const actor = layer.actorOf(reader.varint())
+    state.seqs.set(actor, reader.varint())
+  }
+  reader.end()
+  return state
+}
+
+/** Stores a shard's state in the layer. */
+export function writeShardState(layer: Layer, state: ShardState): void {
+  const writer = new ByteWriter(128)
+  writer.varint(state.entries).varint(state.snapshotBytes)
+  writer.varint(state.deltaFirst).varint(state.deltaNext).varint(state.deltaBytes)
+  writer.varint(state.heads.length)
+  for (const head of state.heads) writer.hex(head.hash).varint(head.maxOp)
+  writer.varint(state.seqs.size)
+  for (const [actor, seq] of state.seqs) writer.varint(layer.numberOf(actor)).varint(seq)
+  layer.putRaw(shardStateKey(state.shard), writer.finish())
+}
