@@ -53,6 +53,23 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** A call being answered. Its signal is made only when the handler looks at it. */
+class Running implements CallContext {
+  #isAborted = false
+  #controller: AbortController | undefined
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    if (this.#isAborted) this.#controller.abort()
+    return this.#controller.signal
+  }
+
+  abort(): void {
+    this.#isAborted = true
+    this.#controller?.abort()
+  }
+}
+
 interface Pending {
   resolve(value: unknown): void
   reject(error: Error): void
@@ -70,7 +87,7 @@ export class Rpc<Remote extends Handlers = Handlers> {
   readonly #port: MessagePortLike
   readonly #handlers: Handlers
   readonly #pending = new Map<number, Pending>()
-  readonly #running = new Map<number, AbortController>()
+  readonly #running = new Map<number, Running>()
   readonly #listeners = new Map<string, Set<(value: never) => void>>()
   readonly #closeListeners = new Set<() => void>()
   #nextCall = 1
@@ -169,12 +186,12 @@ export class Rpc<Remote extends Handlers = Handlers> {
 
   async #answer(message: { call: number; method: string; args: unknown }): Promise<void> {
     const { call, method, args } = message
-    const controller = new AbortController()
-    this.#running.set(call, controller)
+    const running = new Running()
+    this.#running.set(call, running)
     try {
       const handler = Object.hasOwn(this.#handlers, method) ? this.#handlers[method] : undefined
       if (!handler) throw new TypeError(`no such method: ${method}`)
-      const result = await handler(args, { signal: controller.signal })
+      const result = await handler(args, running)
       const moved = result instanceof Transferred
       this.#reply(
         { done: call, value: moved ? result.value : result },
@@ -196,7 +213,7 @@ export class Rpc<Remote extends Handlers = Handlers> {
     this.#closed = reason
     for (const pending of this.#pending.values()) pending.reject(reason)
     this.#pending.clear()
-    for (const controller of this.#running.values()) controller.abort()
+    for (const running of this.#running.values()) running.abort()
     for (const listener of this.#closeListeners) listener()
   }
 }

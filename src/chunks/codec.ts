@@ -35,6 +35,9 @@ const KIND_CODE: Record<ChunkKind, number> = { data: 0, node: 1 }
 /** Below this compression cannot save a disk block and costs 20 µs. */
 const COMPRESS_BYTES_MIN = 512
 const PROBE_BYTES = 8 * 1024
+/** A sample with more different byte values is noise: 1024 random bytes have 251 of 256. */
+const SAMPLE_BYTES = 1024
+const NOISE_VALUES_MIN = 240
 /** Compressed bytes are kept when they are at most 97 % of the plaintext. */
 const SAVING_MIN = 0.97
 
@@ -166,9 +169,9 @@ export function addressOf(sealed: Uint8Array): ChunkAddress {
   return blake3(sealed).toString('hex') as ChunkAddress
 }
 
-/** The zstd frame of `plain` when a probe and the result save at least 3 %. */
+/** The zstd frame of `plain` when neither sample nor probe look like noise and it saves 3 %. */
 function compressIfWorth(plain: Buffer): Buffer | undefined {
-  if (plain.length < COMPRESS_BYTES_MIN) return undefined
+  if (plain.length < COMPRESS_BYTES_MIN || isNoise(plain)) return undefined
   if (plain.length > 2 * PROBE_BYTES) {
     const start = (plain.length - PROBE_BYTES) >>> 1
     const probe = compress(plain.subarray(start, start + PROBE_BYTES))
@@ -176,4 +179,20 @@ function compressIfWorth(plain: Buffer): Buffer | undefined {
   }
   const whole = compress(plain)
   return whole.length <= plain.length * SAVING_MIN ? whole : undefined
+}
+
+const seen = new Uint8Array(256)
+
+/** Whether 1 KiB in the middle has nearly all byte values: 1 µs, where a probe costs 25. */
+function isNoise(plain: Buffer): boolean {
+  if (plain.length < SAMPLE_BYTES) return false
+  const start = (plain.length - SAMPLE_BYTES) >>> 1
+  seen.fill(0)
+  let valueCount = 0
+  for (let at = start; at < start + SAMPLE_BYTES; at++) {
+    const value = plain[at] as number
+    valueCount += 1 - (seen[value] as number)
+    seen[value] = 1
+  }
+  return valueCount >= NOISE_VALUES_MIN
 }
