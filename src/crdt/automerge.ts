@@ -29,6 +29,7 @@ export interface AutomergeDocument {
   put(object: '/', key: string, value: Uint8Array, type: 'bytes'): void
   commit(message: null, time: number): string | null
   getChangeByHash(hash: string): Uint8Array | null
+  clone(): AutomergeDocument
   save(): Uint8Array
   /** Returns the memory to the wasm heap; the object must not be used afterwards. */
   free(): void

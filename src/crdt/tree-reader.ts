@@ -19,6 +19,37 @@ export function extraName(extra: Extra): FileName {
   return extra.names.at(-1) as FileName
 }
 
+/** The rows that say what a name shows. */
+export interface SlotRows {
+  inode(id: InodeId): InodeRow | undefined
+  slot(parent: InodeId, name: FileName): Slot | undefined
+}
+
+/** An extra and the slot it comes from. */
+export type ShownExtra = Extra & { readonly source: FileName }
+
+function extraIn(rows: SlotRows, parent: InodeId, slot: Slot): ShownExtra | undefined {
+  if (slot.claims.length > 0) return undefined
+  for (const want of slot.wants) {
+    const source = rows.slot(parent, want.source)
+    const extra = source?.extras.find(({ claim }) => claim === want.claim)
+    if (extra && extraName(extra) === slot.name) return { ...extra, source: want.source }
+  }
+  return undefined
+}
+
+/** What a slot shows under its own name. */
+export function visibleIn(rows: SlotRows, parent: InodeId, slot: Slot): DirentView | undefined {
+  if (slot.primary !== '') {
+    const kind = inodeKind(slot.primary)
+    if (kind !== 'link') return { name: slot.name, id: slot.primary, kind }
+    const id = rows.inode(slot.primary)?.target as InodeId
+    return { name: slot.name, id, kind: nodeKind({ id }) }
+  }
+  const extra = extraIn(rows, parent, slot)
+  return extra && { name: slot.name, id: extra.node, kind: nodeKind({ id: extra.node }) }
+}
+
 /** The visible tree of a layer. */
 export class LayerReader implements TreeReader {
   readonly root = ROOT
@@ -37,27 +68,13 @@ export class LayerReader implements TreeReader {
     return slot && this.#dirent(parent, slot)
   }
 
-  /** What a slot shows under its own name. */
   #dirent(parent: InodeId, slot: Slot): DirentView | undefined {
-    if (slot.primary !== '') {
-      const kind = inodeKind(slot.primary)
-      if (kind !== 'link') return { name: slot.name, id: slot.primary, kind }
-      const id = this.#layer.inode(slot.primary)?.target as InodeId
-      return { name: slot.name, id, kind: nodeKind({ id }) }
-    }
-    const extra = this.extraAt(parent, slot)
-    return extra && { name: slot.name, id: extra.node, kind: nodeKind({ id: extra.node }) }
+    return visibleIn(this.#layer, parent, slot)
   }
 
   /** The extra that is shown under the name of this slot, which nothing claims outright. */
-  extraAt(parent: InodeId, slot: Slot): (Extra & { readonly source: FileName }) | undefined {
-    if (slot.claims.length > 0) return undefined
-    for (const want of slot.wants) {
-      const source = this.#layer.slot(parent, want.source)
-      const extra = source?.extras.find(({ claim }) => claim === want.claim)
-      if (extra && extraName(extra) === slot.name) return { ...extra, source: want.source }
-    }
-    return undefined
+  extraAt(parent: InodeId, slot: Slot): ShownExtra | undefined {
+    return extraIn(this.#layer, parent, slot)
   }
 
   node(id: InodeId): NodeView | undefined {

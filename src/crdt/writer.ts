@@ -2,9 +2,17 @@
  * The tree as the CRDT thread writes it: folding own edits into Automerge changes, checking and
  * applying foreign ones, and one index transaction for everything that follows from them.
  */
-import type { ActorId, Hlc, InodeId } from '../types.ts'
+import { ByteReader, ByteWriter } from '../bytes.ts'
+import type { ActorId, ChunkAddress, Hlc, InodeId } from '../types.ts'
+import { decodeChange, encodeChange, opOf, type ChangeOp, type DecodedChange } from './change.ts'
+import { Checker, parseKey } from './check.ts'
+import { deltaOf } from './delta.ts'
+import { holdsAny } from './edits.ts'
+import { foldEdits, type FoldedPut } from './fold.ts'
+import { inodeShard } from './ids.ts'
 import type {
   ActorInfo,
+  Content,
   ContentRef,
   Edit,
   ShardChange,
@@ -12,8 +20,14 @@ import type {
   Verdict,
   VersionId,
 } from './interface.ts'
-import type { StrategyOf } from './overlay.ts'
+import { Layer, TABLE } from './layer.ts'
+import { decodeRegister, versionId } from './registers.ts'
 import type { RowStore } from './rows.ts'
+import { maxOpOf } from './shard-state.ts'
+import { Shards } from './shards.ts'
+import type { StrategyOf } from './strategy.ts'
+import { View } from './view.ts'
+import { metaKey, readCoveredTo, writeCoveredTo } from './writer-meta.ts'
 
 export interface TreeWriterOptions {
   readonly rows: RowStore
@@ -42,33 +56,247 @@ export interface Folded {
   readonly hlc: Hlc
 }
 
+/** Writes in one change at most: receivers apply a change as one step. */
+const OPS_PER_CHANGE_MAX = 10_000
+const BYTES_PER_CHANGE_MAX = 4 * 1024 * 1024
+
 /**
  * Writes the tree. One thread owns it. Everything between two `commit`s is one unit: it becomes
  * visible and durable-with-the-index together, or `rollback` drops it.
  */
-export declare class TreeWriter {
-  constructor(options: TreeWriterOptions)
+export class TreeWriter {
+  readonly #rows: RowStore
+  readonly #self: ActorInfo
+  readonly #layer: Layer
+  readonly #view: View
+  readonly #shards: Shards
+  #coveredTo: number
+  /** Wants that became part of the tree since the last commit. */
+  #newWants: Want[] = []
+
+  constructor(options: TreeWriterOptions) {
+    this.#rows = options.rows
+    this.#self = options.self
+    this.#layer = new Layer(options.rows, { ownDeviceName: options.self.deviceName })
+    this.#view = new View(this.#layer, options.strategyOf)
+    this.#shards = new Shards(this.#layer)
+    this.#coveredTo = readCoveredTo(this.#layer)
+  }
+
   /** Journal number up to which own edits are in the tree; 0 at first. */
-  readonly coveredTo: number
+  get coveredTo(): number {
+    return this.#coveredTo
+  }
+
   /**
    * Turns own edits into changes and applies them here. Edits already covered are skipped; what
    * cancels out is dropped; a put whose base no longer holds becomes a concurrent value.
    */
-  fold(edits: readonly Edit[]): Folded
+  fold(edits: readonly Edit[]): Folded {
+    const due = edits.filter(({ number }) => number > this.#coveredTo)
+    due.sort((a, b) => a.number - b.number)
+    const last = due.at(-1)
+    if (!last) return { changes: [], coveredTo: this.#coveredTo, hlc: 0 as Hlc }
+    this.#layer.addActor(this.#self)
+    const puts = foldEdits(due, (inode) => (this.#layer.inode(inode)?.L.length ?? 0) > 0)
+    const changes: ShardChange[] = []
+    for (const [shard, rounds] of byShard(puts)) {
+      for (const round of rounds) changes.push(...this.#publish(shard, round))
+    }
+    this.#view.settle()
+    this.#cover(last.number)
+    const hlc = Math.max(...due.map((edit) => edit.hlc)) as Hlc
+    return { changes, coveredTo: last.number, hlc }
+  }
+
+  #cover(coveredTo: number): void {
+    this.#coveredTo = coveredTo
+    writeCoveredTo(this.#layer, coveredTo)
+  }
+
+  /** One round of puts of one shard, each register once, as one change (or a few big ones). */
+  #publish(shard: number, puts: readonly FoldedPut[]): ShardChange[] {
+    const changes: ShardChange[] = []
+    const ordered = [...puts].sort((a, b) => (a.register + a.inode < b.register + b.inode ? -1 : 1))
+    let ops: ChangeOp[] = []
+    const numbers: number[] = []
+    let bytes = 0
+    const flush = (): void => {
+      if (ops.length === 0) return
+      changes.push({ shard, change: this.#write(shard, ops, numbers.splice(0)) })
+      ops = []
+      bytes = 0
+    }
+    for (const put of ordered) {
+      const values = this.#layer.inode(put.inode)?.[put.register] ?? []
+      const held = values.filter((value) => holdsAny(put.base, value))
+      const [only] = values
+      const isEqual = values.length === 1 && Buffer.compare(only!.bytes, put.value) === 0
+      if (isEqual && held.length === 1) continue
+      const predecessors = held.map((value) => value.op)
+      ops.push({ key: put.register + put.inode, value: put.value, predecessors })
+      numbers.push(put.number)
+      bytes += put.value.length
+      if (ops.length >= OPS_PER_CHANGE_MAX || bytes >= BYTES_PER_CHANGE_MAX) flush()
+    }
+    flush()
+    return changes
+  }
+
+  #write(shard: number, ops: readonly ChangeOp[], numbers: readonly number[]): Uint8Array {
+    const state = this.#shards.state(shard)
+    const change = {
+      actor: this.#self.actor,
+      seq: (state.seqs.get(this.#self.actor) ?? 0) + 1,
+      startOp: maxOpOf(state) + 1,
+      deps: state.heads.map(({ hash }) => hash),
+      ops,
+    }
+    const { bytes, hash } = encodeChange(change)
+    this.#take(shard, bytes, { ...change, hash }, (index) => {
+      const number = numbers[index] as number
+      return [number, number]
+    })
+    return bytes
+  }
+
+  /** Puts the writes of a change into the view and the change into its shard. */
+  #take(
+    shard: number,
+    bytes: Uint8Array,
+    change: DecodedChange,
+    numbersOf: (index: number) => readonly [number, number],
+  ): void {
+    let newEntries = 0
+    for (const [index, { key, value, predecessors }] of change.ops.entries()) {
+      const { register, inode } = parseKey(key)
+      const data = decodeRegister(register, inode, value)
+      const [fromNumber, toNumber] = numbersOf(index)
+      const made = { op: opOf(change, index), fromNumber, toNumber, bytes: value, data }
+      if (register === 'L' && !this.#layer.inode(inode)?.L.length) newEntries++
+      this.#view.put(inode, register, made, (other) => predecessors.includes(other.op))
+      if (register === 'C' && toNumber === 0) this.#want(inode, value, data as Content)
+    }
+    this.#shards.append(shard, bytes, change, newEntries)
+  }
+
+  #want(inode: InodeId, value: Uint8Array, content: Content): void {
+    if (content.kind !== 'file' || content.ref.type === 'empty') return
+    const version = versionId(value)
+    const { ref, sizeBytes } = content
+    const writer = new ByteWriter(48).u8(ref.type === 'chunk' ? 1 : 2)
+    this.#layer.putRaw(
+      TABLE.want + inode + version,
+      writer.hex(ref.address).varint(sizeBytes).finish(),
+    )
+    this.#newWants.push({ key: inode + version, inode, version, ref, sizeBytes })
+  }
+
   /** Whether a foreign entry may be applied. Same answer on every device. Changes nothing. */
-  check(changes: readonly ShardChange[], author: { readonly actors: ReadonlySet<ActorId> }): Verdict
-  /** Applies a checked entry of another device (or an own one during recovery, `own` set). */
-  apply(changes: readonly ShardChange[], own?: { readonly coveredTo: number }): void
+  check(
+    changes: readonly ShardChange[],
+    author: { readonly actors: ReadonlySet<ActorId> },
+  ): Verdict {
+    return new Checker(this.#layer, this.#shards).check(changes, author.actors)
+  }
+
+  /**
+   * Applies a checked entry of another device (or an own one during recovery, `own` set). Its actors
+   * must be registered.
+   */
+  apply(changes: readonly ShardChange[], own?: { readonly coveredTo: number }): void {
+    const from = this.#coveredTo + 1
+    const numbers = own
+      ? ([Math.min(from, own.coveredTo), own.coveredTo] as const)
+      : ([0, 0] as const)
+    for (const { shard, change } of changes) {
+      const decoded = decodeChange(change)
+      this.#layer.numberOf(decoded.actor)
+      this.#take(shard, change, decoded, () => numbers)
+    }
+    this.#view.settle()
+    if (own && own.coveredTo > this.#coveredTo) this.#cover(own.coveredTo)
+  }
+
   /** Writes everything since the last commit and `meta` in one transaction. */
-  commit(meta: ReadonlyMap<string, Uint8Array>): TreeDelta
+  commit(meta: ReadonlyMap<string, Uint8Array>): TreeDelta {
+    for (const [name, value] of meta) this.#layer.putRaw(metaKey(name), value)
+    this.#shards.flush()
+    const delta = deltaOf(this.#layer)
+    const contents = this.#newWants.filter(({ key }) => this.#layer.raw(TABLE.want + key))
+    this.#rows.transaction((rows) => this.#layer.flush(rows))
+    this.#layer.settled()
+    this.#shards.settled()
+    this.#newWants = []
+    return {
+      ...delta,
+      contents: contents.map(({ inode, ref, sizeBytes }) => ({ inode, ref, sizeBytes })),
+    }
+  }
+
   /** Forgets everything since the last commit. */
-  rollback(): void
+  rollback(): void {
+    this.#layer.discard({ andCache: false })
+    this.#view.reset()
+    this.#shards.rollback()
+    this.#newWants = []
+    this.#coveredTo = readCoveredTo(this.#layer)
+  }
+
   /** What a `commit` stored under this name. */
-  meta(name: string): Buffer | undefined
+  meta(name: string): Buffer | undefined {
+    const value = this.#layer.raw(metaKey(name))
+    return value && Buffer.from(value)
+  }
+
   /** Makes an actor known (conflict names show its device). Idempotent; part of the next commit. */
-  registerActor(info: ActorInfo): void
-  /** Contents from other devices not fetched yet, oldest key first. */
-  wants(options: { after?: string; countMax: number }): Want[]
+  registerActor(info: ActorInfo): void {
+    this.#layer.addActor(info)
+  }
+
+  /** Contents from other devices not fetched yet, in the order of their keys. */
+  wants(options: { after?: string; countMax: number }): Want[] {
+    const { after, countMax } = options
+    const from = after === undefined ? {} : { after: TABLE.want + after }
+    return this.#layer.rawRange(TABLE.want, { countMax, ...from }).map(({ key, value }) => {
+      const reader = new ByteReader(value, 'INDEX_CORRUPT')
+      const type = reader.u8() === 1 ? 'chunk' : 'manifest'
+      const ref: ContentRef = { type, address: reader.hex(32) as ChunkAddress }
+      const inode = key.slice(1, 17) as InodeId
+      const sizeBytes = reader.varint()
+      return { key: key.slice(1), inode, version: key.slice(17), ref, sizeBytes }
+    })
+  }
+
   /** Takes wants off the list; part of the next commit. */
-  fetched(keys: readonly string[]): void
+  fetched(keys: readonly string[]): void {
+    for (const key of keys) this.#layer.putRaw(TABLE.want + key, undefined)
+  }
+
+  /** Frees the documents. The row store is the caller's. */
+  close(): void {
+    this.#shards.close()
+  }
+
+  /** For `verify` and tests: the rows that were derived, and the documents they came from. */
+  inspect(): { readonly layer: Layer; readonly shards: Shards } {
+    return { layer: this.#layer, shards: this.#shards }
+  }
+}
+
+/** Puts by shard; puts on one register that do not know each other are in different rounds. */
+function byShard(all: readonly FoldedPut[]): Map<number, FoldedPut[][]> {
+  const shards = new Map<number, FoldedPut[][]>()
+  const counts = new Map<string, number>()
+  for (const put of all) {
+    const key = put.register + put.inode
+    const round = counts.get(key) ?? 0
+    counts.set(key, round + 1)
+    const shard = inodeShard(put.inode)
+    const rounds = shards.get(shard) ?? []
+    shards.set(shard, rounds)
+    const puts = (rounds[round] ??= [])
+    puts.push(put)
+  }
+  return shards
 }

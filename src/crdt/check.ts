@@ -1,0 +1,167 @@
+/**
+ * Judging foreign changes before they touch anything. The verdict depends on the change and on what
+ * it follows, so it is the same on every device. Automerge itself verifies nothing: a change with a
+ * `startOp` of 10^8 would make a shard unloadable for ever, a flipped bit would be applied.
+ */
+import { WormholeError } from '../errors.ts'
+import type { ActorId, InodeId } from '../types.ts'
+import { decodeChange, type DecodedChange } from './change.ts'
+import { inodeShard, isInodeId, LOST_FOUND, ROOT, SHARD_COUNT } from './ids.ts'
+import type { OpRef, RegisterName, ShardChange, Verdict } from './interface.ts'
+import type { Layer } from './layer.ts'
+import { decodeRegister } from './registers.ts'
+import type { Shards } from './shards.ts'
+
+/** Most changes in one entry. */
+export const CHANGES_MAX = 20_000
+
+/** A register key of a shard document. */
+export interface RegisterKey {
+  readonly register: RegisterName
+  readonly inode: InodeId
+}
+
+/** The register that a key names. @throws {WormholeError} `ENTRY_INVALID`. */
+export function parseKey(key: string): RegisterKey {
+  const register = key[0] as RegisterName
+  const inode = key.slice(1)
+  if (!'LCAP'.includes(register) || key.length !== 17 || !isInodeId(inode)) {
+    throw new WormholeError('ENTRY_INVALID', 'a change writes a key that is no register')
+  }
+  return { register, inode }
+}
+
+function refuse(why: string): never {
+  throw new WormholeError('ENTRY_INVALID', why)
+}
+
+/** A shard as it will be once the earlier changes of the same entry are in. */
+interface Ahead {
+  readonly heads: Map<string, number>
+  readonly seqs: Map<ActorId, number>
+  /** Op ids of register values that differ from the rows. */
+  readonly values: Map<string, readonly OpRef[]>
+  readonly earlier: Uint8Array[]
+}
+
+/** Judges the changes of one entry. */
+export class Checker {
+  readonly #layer: Layer
+  readonly #shards: Shards
+  readonly #ahead = new Map<number, Ahead>()
+
+  constructor(layer: Layer, shards: Shards) {
+    this.#layer = layer
+    this.#shards = shards
+  }
+
+  check(changes: readonly ShardChange[], actors: ReadonlySet<ActorId>): Verdict {
+    try {
+      if (changes.length > CHANGES_MAX) refuse(`${changes.length} changes in one entry`)
+      for (const { shard, change } of changes) this.#checkChange(shard, change, actors)
+      return { isValid: true }
+    } catch (error) {
+      if (error instanceof WormholeError && error.code === 'ENTRY_INVALID') {
+        return { isValid: false, reason: error.message }
+      }
+      throw error
+    }
+  }
+
+  #checkChange(shard: number, bytes: Uint8Array, actors: ReadonlySet<ActorId>): void {
+    if (!Number.isInteger(shard) || shard < 0 || shard >= SHARD_COUNT) refuse(`shard ${shard}`)
+    const change = decodeChange(bytes)
+    if (!actors.has(change.actor)) refuse('the actor does not belong to the author')
+    const ahead = this.#aheadOf(shard)
+    this.#checkPosition(shard, change, ahead)
+    for (const { key, value } of change.ops) {
+      const { register, inode } = parseKey(key)
+      if (inodeShard(inode) !== shard) refuse('a register of another shard')
+      if (register === 'L' && (inode === ROOT || inode === LOST_FOUND)) refuse('the root moved')
+      decodeRegister(register, inode, value)
+    }
+    this.#follow(change, bytes, ahead)
+  }
+
+  #aheadOf(shard: number): Ahead {
+    const known = this.#ahead.get(shard)
+    if (known) return known
+    const state = this.#shards.state(shard)
+    const ahead = {
+      heads: new Map(state.heads.map(({ hash, maxOp }) => [hash, maxOp])),
+      seqs: new Map(state.seqs),
+      values: new Map<string, readonly OpRef[]>(),
+      earlier: [],
+    }
+    this.#ahead.set(shard, ahead)
+    return ahead
+  }
+
+  /** Dependencies known, sequence and operation numbers exact, predecessors visible there. */
+  #checkPosition(shard: number, change: DecodedChange, ahead: Ahead): void {
+    if (change.seq !== (ahead.seqs.get(change.actor) ?? 0) + 1) refuse('the actor repeats itself')
+    const isOnHeads =
+      change.deps.length === ahead.heads.size && change.deps.every((dep) => ahead.heads.has(dep))
+    if (isOnHeads) this.#checkOnHeads(change, ahead)
+    else this.#checkElsewhere(shard, change, ahead)
+  }
+
+  #checkOnHeads(change: DecodedChange, ahead: Ahead): void {
+    checkStart(change, Math.max(0, ...ahead.heads.values()))
+    for (const op of change.ops) {
+      if (op.predecessors.length === 0) continue
+      const visible = this.#visible(op.key, ahead)
+      if (!op.predecessors.every((ref) => visible.includes(ref))) refuse('overwrites the unknown')
+    }
+  }
+
+  #visible(key: string, ahead: Ahead): readonly OpRef[] {
+    const { register, inode } = parseKey(key)
+    return (
+      ahead.values.get(key) ?? this.#layer.inode(inode)?.[register].map((value) => value.op) ?? []
+    )
+  }
+
+  /** The change was made beside others: the document knows what its author saw. */
+  #checkElsewhere(shard: number, change: DecodedChange, ahead: Ahead): void {
+    const shared = this.#shards.document(shard)
+    const document = ahead.earlier.length === 0 ? shared : shared.clone()
+    try {
+      if (ahead.earlier.length > 0) document.applyChanges(ahead.earlier)
+      let maxOp = 0
+      for (const dep of change.deps) {
+        const meta = document.getChangeMetaByHash(dep)
+        if (!meta) refuse('follows a change that nobody knows')
+        maxOp = Math.max(maxOp, meta.maxOp)
+      }
+      checkStart(change, maxOp)
+      const unseen = document.getChangesMeta([...change.deps])
+      if (unseen.some(({ actor }) => actor === change.actor)) refuse('the actor forgot itself')
+      for (const op of change.ops) {
+        if (op.predecessors.length === 0) continue
+        const visible = document.getAll('/', op.key, [...change.deps]).map((value) => value[2])
+        if (!op.predecessors.every((ref) => visible.includes(ref))) refuse('overwrites the unknown')
+      }
+    } finally {
+      if (document !== shared) document.free()
+    }
+  }
+
+  /** The next change of the entry is judged on top of this one. */
+  #follow(change: DecodedChange, bytes: Uint8Array, ahead: Ahead): void {
+    for (const [index, op] of change.ops.entries()) {
+      const rest = this.#visible(op.key, ahead).filter((ref) => !op.predecessors.includes(ref))
+      ahead.values.set(op.key, [...rest, `${change.startOp + index}@${change.actor}`])
+    }
+    for (const dep of change.deps) ahead.heads.delete(dep)
+    ahead.heads.set(change.hash, change.startOp + change.ops.length - 1)
+    ahead.seqs.set(change.actor, change.seq)
+    ahead.earlier.push(bytes)
+  }
+}
+
+function checkStart(change: DecodedChange, maxOp: number): void {
+  if (change.startOp !== maxOp + 1) {
+    refuse(`operations start at ${change.startOp}, where ${maxOp + 1} is right`)
+  }
+}

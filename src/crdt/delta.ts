@@ -1,0 +1,66 @@
+/** What an uncommitted layer changes for readers, compared with what is committed. */
+import type { FileName, InodeId } from '../types.ts'
+import { inodeKind } from './ids.ts'
+import type { TreeDelta } from './interface.ts'
+import { splitSlotKey, type Layer } from './layer.ts'
+import type { InodeRow, Slot } from './records.ts'
+import { visibleIn, type SlotRows } from './tree-reader.ts'
+
+/** Inodes and names that differ. New inodes are not listed: nobody can have cached them. */
+export function deltaOf(layer: Layer): Pick<TreeDelta, 'nodes' | 'dirents'> {
+  return { nodes: changedNodes(layer), dirents: changedNames(layer) }
+}
+
+function changedNodes(layer: Layer): TreeDelta['nodes'][number][] {
+  const nodes = new Map<InodeId, boolean>()
+  for (const row of layer.editedInodes()) {
+    const before = layer.committedInode(row.id)
+    if (!before) continue
+    const id = inodeKind(row.id) === 'link' ? row.target || before.target : row.id
+    if (id === '' || !hasChanged(before, row)) continue
+    const hasContent = before.C !== row.C && inodeKind(id) !== 'directory'
+    nodes.set(id, hasContent || (nodes.get(id) ?? false))
+    if (row.canonical !== '') nodes.set(row.canonical, nodes.get(row.canonical) ?? false)
+  }
+  return [...nodes].map(([id, hasContent]) => ({ id, hasContent }))
+}
+
+function hasChanged(before: InodeRow, row: InodeRow): boolean {
+  return (
+    before.C !== row.C ||
+    before.A !== row.A ||
+    before.isAlive !== row.isAlive ||
+    before.links !== row.links ||
+    before.slotParent !== row.slotParent ||
+    before.subdirectories !== row.subdirectories ||
+    before.merged !== row.merged ||
+    before.canonical !== row.canonical
+  )
+}
+
+function changedNames(layer: Layer): TreeDelta['dirents'][number][] {
+  const committed: SlotRows = {
+    inode: (id) => layer.committedInode(id),
+    slot: (parent, name) =>
+      layer.committedSlots(layer.slotKey(parent, name)).find((slot) => slot.name === name),
+  }
+  const dirents: { parent: InodeId; name: FileName }[] = []
+  for (const key of layer.editedSlotKeys()) {
+    const { parent } = splitSlotKey(key)
+    const before = layer.committedSlots(key)
+    const now = layer.slotsAt(key)
+    const names = new Set([...before, ...now].map((slot) => slot.name))
+    for (const name of names) {
+      const old = find(before, name)
+      const next = find(now, name)
+      const oldId = old && visibleIn(committed, parent, old)?.id
+      const nextId = next && visibleIn(layer, parent, next)?.id
+      if (oldId !== nextId) dirents.push({ parent, name })
+    }
+  }
+  return dirents
+}
+
+function find(slots: readonly Slot[], name: FileName): Slot | undefined {
+  return slots.find((slot) => slot.name === name)
+}

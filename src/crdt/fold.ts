@@ -1,0 +1,87 @@
+/**
+ * Folding: what a run of own edits comes to. Publishing and replaying the journal are this.
+ *
+ * Per register, puts that follow one another become one put with the base of the first. Puts that do
+ * not know each other (a content based on an older version) stay apart. Inodes made and deleted
+ * inside the run vanish with everything they ever held.
+ */
+import type { InodeId } from '../types.ts'
+import { inodeKind } from './ids.ts'
+import type { Edit, Location, OpRef, RegisterName } from './interface.ts'
+import { decodeRegister } from './registers.ts'
+
+/** What remains of puts that followed one another. */
+export interface FoldedPut {
+  readonly inode: InodeId
+  readonly register: RegisterName
+  readonly value: Uint8Array
+  /** What the first of them replaced. */
+  readonly base: readonly OpRef[]
+  /** Journal number of the last of them. */
+  readonly number: number
+}
+
+/** Folds edits, which are in the order of their numbers. The result is grouped by register. */
+export function foldEdits(
+  edits: readonly Edit[],
+  isKnown: (inode: InodeId) => boolean,
+): FoldedPut[] {
+  const registers = new Map<string, FoldedPut[]>()
+  for (const { number, puts } of edits) {
+    for (const { inode, register, value, base } of puts) {
+      const key = register + inode
+      const { followed, others } = split(registers.get(key) ?? [], base)
+      const own = new Set(followed.map((put) => `#${put.number}`))
+      const kept = base.filter((ref) => !own.has(ref))
+      const first = new Set([...followed.flatMap((put) => put.base), ...kept])
+      others.push({ inode, register, value, base: [...first], number })
+      registers.set(key, others)
+    }
+  }
+  dropCancelled(registers, isKnown)
+  return [...registers.values()].flat()
+}
+
+function split(
+  puts: readonly FoldedPut[],
+  base: readonly OpRef[],
+): { followed: FoldedPut[]; others: FoldedPut[] } {
+  const followed: FoldedPut[] = []
+  const others: FoldedPut[] = []
+  for (const put of puts) (base.includes(`#${put.number}`) ? followed : others).push(put)
+  return { followed, others }
+}
+
+/**
+ * Removes what was made and deleted inside the run: records that nobody else knows, whose last word
+ * is a tombstone, and that no surviving record names as parent or target.
+ */
+function dropCancelled(
+  registers: Map<string, FoldedPut[]>,
+  isKnown: (inode: InodeId) => boolean,
+): void {
+  const locations = new Map<InodeId, Location>()
+  const cancelled = new Set<InodeId>()
+  for (const puts of registers.values()) {
+    const [put] = puts
+    if (put?.register !== 'L' || puts.length > 1) continue
+    const value = decodeRegister('L', put.inode, put.value)
+    locations.set(put.inode, value)
+    if (value.isDeleted && put.base.length === 0 && !isKnown(put.inode)) cancelled.add(put.inode)
+  }
+  if (cancelled.size === 0) return
+  for (let hasChanged = true; hasChanged;) {
+    hasChanged = false
+    for (const [inode, { parent, target, previous }] of locations) {
+      if (cancelled.has(inode)) continue
+      for (const needed of [parent, target, previous?.parent]) {
+        if (needed !== undefined && cancelled.delete(needed)) hasChanged = true
+      }
+    }
+  }
+  for (const inode of cancelled) {
+    for (const register of inodeKind(inode) === 'link' ? ['L'] : ['L', 'C', 'A', 'P']) {
+      registers.delete(register + inode)
+    }
+  }
+}
