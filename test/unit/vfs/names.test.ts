@@ -111,7 +111,7 @@ test('a listing is stable while names come and go, and goes on after any entry',
   }
   const handle = await device.fs.opendir(directory)
   const seen: string[] = []
-  for (let offset = 0; ;) {
+  for (let offset = 2; ;) {
     const entries = await device.fs.readdir(handle, offset, 100)
     if (entries.length === 0) break
     const taken = entries.slice(0, Math.max(1, entries.length - 7))
@@ -241,6 +241,8 @@ test('what the path API changes reaches the kernel', async () => {
   assert.ok(device.notifier.notes.includes(`entry ${ROOT} g`))
   assert.equal(await device.read(handle), 'one')
   assert.equal(await device.cat('f'), 'two')
+  assert.ok(device.find('g'))
+  device.notifier.notes.length = 0
   await device.clock.settle(paths.remove('/g'), 10_000)
-  assert.equal(device.notifier.notes.at(-1), `entry ${ROOT} g`)
+  assert.ok(device.notifier.notes.includes(`entry ${ROOT} g`))
 })

@@ -13,6 +13,7 @@ async function twoDevices(): Promise<[alice: VfsDevice, bob: VfsDevice]> {
   await alice.put('f', 'one')
   await alice.drain()
   await bob.receive(alice)
+  bob.notifier.notes.length = 0
   return [alice, bob]
 }
 

@@ -1,0 +1,30 @@
+/** A volume's visible tree as plain data, to compare. */
+import { ROOT, type VfsDevice } from './vfs-world.ts'
+
+/** One line per path: type, mode, names, and bytes or target. */
+export async function dumpTree(device: VfsDevice): Promise<Map<string, string>> {
+  const lines = new Map<string, string>()
+  const walk = async (nodeId: number, path: string): Promise<void> => {
+    for (const entry of await device.names(nodeId)) {
+      const found = device.lookup(nodeId, entry)
+      if (!found) throw new Error(`listed and not found: ${path}/${entry}`)
+      const { attr } = found
+      const at = `${path}/${entry}`
+      const type = attr.mode & 0o170000
+      let what = ''
+      if (type === 0o100000) {
+        const handle = device.open(found.nodeId, 0)
+        what = await device.read(handle)
+        device.close(handle)
+        if (what.length !== attr.sizeBytes) what += ` but size ${attr.sizeBytes}`
+      } else if (type === 0o120000) {
+        what = (await device.fs.readlink(found.nodeId)).toString('latin1')
+      }
+      lines.set(at, `${attr.mode.toString(8)} ${attr.nlink} ${JSON.stringify(what)}`)
+      if (type === 0o040000) await walk(found.nodeId, at)
+      device.fs.forget(found.nodeId, 1)
+    }
+  }
+  await walk(ROOT, '')
+  return lines
+}
