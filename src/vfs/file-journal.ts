@@ -10,6 +10,7 @@
  */
 import type { OpRef, VersionId } from '../crdt/interface.ts'
 import type { Clock, Timer } from '../system.ts'
+import type { InodeId } from '../types.ts'
 import type { JournalPort } from './interface.ts'
 import {
   encodeBegin,
@@ -138,9 +139,11 @@ export class FileJournal {
 
   /**
    * Marks for the edit that publishes the frozen sessions. Call right before the edit is appended,
-   * and `forgetSessions` with what `settle` returns right after it.
+   * and `forgetSessions` with what `settle` returns right after it. Appends what is written first:
+   * the edit would do so, and could begin a session that the marks do not name.
    */
   publishedMarks(file: OpenFile, sessionCount: number): Mark[] {
+    this.appendWrites()
     const done = lastKey(file.sessions.slice(0, sessionCount))
     if (done === 0) return []
     return [{ type: 'published', done, next: lastKey(file.sessions.slice(sessionCount)) }]
@@ -180,11 +183,18 @@ export class FileJournal {
   }
 
   /** Mark for the edit after which a dirty file is another inode (save-by-rename). */
-  reboundMarks(file: OpenFile, target: { ops: readonly OpRef[]; version: VersionId }): Mark[] {
+  reboundMarks(
+    file: OpenFile,
+    target: {
+      readonly inode: InodeId
+      readonly ops: readonly OpRef[]
+      readonly version: VersionId
+    },
+  ): Mark[] {
+    this.appendWrites()
     const key = lastKey(file.sessions)
     if (key === 0) return []
-    const { ops, version } = target
-    return [{ type: 'rebound', key, inode: file.inode, ops, version }]
+    return [{ type: 'rebound', key, ...target }]
   }
 
   /** Takes over the sessions that recovery found. */

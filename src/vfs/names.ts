@@ -301,9 +301,8 @@ export class Names {
     const oldFile = victim.node.file
     const marks = oldFile ? files.dropMarks(oldFile) : []
     if (file) {
-      files.appendWrites()
+      marks.push(...files.reboundMarks(file, { inode, ops, version }))
       file.inode = inode
-      marks.push(...files.reboundMarks(file, { ops, version }))
     }
     publisher.commit(edit, marks)
     this.abandon(victim.node, victim.view)

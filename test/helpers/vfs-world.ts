@@ -7,7 +7,7 @@ import { Overlay } from '../../src/crdt/overlay.ts'
 import { TreeWriter } from '../../src/crdt/writer.ts'
 import type { ActorInfo, Edit, ShardChange } from '../../src/crdt/interface.ts'
 import { WormholeError } from '../../src/errors.ts'
-import { HybridClock } from '../../src/system.ts'
+import { HybridClock, type Clock } from '../../src/system.ts'
 import { nameFromText, type ActorId, type DeviceId, type Role } from '../../src/types.ts'
 import type {
   EntryReply,
@@ -71,6 +71,8 @@ export class VfsDevice {
   readonly #applied = new Map<VfsDevice, number>()
   readonly #hybrid: HybridClock
   #starts = 0
+  /** Dies with a crash: what is left of the process does nothing any more. */
+  #process = { isAlive: true }
   writer!: TreeWriter
   overlay!: Overlay
   vfs!: Vfs
@@ -94,6 +96,14 @@ export class VfsDevice {
 
   async start(): Promise<void> {
     const { rows, random } = this
+    this.#process.isAlive = false
+    const process = (this.#process = { isAlive: true })
+    const clock: Clock = {
+      nowMs: () => this.clock.nowMs(),
+      nowNs: () => this.clock.nowNs(),
+      monotonicMs: () => this.clock.monotonicMs(),
+      setTimer: (delayMs, fire) => this.clock.setTimer(delayMs, () => process.isAlive && fire()),
+    }
     const strategyOf = (): 'copies' => 'copies'
     const actor = (this.info.actor.slice(0, 30) +
       (this.#starts++).toString(16).padStart(2, '0')) as ActorId
@@ -108,9 +118,9 @@ export class VfsDevice {
     this.vfs = await Vfs.open({
       overlay: this.overlay,
       journal: this.journal,
-      committer: { submit: (edits) => this.#submit(edits) },
+      committer: { submit: (edits) => this.#submit(edits, process) },
       contents: this.contents,
-      clock: this.clock,
+      clock,
       random,
       role: () => this.role,
       coveredTo: this.writer.coveredTo,
@@ -119,14 +129,18 @@ export class VfsDevice {
           ? { problems: [{ line: 1, column: 1, message: 'bad' }] }
           : { policy: `{"text":"${text.toString()}"}` },
       space: () => ({ freeBytes: 1e9, totalBytes: 2e9 }),
-      onProblem: (problem) => this.problems.push(problem),
+      onProblem: (problem) => process.isAlive && this.problems.push(problem),
     })
     this.vfs.setNotifier(this.notifier)
   }
 
-  async #submit(edits: readonly Edit[]): Promise<{ coveredTo: number }> {
+  async #submit(
+    edits: readonly Edit[],
+    process: { readonly isAlive: boolean },
+  ): Promise<{ coveredTo: number }> {
     const { writer, vfs } = this
     await Promise.resolve()
+    if (!process.isAlive) throw new WormholeError('VOLUME_CLOSED', 'the process is dead')
     if (this.failure) throw this.failure
     this.submitCount++
     this.submittedEdits.push(...edits)
@@ -159,6 +173,7 @@ export class VfsDevice {
   /** Dies and starts again with the journal's records up to `upTo` (default: what was flushed). */
   async crash(upTo = this.journal.flushedTo): Promise<void> {
     this.vfs.setNotifier(undefined)
+    this.#process.isAlive = false
     this.journal = this.journal.after(upTo)
     await this.start()
   }
