@@ -109,9 +109,10 @@ function describeEntry(body: Buffer, prefix: FeedPrefix | undefined): string {
   const fields = decodeEntryFields(body)
   const hash = prefix ? short(entryHash(prefix, fields).toString('hex')) : 'unknown'
   const kind = fields.isGenesis ? 'genesis entry' : 'entry'
+  const previous = short(fields.previousHash.toString('hex'))
   const tree = fields.tree === undefined ? 'no tree' : `tree ${fields.tree.length}`
   return (
-    `${kind} ${fields.seq}: hash ${hash}, previous ${short(fields.previousHash.toString('hex'))}, ` +
+    `${kind} ${fields.seq}: hash ${hash}, previous ${previous}, ` +
     `keys ${fields.keyGeneration}, control ${fields.control.length}, ${tree}`
   )
 }

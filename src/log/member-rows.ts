@@ -83,6 +83,17 @@ export function emptyMemberState(): MemberState {
 const encoder = new Encoder({ ignoreUndefined: true })
 const decoder = new Decoder()
 
+/** The row of members as it is decoded; what is in the lists is as this device once wrote it. */
+interface StoredState {
+  readonly version: number
+  readonly volumeName: string
+  readonly admissions: Admission[]
+  readonly invites: InviteRow[]
+  readonly selves: [DeviceId, SelfRow][]
+  readonly claims: ActorClaim[]
+  readonly feeds: FeedId[]
+}
+
 /** The state and the list of known feeds as one row. Fresh memory. */
 export function encodeMemberState(state: MemberState, feeds: Iterable<FeedId>): Uint8Array {
   return encoder.encode({
@@ -109,17 +120,16 @@ export function decodeMemberState(row: Uint8Array): { state: MemberState; feeds:
       cause: error,
     })
   }
-  const stored = value as {
-    version: number
-    volumeName: string
-    admissions: Admission[]
-    invites: InviteRow[]
-    selves: [DeviceId, SelfRow][]
-    claims: ActorClaim[]
-    feeds: FeedId[]
+  if (typeof value !== 'object' || value === null) {
+    throw new WormholeError('INDEX_CORRUPT', 'the row of members is no map')
   }
+  const stored = value as StoredState
   if (stored.version !== ROWS_VERSION) {
     throw new WormholeError('FORMAT_UNSUPPORTED', `row of members of version ${stored.version}`)
+  }
+  const lists = [stored.admissions, stored.invites, stored.selves, stored.claims, stored.feeds]
+  if (!lists.every(Array.isArray)) {
+    throw new WormholeError('INDEX_CORRUPT', 'the row of members lacks a list')
   }
   const { volumeName, invites, claims, feeds } = stored
   const admissions = stored.admissions.map((admission) => ({

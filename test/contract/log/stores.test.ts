@@ -1,6 +1,6 @@
 /**
- * Proves that feeds and journal keep their contracts on the real disk and on the one in memory. Runs
- * the suites of this folder on both, with segments of the usual size and with tiny ones.
+ * Proves that feeds and journal keep their contracts on the real disk and on the one in memory.
+ * Runs the suites of this folder on both, with segments of the usual size and with tiny ones.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,6 +1,7 @@
 /**
  * Proves that an entry opens to what was sealed, for those with the keys, and that nothing else
- * passes. Round trips, every flipped byte, misplaced and malformed entries by real and false authors.
+ * passes. Round trips, every flipped byte, misplaced and malformed entries by real and false
+ * authors.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'

@@ -1,6 +1,6 @@
 /**
- * Proves that frames are found whole or not at all. Known CRC-32C vectors, then every flip and every
- * cut of small frames.
+ * Proves that frames are found whole or not at all. Known CRC-32C vectors, then every flip and
+ * every cut of small frames.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'

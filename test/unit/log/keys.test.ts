@@ -1,6 +1,6 @@
 /**
- * Proves that secrets, recovery codes and invites survive writing and reading, and that mistakes are
- * named. Round trips, every single mistyped character, every cut.
+ * Proves that secrets, recovery codes and invites survive writing and reading, and that mistakes
+ * are named. Round trips, every single mistyped character, every cut.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'

@@ -1,6 +1,7 @@
 /**
  * Proves that after a crash everything that was synced is there, and that damage is never taken for
- * a torn tail. Cuts the power at every write of a workload, cuts files at every byte, flips every byte.
+ * a torn tail. Cuts the power at every write of a workload, cuts files at every byte, flips every
+ * byte.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -194,7 +195,7 @@ test('feeds: a file that ends at any byte opens with the whole entries before it
 
 for (const isClosed of [true, false]) {
   const how = isClosed ? 'closed' : 'crashed'
-  test(`feeds: every flipped byte of a ${how} file is refused or costs the last group`, async () => {
+  test(`feeds: every flipped byte of a ${how} file is refused, or costs one group`, async () => {
     const { world, disk, author } = await writtenFeed(isClosed)
     const name = lastSegment(disk)
     const size = disk.readFileSync(name)?.length as number
@@ -215,7 +216,7 @@ for (const isClosed of [true, false]) {
     assert.ok(refused > size / 2, 'most are refused')
   })
 
-  test(`journal: every flipped byte of a ${how} file is refused or costs the last group`, async () => {
+  test(`journal: every flipped byte of a ${how} file is refused, or costs one group`, async () => {
     const disk = new MemoryDisk()
     const journal = openJournal(disk)
     for (let group = 0; group < 3; group++) {
