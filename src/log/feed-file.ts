@@ -24,7 +24,7 @@ export const NO_HASH = '0'.repeat(2 * HASH_BYTES)
 /** Every so many entries the index keeps an offset: 4 bytes per 32 entries in memory. */
 const INDEX_EVERY = 32
 /** Read beyond what is asked for, because the index points a little before it. */
-const READ_SLACK_BYTES = 16 * 1024
+const READ_SLACK_BYTES = 8 * 1024
 
 /** Offsets of some of the entries of one segment, and how many it has. */
 class SparseOffsets {
@@ -70,6 +70,8 @@ export class FeedFile {
   readonly #groupBytesMax: number
   /** By the number of a segment's first entry; the last segment's is always there. */
   readonly #indexes = new Map<number, SparseOffsets>()
+  /** Where the last read began and ended: the next one begins at one of them, mostly. */
+  readonly #recent: { at: number; offset: number; seq: number }[] = []
   /** Durable. */
   #head: FeedHead
   #written: FeedHead
@@ -177,8 +179,8 @@ export class FeedFile {
     let seq = fromSeq
     while (seq < this.#head.length) {
       const at = this.#segments.find(seq)
-      const start = this.#index(at).before(seq - this.#segments.first(at))
-      let here = this.#segments.first(at) + start.nth
+      const start = this.#start(at, seq)
+      let here = start.seq
       const wanted = seq
       const windowBytes = bytesMax - bytes + READ_SLACK_BYTES
       let isFull = false
@@ -188,8 +190,10 @@ export class FeedFile {
         isFull = frames.length > 0 && bytes + frame.length > bytesMax
         if (isFull) return false
         bytes += frame.length
+        if (seq === fromSeq) this.#recent[0] = { at, offset, seq }
         frames.push(this.#decode(frame, { at, offset, seq }))
         seq++
+        this.#recent[1] = { at, offset: offset + frame.length, seq }
         return bytes < bytesMax
       })
       if (isFull || bytes >= bytesMax) break
@@ -254,6 +258,15 @@ export class FeedFile {
     }
     const previousHash = fields.previousHash.toString('hex')
     return { feed: this.feed, seq: fields.seq, previousHash, hash, bytes: frame }
+  }
+
+  /** An entry at or before `seq` in a segment, and its offset. */
+  #start(at: number, seq: number): { seq: number; offset: number } {
+    const known = this.#recent.find((place) => place.at === at && place.seq === seq)
+    if (known !== undefined) return known
+    const first = this.#segments.first(at)
+    const { nth, offset } = this.#index(at).before(seq - first)
+    return { seq: first + nth, offset }
   }
 
   #index(at: number): SparseOffsets {

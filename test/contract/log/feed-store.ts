@@ -75,6 +75,12 @@ export function feedStoreSuite(name: string, create: () => FeedStorePlace): void
     const found: EntryFrame[] = []
     while (found.length < 20) found.push(...store.read(author.feed, found.length, size * 6))
     assert.deepEqual(hashes(found), hashes(author.frames))
+    const single = [0, 0, 1, 2, 2, 3, 19, 4, 5, 5, 6]
+    const wanted = single.map((seq) => author.frames[seq]?.hash)
+    assert.deepEqual(
+      single.map((seq) => store.read(author.feed, seq, 1)[0]?.hash),
+      wanted,
+    )
   })
 
   run('frames held already are skipped', async (store, world) => {
