@@ -235,4 +235,9 @@ export class Overlay implements TreeReader {
   history(what: Place | { readonly inode: InodeId }): VersionView[] {
     return historyOf(this.#layer, this.#reader, what)
   }
+
+  /** For `verify` and tests: the rows as this thread sees them. */
+  inspect(): { readonly layer: Layer } {
+    return { layer: this.#layer }
+  }
 }

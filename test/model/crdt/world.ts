@@ -1,0 +1,457 @@
+/**
+ * Devices in one process: each has an index in memory, a tree writer, an overlay and a journal;
+ * entries travel by hand, in any causally complete order. Everything is seeded.
+ */
+import assert from 'node:assert/strict'
+import { deriveTree, type DerivedTree, type Registers } from '../../../src/crdt/derive.ts'
+import { deviceNameOf } from '../../../src/crdt/contest.ts'
+import type { Created } from '../../../src/crdt/edits.ts'
+import type {
+  ActorInfo,
+  ContentRef,
+  Edit,
+  ShardChange,
+  TreeDelta,
+  TreeReader,
+} from '../../../src/crdt/interface.ts'
+import type { Layer } from '../../../src/crdt/layer.ts'
+import { MemoryRowStore } from '../../../src/crdt/memory.ts'
+import { Overlay, type StrategyOf } from '../../../src/crdt/overlay.ts'
+import type { InodeRow } from '../../../src/crdt/records.ts'
+import { LayerReader } from '../../../src/crdt/tree-reader.ts'
+import { TreeWriter } from '../../../src/crdt/writer.ts'
+import type { Random } from '../../../src/system.ts'
+import type { ActorId, ChunkAddress, DeviceId, FileName, Hlc, InodeId } from '../../../src/types.ts'
+
+/** A generator of numbers in [0, 1) (xorshift32). */
+export class Dice implements Random {
+  #state: number
+
+  constructor(seed: number) {
+    this.#state = (seed * 2654435761) >>> 0 || 1
+    for (let index = 0; index < 8; index++) this.next()
+  }
+
+  next(): number {
+    let state = this.#state
+    state ^= state << 13
+    state >>>= 0
+    state ^= state >>> 17
+    state ^= state << 5
+    this.#state = state >>> 0
+    return this.#state / 2 ** 32
+  }
+
+  below(count: number): number {
+    return Math.floor(this.next() * count)
+  }
+
+  chance(probability: number): boolean {
+    return this.next() < probability
+  }
+
+  pick<T>(list: readonly T[]): T {
+    return list[this.below(list.length)] as T
+  }
+
+  bytes(count: number): Uint8Array {
+    return Uint8Array.from({ length: count }, () => this.below(256))
+  }
+}
+
+/** An entry of the log, as far as the tree is concerned. */
+export interface Entry {
+  readonly author: number
+  readonly changes: readonly ShardChange[]
+  readonly coveredTo: number
+  /** Entries of each author that were applied before. */
+  readonly frontier: readonly number[]
+  readonly actors: ReadonlySet<ActorId>
+}
+
+export const PLAIN = { mode: 0o644, uid: 0, gid: 0 }
+export const DIRECTORY = { mode: 0o755, uid: 0, gid: 0 }
+
+export function name(text: string): FileName {
+  return Buffer.from(text, 'utf8').toString('latin1') as FileName
+}
+
+/** A content that stands for the given text. */
+export function contentOf(text: string): { ref: ContentRef; sizeBytes: number } {
+  const address = Buffer.from(text, 'utf8').toString('hex').padEnd(64, '0') as ChunkAddress
+  return { ref: { type: 'chunk', address }, sizeBytes: text.length }
+}
+
+/** The text that a content stands for. */
+export function textOf(ref: ContentRef): string {
+  if (ref.type === 'empty') return ''
+  return Buffer.from(ref.address, 'hex').toString('utf8').replaceAll('\0', '')
+}
+
+export interface WorldOptions {
+  readonly seed: number
+  readonly deviceCount: number
+  readonly strategyOf?: StrategyOf
+  /** As in `MemoryRowStore`. */
+  readonly hashCharacters?: number
+}
+
+/** Devices and the entries they have written. */
+export class World {
+  readonly dice: Dice
+  readonly devices: Device[] = []
+  /** Entries by author. */
+  readonly feeds: Entry[][] = []
+  readonly actors = new Map<ActorId, ActorInfo>()
+  readonly options: WorldOptions
+  nowMs = 1_790_000_000_000
+
+  constructor(options: WorldOptions) {
+    this.options = options
+    this.dice = new Dice(options.seed)
+    for (let index = 0; index < options.deviceCount; index++) {
+      this.feeds.push([])
+      this.devices.push(new Device(this, index))
+    }
+  }
+
+  /** Delivers everything to everyone. */
+  settle(): void {
+    for (const device of this.devices) device.publish()
+    for (let hasMoved = true; hasMoved;) {
+      hasMoved = false
+      for (const device of this.devices) {
+        for (const author of this.shuffled()) while (device.receive(author)) hasMoved = true
+        if (device.publish()) hasMoved = true
+      }
+    }
+  }
+
+  shuffled(): number[] {
+    const order = this.devices.map((_, index) => index)
+    for (let index = order.length - 1; index > 0; index--) {
+      const other = this.dice.below(index + 1)
+      ;[order[index], order[other]] = [order[other] as number, order[index] as number]
+    }
+    return order
+  }
+
+  /** A device that has just joined: it applies all entries in an order of its own. */
+  newcomer(): Device {
+    const device = new Device(this, this.devices.length)
+    for (let hasMoved = true; hasMoved;) {
+      hasMoved = false
+      for (const author of this.shuffled()) while (device.receive(author)) hasMoved = true
+    }
+    return device
+  }
+}
+
+/** One device. */
+export class Device {
+  readonly world: World
+  readonly index: number
+  readonly rows: MemoryRowStore
+  writer: TreeWriter
+  overlay: Overlay
+  readonly applied: number[]
+  readonly ownActors = new Set<ActorId>()
+  deltas: TreeDelta[] = []
+  #journal: Edit[] = []
+  #number = 0
+  #lastHlc = 0
+
+  constructor(world: World, index: number) {
+    this.world = world
+    this.index = index
+    const { hashCharacters } = world.options
+    this.rows = new MemoryRowStore(hashCharacters === undefined ? {} : { hashCharacters })
+    this.applied = []
+    ;({ writer: this.writer, overlay: this.overlay } = this.#open())
+  }
+
+  #open(): { writer: TreeWriter; overlay: Overlay } {
+    const { dice, actors, options } = this.world
+    const strategyOf = options.strategyOf ?? (() => 'copies' as const)
+    const actor = Buffer.from(dice.bytes(16)).toString('hex') as ActorId
+    const device = String(this.index).padStart(64, '0') as DeviceId
+    const self = { actor, device, deviceName: `device${this.index}` }
+    actors.set(actor, self)
+    this.ownActors.add(actor)
+    const writer = new TreeWriter({ rows: this.rows, self, strategyOf })
+    const overlay = new Overlay({
+      rows: this.rows.reader(),
+      random: dice,
+      tick: () => this.tick(),
+      nowNs: () => BigInt(this.world.nowMs) * 1_000_000n,
+      strategyOf,
+      deviceName: self.deviceName,
+    })
+    return { writer, overlay }
+  }
+
+  tick(): Hlc {
+    this.#lastHlc = Math.max(this.world.nowMs * 1000, this.#lastHlc + 1)
+    return this.#lastHlc as Hlc
+  }
+
+  /** Journals and shows an edit; returns what a builder has made. */
+  do<T extends Edit | Created>(made: T): T {
+    this.world.nowMs += 7
+    const edit: Edit = 'edit' in made ? (made as Created).edit : (made as Edit)
+    if (edit.puts.length === 0) return made
+    const numbered = { ...edit, number: ++this.#number }
+    this.#journal.push(numbered)
+    this.overlay.apply(numbered)
+    return made
+  }
+
+  /** Writes one entry for everything pending. `isCrash`: dies between log and index. */
+  publish(options: { readonly isCrash?: boolean } = {}): boolean {
+    if (this.#journal.length === 0) return false
+    const folded = this.writer.fold(this.#journal)
+    const entry: Entry = {
+      author: this.index,
+      changes: folded.changes,
+      coveredTo: folded.coveredTo,
+      frontier: this.world.feeds.map((_, author) => this.applied[author] ?? 0),
+      actors: new Set(this.ownActors),
+    }
+    this.#feed().push(entry)
+    if (options.isCrash) {
+      this.restart()
+      return true
+    }
+    this.applied[this.index] = (this.applied[this.index] ?? 0) + 1
+    this.#commit()
+    this.#journal = []
+    this.overlay.cover(folded.coveredTo)
+    return true
+  }
+
+  #feed(): Entry[] {
+    return (this.world.feeds[this.index] ??= [])
+  }
+
+  #commit(): void {
+    const meta = Buffer.from(this.applied.map((count) => count ?? 0).join(','), 'latin1')
+    this.deltas.push(this.writer.commit(new Map([['frontier', meta]])))
+  }
+
+  /** The process dies and starts again: index and journal are what is left. */
+  restart(): void {
+    this.writer.close()
+    ;({ writer: this.writer, overlay: this.overlay } = this.#open())
+    const applied = (this.writer.meta('frontier')?.toString('latin1') ?? '').split(',')
+    this.applied.splice(0, this.applied.length, ...applied.map(Number))
+    while (this.receive(this.index)) continue
+    this.#journal = this.#journal.filter(({ number }) => number > this.writer.coveredTo)
+    this.overlay.cover(0)
+    for (const edit of this.#journal) this.overlay.apply(edit)
+  }
+
+  /** Applies the next entry of an author if everything it needs is here. */
+  receive(author: number, options: { readonly isUncertain?: boolean } = {}): boolean {
+    const entry = this.world.feeds[author]?.[this.applied[author] ?? 0]
+    if (!entry) return false
+    const isReady = entry.frontier.every((count, other) => (this.applied[other] ?? 0) >= count)
+    if (!isReady) return false
+    if (options.isUncertain) {
+      this.#take(entry)
+      this.writer.rollback()
+    }
+    this.#take(entry)
+    this.applied[author] = (this.applied[author] ?? 0) + 1
+    this.#commit()
+    this.overlay.cover(0)
+    return true
+  }
+
+  #take(entry: Entry): void {
+    for (const actor of entry.actors) this.writer.registerActor(this.world.actors.get(actor)!)
+    const verdict = this.writer.check(entry.changes, entry)
+    assert.deepEqual(verdict, { isValid: true })
+    const isOwn = entry.author === this.index
+    this.writer.apply(entry.changes, isOwn ? { coveredTo: entry.coveredTo } : undefined)
+  }
+
+  /** The committed tree as text: one line per visible name, sorted. */
+  lines(): string[] {
+    return linesOf(new LayerReader(this.writer.inspect().layer))
+  }
+
+  /** What a user sees, pending edits included. */
+  shown(): string[] {
+    return linesOf(this.overlay)
+  }
+
+  /** Both the index and the overlay equal what follows from their registers from scratch. */
+  check(): void {
+    checkLayer(this, this.writer.inspect().layer)
+    checkLayer(this, this.overlay.inspect().layer)
+  }
+
+  #byPath(path: string): { parent: InodeId; name: FileName } {
+    const parts = path.split('/').filter((part) => part !== '')
+    const last = parts.pop() as string
+    let parent = this.overlay.root
+    for (const part of parts) {
+      const found = this.overlay.lookup(parent, name(part))
+      assert.ok(found, `${path}: ${part} does not exist`)
+      parent = found.id
+    }
+    return { parent, name: name(last) }
+  }
+
+  place(path: string): { parent: InodeId; name: FileName } {
+    return this.#byPath(path)
+  }
+
+  id(path: string): InodeId {
+    const place = this.#byPath(path)
+    const found = this.overlay.lookup(place.parent, place.name)
+    assert.ok(found, `${path} does not exist: ${this.shown().join(', ')}`)
+    return found.id
+  }
+
+  // Short hand for stories.
+  write(path: string, text: string): void {
+    const { parent, name: leaf } = this.#byPath(path)
+    const found = this.overlay.lookup(parent, leaf)
+    const content = contentOf(text)
+    const mtimeNs = BigInt(this.world.nowMs) * 1_000_000n
+    if (found) this.do(this.overlay.setContent(found.id, { ...content, mtimeNs }))
+    else this.do(this.overlay.createFile(parent, leaf, { ...PLAIN, content, mtimeNs }))
+  }
+
+  mkdir(path: string): void {
+    const { parent, name: leaf } = this.#byPath(path)
+    this.do(this.overlay.mkdir(parent, leaf, DIRECTORY))
+  }
+
+  rename(from: string, to: string, flag: 'replace' | 'noreplace' | 'exchange' = 'replace'): void {
+    this.do(this.overlay.rename(this.#byPath(from), this.#byPath(to), flag))
+  }
+
+  unlink(path: string): void {
+    const { parent, name: leaf } = this.#byPath(path)
+    this.do(this.overlay.unlink(parent, leaf))
+  }
+
+  rmdir(path: string): void {
+    const { parent, name: leaf } = this.#byPath(path)
+    this.do(this.overlay.rmdir(parent, leaf))
+  }
+
+  link(from: string, to: string): void {
+    const { parent, name: leaf } = this.#byPath(to)
+    this.do(this.overlay.link(this.id(from), parent, leaf))
+  }
+
+  setPolicy(path: string, policy: string): void {
+    const id = path === '/' ? this.overlay.root : this.id(path)
+    this.do(this.overlay.setPolicy(id, policy))
+  }
+
+  resolve(path: string, keep: number | 'both'): void {
+    const { parent, name: leaf } = this.#byPath(path)
+    this.do(this.overlay.resolve(parent, leaf, keep))
+  }
+}
+
+/** Every visible path with what it shows: `/a/b=text`, `/a/`, `/l->target`. */
+export function linesOf(reader: TreeReader): string[] {
+  const lines: string[] = []
+  const walk = (directory: InodeId, prefix: string): void => {
+    for (const entry of listAll(reader, directory)) {
+      const path = prefix + Buffer.from(entry.name, 'latin1').toString('utf8')
+      const node = reader.node(entry.id)
+      assert.ok(node, `${path} has no node`)
+      const { content } = node
+      if (content.kind === 'directory') {
+        lines.push(`${path}/`)
+        walk(entry.id, `${path}/`)
+      } else if (content.kind === 'file') {
+        lines.push(`${path}=${textOf(content.ref)}`)
+      } else {
+        lines.push(`${path}->${content.kind === 'symlink' ? content.target : content.fileType}`)
+      }
+    }
+  }
+  walk(reader.root, '/')
+  return lines.sort()
+}
+
+export function listAll(reader: TreeReader, directory: InodeId): { id: InodeId; name: FileName }[] {
+  const found: { id: InodeId; name: FileName }[] = []
+  let after: string | undefined
+  do {
+    const page = reader.list(directory, { countMax: 3, ...(after === undefined ? {} : { after }) })
+    found.push(...page.entries)
+    after = page.next
+  } while (after !== undefined)
+  return found
+}
+
+/** Register values of everything in a layer. */
+export function registersOf(device: Device, layer: Layer): Registers {
+  const registers = new Map<InodeId, InodeRow>()
+  for (const { key } of device.rows.reader().range('i')) {
+    const id = key.slice(1) as InodeId
+    const row = layer.inode(id)
+    if (row) registers.set(id, row)
+  }
+  for (const row of layer.editedInodes()) registers.set(row.id, row)
+  return registers
+}
+
+/** Compares the rows of a layer with the tree derived from scratch. */
+export function checkLayer(device: Device, layer: Layer): void {
+  const strategyOf = device.world.options.strategyOf ?? (() => 'copies' as const)
+  const derived = deriveTree(registersOf(device, layer), {
+    strategyOf,
+    deviceNameOf: (op) => (op === '' ? 'unknown' : deviceNameOf(layer, op)),
+  })
+  compare(new LayerReader(layer), derived)
+}
+
+function compare(reader: TreeReader, derived: DerivedTree): void {
+  const seen = new Set<InodeId>()
+  let fileCount = 0
+  const walk = (directory: InodeId, parent: InodeId): void => {
+    assert.ok(!seen.has(directory), `directory ${directory} is shown twice`)
+    seen.add(directory)
+    const node = reader.node(directory)
+    assert.ok(node)
+    assert.equal(node.parent, parent)
+    const expected = new Map(derived.directories.get(directory) ?? [])
+    let subdirectories = 0
+    for (const entry of listAll(reader, directory)) {
+      const wanted = expected.get(entry.name)
+      assert.ok(wanted, `${entry.name} in ${directory} should not be shown`)
+      expected.delete(entry.name)
+      assert.equal(entry.id, wanted.id, `${entry.name} in ${directory}`)
+      assert.deepEqual(reader.lookup(directory, entry.name)?.id, entry.id)
+      const shown = reader.node(entry.id)
+      assert.ok(shown, `${entry.name} has no node`)
+      if (shown.kind === 'directory') {
+        subdirectories++
+        walk(entry.id, directory)
+      } else {
+        if (wanted.version !== '') assert.equal(shown.version, wanted.version, entry.name)
+        if (!shown.copyOf) assert.equal(shown.nlink, derived.files.get(entry.id), entry.name)
+      }
+    }
+    assert.deepEqual([...expected.keys()], [], `missing in ${directory}`)
+    assert.equal(node.nlink, 2 + subdirectories, `nlink of ${directory}`)
+  }
+  walk(reader.root, reader.root)
+  for (const id of derived.files.keys()) {
+    fileCount++
+    assert.ok(reader.node(id), `live inode ${id} has no node`)
+  }
+  assert.equal(reader.fileCount, fileCount)
+  for (const directory of derived.directories.keys()) {
+    assert.ok(seen.has(directory), `directory ${directory} is not reachable`)
+  }
+}
