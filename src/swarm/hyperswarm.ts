@@ -20,8 +20,15 @@ import { BaseLink, joinAddress } from './link.ts'
 
 /** Pause between two attempts to reach a key while somebody waits. */
 const ATTEMPT_MS = 700
+/**
+ * When a meeting point is looked at again: whoever came a moment later is found soon. Hyperswarm
+ * itself looks every ten minutes. A joiner keeps looking at the pace of the first.
+ */
+const LOOK_AGAIN_MS = [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000]
 /** How long leaving the DHT politely may take. */
-const FAREWELL_MS_MAX = 2000
+const FAREWELL_MS_MAX = 1500
+/** And closing without leaving. */
+const FORCED_MS_MAX = 500
 /** How long looking again may take before the caller goes on. */
 const REFRESH_MS_MAX = 3000
 /** How long a closing link may take to deliver what was sent. */
@@ -99,6 +106,7 @@ export class HyperswarmTransport implements Transport {
   readonly #waiting = new Map<string, Set<() => void>>()
   #handlers: TransportHandlers | undefined
   #swarm: Hyperswarm | undefined
+  #dht: DHT | undefined
 
   constructor(options: HyperswarmOptions) {
     this.#options = options
@@ -122,6 +130,7 @@ export class HyperswarmTransport implements Transport {
     })
     swarm.on('connection', (connection) => this.#accept(connection))
     this.#swarm = swarm
+    this.#dht = dht
     if (topic) this.#join(topic, { client: true, server: true })
     if (lookFor) this.#join(inviteTopic(lookFor), { client: true, server: false })
   }
@@ -143,6 +152,20 @@ export class HyperswarmTransport implements Transport {
     const name = topic.toString('hex')
     if (!this.#swarm || this.#discoveries.has(name)) return
     this.#discoveries.set(name, this.#swarm.join(topic, role))
+    if (role.client) this.#lookAgain(name, 0)
+  }
+
+  #lookAgain(name: string, round: number): void {
+    const isJoiner = this.#options.lookFor !== undefined
+    const delayMs = LOOK_AGAIN_MS[isJoiner ? 1 : round]
+    if (delayMs === undefined) return
+    this.#options.clock.setTimer(delayMs, () => {
+      const discovery = this.#discoveries.get(name)
+      if (!discovery || !this.#swarm) return
+      // A refresh that fails is tried again, here or by Hyperswarm.
+      void discovery.refresh().catch(() => {})
+      this.#lookAgain(name, round + 1)
+    })
   }
 
   #accept(connection: SwarmConnection): void {
@@ -217,16 +240,17 @@ export class HyperswarmTransport implements Transport {
   }
 
   async close(): Promise<void> {
-    const swarm = this.#swarm
+    const [swarm, dht] = [this.#swarm, this.#dht]
     this.#swarm = undefined
     this.#handlers = undefined
-    if (!swarm) return
-    let isDone = false
-    const leaving = swarm.destroy().then(() => {
-      isDone = true
-    })
-    await Promise.race([leaving, sleep(this.#options.clock, FAREWELL_MS_MAX)])
-    if (!isDone) await swarm.destroy({ force: true })
+    if (!swarm || !dht) return
+    const { clock } = this.#options
+    const left = await Promise.race([
+      swarm.destroy().then(() => true),
+      sleep(clock, FAREWELL_MS_MAX).then(() => false),
+    ])
+    // Nobody heard the farewell (no network): others will notice. The sockets close at once.
+    if (!left) await Promise.race([dht.destroy({ force: true }), sleep(clock, FORCED_MS_MAX)])
   }
 }
 

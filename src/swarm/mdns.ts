@@ -19,7 +19,7 @@ const SERVICE = '_wormhole._tcp.local'
 const DAY_MS = 24 * 60 * 60 * 1000
 /** How long others may remember an answer. */
 const TTL_S = 120
-/** Answers are not repeated within this time: multicast reaches everyone who asked. */
+/** Answers are this far apart: multicast reaches everyone who asked meanwhile. */
 const QUIET_MS = 300
 /** Records of one packet that are looked at. */
 const RECORDS_MAX = 128
@@ -72,6 +72,7 @@ export class MdnsBeacon implements Beacon {
   }
   #onFound: ((found: { device: DeviceId | undefined; address: string }) => void) | undefined
   #answeredMs = -Infinity
+  #isAnswerDue = false
 
   constructor(options: MdnsOptions) {
     this.#options = options
@@ -88,7 +89,7 @@ export class MdnsBeacon implements Beacon {
   update(told: { addresses: readonly string[]; inviteKeys: readonly string[] }): void {
     const isNew = JSON.stringify(told) !== JSON.stringify(this.#told)
     this.#told = told
-    if (isNew && this.#onFound) this.#answer()
+    if (isNew && this.#onFound) this.#answerSoon()
   }
 
   refresh(): void {
@@ -133,7 +134,7 @@ export class MdnsBeacon implements Beacon {
       const isForUs = query.questions?.some(
         ({ name, type }) => name.toLowerCase() === SERVICE && type === 'PTR',
       )
-      if (isForUs) this.#answer()
+      if (isForUs) this.#answerSoon()
     })
     socket.on('response', (response, from) => this.#read(response, from.address))
     socket.on('error', () => {
@@ -146,13 +147,23 @@ export class MdnsBeacon implements Beacon {
     return socket
   }
 
+  #answerSoon(): void {
+    if (this.#isAnswerDue) return
+    this.#isAnswerDue = true
+    const { clock } = this.#options
+    const waitMs = Math.max(0, this.#answeredMs + QUIET_MS - clock.monotonicMs())
+    clock.setTimer(waitMs, () => {
+      this.#isAnswerDue = false
+      this.#answer()
+    })
+  }
+
   /** What this device says: one instance for the volume, one for each open invite. */
   #answer(): void {
     const { identity, clock } = this.#options
-    const nowMs = clock.monotonicMs()
     const first = this.#told.addresses.map(splitAddress).find((parts) => parts !== undefined)
-    if (identity.type === 'joiner' || !first || nowMs - this.#answeredMs < QUIET_MS) return
-    this.#answeredMs = nowMs
+    if (identity.type === 'joiner' || !first) return
+    this.#answeredMs = clock.monotonicMs()
     const day = Math.floor(clock.nowMs() / DAY_MS)
     const invites = this.#told.inviteKeys.slice(0, INVITES_MAX)
     const keys = [identity.key, ...invites.map((key) => inviteSecret(key))]

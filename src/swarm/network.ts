@@ -26,7 +26,7 @@ export function createNetwork(options: {
   readonly topicKey: Uint8Array
   readonly members: MemberPort
   readonly clock: Clock
-}): { transports: Transport[]; beacon: Beacon | undefined } {
+}): { transports: Transport[]; beacon?: Beacon } {
   const { network, keys, topicKey, members, clock } = options
   const { bind, bootstrap, tlsPort } = network
   const transports: Transport[] = [
@@ -42,10 +42,8 @@ export function createNetwork(options: {
     device: keys.publicKey.toString('hex') as DeviceId,
     devices: () => members.devices().map(({ device }) => device),
   } as const
-  return {
-    transports,
-    beacon: network.isMulticast ? new MdnsBeacon({ identity, bind, clock }) : undefined,
-  }
+  if (!network.isMulticast) return { transports }
+  return { transports, beacon: new MdnsBeacon({ identity, bind, clock }) }
 }
 
 /**

@@ -9,7 +9,7 @@ import type { Outgoing, Session } from './session.ts'
 /** Links of one device at a time; the oldest goes when there are more. */
 const SESSIONS_MAX = 4
 /** Two links of the same kind, both alive: after so long the younger is closed. */
-const DUPLICATE_MS = 3000
+const DUPLICATE_MS = 6000
 
 interface Servers {
   readonly log: LogServer

@@ -13,8 +13,11 @@ import { decodeMessage, encodeMessage, VERSION_MAX, VERSION_MIN, type Message } 
 
 /** The hello must arrive within this time. */
 const HELLO_MS_MAX = 8000
-/** Answer expected to a probe (after a network change) within this time. */
-const PROBE_MS_MAX = 1500
+/**
+ * After a network change some byte must arrive within this part of the longest silence. More than
+ * the pause between two pings of the peer, because our own ping may wait behind bulk.
+ */
+const PROBE_PART = 1 / 2
 /** Bytes that may wait for a peer that does not read before it is given up. */
 const QUEUED_BYTES_MAX = 64 * 1024 * 1024
 /** Weight of a new round-trip time in the average. */
@@ -116,7 +119,7 @@ export class Session {
 
   /** Asks for a sign of life soon; without one the session ends. */
   probe(): void {
-    this.#probeUntilMs ??= this.#clock.monotonicMs() + PROBE_MS_MAX
+    this.#probeUntilMs ??= this.#clock.monotonicMs() + this.#silenceMsMax * PROBE_PART
     this.#ping()
   }
 

@@ -24,6 +24,7 @@ import type {
   SyncAnswer,
 } from './interface.ts'
 import { Peer } from './peer.ts'
+import { PublishAsks } from './publish-asks.ts'
 import { Replicator, type Effect } from './replicator.ts'
 import { Session, type SessionHandlers } from './session.ts'
 import { syncRound, type SyncContext } from './sync-round.ts'
@@ -57,11 +58,9 @@ export class Swarm implements ChunkFetcher {
   readonly #peers = new Map<DeviceId, Peer>()
   /** Sessions that have not said hello. */
   readonly #strangers = new Set<Session>()
-  readonly #publishing = new Map<number, (frontier: Frontier | undefined) => void>()
-  readonly #publishers = new Map<number, DeviceId>()
+  readonly #publishAsks = new PublishAsks()
   readonly #listeners = new Set<() => void>()
   readonly #handlers: SessionHandlers
-  #nextPublish = 1
   #tick: Timer | undefined
   #flush: Timer | undefined
   #save: Timer | undefined
@@ -226,7 +225,10 @@ export class Swarm implements ChunkFetcher {
           ? Promise.resolve()
           : Promise.all([this.#dialer.dialNow(device), refreshed]),
       publish: () => this.#publish(),
-      askPublish: (device) => this.#askPublish(device),
+      askPublish: (device) =>
+        this.#publishAsks.open(device, (id) =>
+          this.#peers.get(device)?.send({ type: 'publish', id }),
+        ),
       ownFrontier: () => this.#replicator.frontier(),
       peerFrontier: (device) => this.#replicator.peerFrontier(device),
       onChange: (listener) => {
@@ -299,7 +301,7 @@ export class Swarm implements ChunkFetcher {
         return void this.#answerPublish(session, message.id)
       case 'published':
         this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs))
-        this.#published(device, message.id, message.frontier)
+        this.#publishAsks.answer(device, message.id, message.frontier)
         break
       case 'frontier':
         this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs))
@@ -346,13 +348,11 @@ export class Swarm implements ChunkFetcher {
     const peer = this.#peers.get(device)
     if (!peer?.servers(session)) return
     peer.remove(session)
+    this.#publishAsks.drop(device)
     const isGone = !peer.isConnected
     this.#exchange.disconnect(device, isGone)
     if (isGone) {
       this.#peers.delete(device)
-      for (const [id, asked] of this.#publishers) {
-        if (asked === device) this.#settlePublish(id, undefined)
-      }
       this.#carryOut(this.#replicator.onDisconnect(device, this.#options.clock.monotonicMs()))
     } else {
       // What was on its way on the closed link is lost: both sides start from their frontiers.
@@ -430,26 +430,6 @@ export class Swarm implements ChunkFetcher {
       frontier = this.#replicator.frontier()
     }
     session.send({ type: 'published', id, frontier })
-  }
-
-  #askPublish(device: DeviceId): Promise<Frontier | undefined> {
-    const peer = this.#peers.get(device)
-    if (!peer) return Promise.resolve(undefined)
-    const id = this.#nextPublish++
-    this.#publishers.set(id, device)
-    const answer = new Promise<Frontier | undefined>((resolve) => this.#publishing.set(id, resolve))
-    peer.send({ type: 'publish', id })
-    return answer
-  }
-
-  #published(device: DeviceId, id: number, frontier: Frontier): void {
-    if (this.#publishers.get(id) === device) this.#settlePublish(id, frontier)
-  }
-
-  #settlePublish(id: number, frontier: Frontier | undefined): void {
-    this.#publishing.get(id)?.(frontier)
-    this.#publishing.delete(id)
-    this.#publishers.delete(id)
   }
 
   // Time and addresses
