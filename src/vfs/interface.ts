@@ -222,6 +222,10 @@ export interface JournalPort {
   trim(number: number): void
   /** Records still held, oldest first, at opening. */
   replay(): Iterable<JournalPortRecord>
+  /**
+   * Greater than `VfsOptions.coveredTo` at opening: records may be lost after their publication, and
+   * their numbers must not be given again.
+   */
   readonly nextNumber: number
   close(): Promise<void>
 }

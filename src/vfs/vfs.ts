@@ -2,6 +2,7 @@
  * The file system of one volume on one device: composition of nodes, open files and publisher, and
  * the order of its start and end. Everything here belongs to one thread.
  */
+import { strict as assert } from 'node:assert'
 import type { Edit, TreeDelta } from '../crdt/interface.ts'
 import type { Created } from '../crdt/overlay.ts'
 import { errorToData, hasCode } from '../errors.ts'
@@ -49,6 +50,7 @@ export class Vfs {
   private constructor(options: VfsOptions) {
     const { overlay, journal, committer, contents, clock, coveredTo, policyOf } = options
     const { onProblem } = options
+    assert(journal.nextNumber > coveredTo, 'a covered journal number must never be given again')
     const nodes = new NodeTable(overlay)
     const onError = (error: unknown): void => onProblem(errorToData(error))
     const files = new FileJournal({ journal, clock, onError })

@@ -54,10 +54,13 @@ export class MemoryJournal implements JournalPort {
     return this.sync()
   }
 
-  /** The journal that a restart finds when everything above `upTo` was lost. */
-  after(upTo: number): MemoryJournal {
+  /**
+   * The journal that a restart finds when everything above `upTo` was lost. Numbers that the index
+   * covers are not given again.
+   */
+  after(upTo: number, coveredTo: number): MemoryJournal {
     const kept = this.records.filter((record) => record.number <= upTo)
-    return new MemoryJournal(kept, Math.max(upTo + 1, 1))
+    return new MemoryJournal(kept, Math.max(upTo, coveredTo) + 1)
   }
 }
 

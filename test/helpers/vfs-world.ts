@@ -174,7 +174,7 @@ export class VfsDevice {
   async crash(upTo = this.journal.flushedTo): Promise<void> {
     this.vfs.setNotifier(undefined)
     this.#process.isAlive = false
-    this.journal = this.journal.after(upTo)
+    this.journal = this.journal.after(upTo, this.writer.coveredTo)
     await this.start()
   }
 

@@ -243,8 +243,42 @@ class Run {
     this.opens = []
   }
 
+  /**
+   * Loses everything not synced. What is left is taken as the new truth; it must be the work of this
+   * device alone: no conflict, nothing that came back from the dead.
+   */
+  async powerCut(): Promise<void> {
+    await this.device.crash(this.device.journal.syncedTo)
+    this.opens = []
+    await this.device.drain()
+    const lines = await dumpTree(this.device)
+    for (const path of lines.keys()) {
+      assert.ok(!path.includes('conflict') && !path.includes('recovered'), `${this.label}: ${path}`)
+    }
+    const byIno = new Map<number, ModelNode>()
+    const walk = async (nodeId: number): Promise<ModelNode> => {
+      const { ino, mode, nlink } = await this.device.fs.getattr(nodeId, undefined)
+      const type = (mode & 0o170000) === 0o040000 ? 'directory' : 'file'
+      const node = byIno.get(ino) ?? createNode(type, mode & 0o7777)
+      byIno.set(ino, node)
+      node.nlink = nlink
+      if (type === 'file') {
+        const handle = this.device.open(nodeId, 0)
+        node.bytes = Buffer.from(await this.device.read(handle), 'latin1')
+        this.device.close(handle)
+        return node
+      }
+      for (const entry of await this.device.names(nodeId)) {
+        const found = this.device.lookup(nodeId, entry) ?? assert.fail(`${this.label}: ${entry}`)
+        node.entries.set(entry, await walk(found.nodeId))
+      }
+      return node
+    }
+    this.model.root = await walk(ROOT)
+  }
+
   async step(): Promise<void> {
-    const kind = this.random.below(100)
+    const kind = this.random.below(101)
     if (kind < 12) await this.create()
     else if (kind < 22) await this.open()
     else if (kind < 42) await this.write()
@@ -259,6 +293,7 @@ class Run {
     else if (kind < 97) await this.device.drain()
     else if (kind < 98) await this.device.clock.run(5000 + this.random.below(70_000))
     else if (kind < 99) await this.crash()
+    else if (kind < 100) await this.powerCut()
     else assert.deepEqual(await dumpTree(this.device), this.model.dump(), this.label)
   }
 }
