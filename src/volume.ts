@@ -16,7 +16,7 @@
 import type { Edit, TreeDelta } from './crdt/interface.ts'
 import type { TreeWriter, Want } from './crdt/writer.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
-import { WormholeError, errorToData } from './errors.ts'
+import { WormholeError, errorToData, hasCode } from './errors.ts'
 import { openEntry, sealEntry, verifyFrame } from './log/entry.ts'
 import { readFrontier, writeFrontier } from './log/frontier.ts'
 import type { ControlOp, Entry, EntryFrame, FeedStore, LogKeys, TreePart } from './log/interface.ts'
@@ -32,6 +32,8 @@ const APPLY_SLICE_MS = 10
 const UNKNOWN_FEED_BYTES_MAX = 16 * 1024 * 1024
 /** Prefix of the member table's rows among the tree's meta rows. */
 const MEMBER_ROW = 'm/'
+/** The member table's row that changes only when membership does. */
+const MEMBERS_ROW = 'log/members'
 
 /** What a volume is made of. */
 export interface VolumeOptions {
@@ -80,6 +82,10 @@ export class Volume {
   /** Feeds whose next entry needs a newer version of this program. */
   readonly #stalled = new Set<FeedId>()
   readonly #stamps = new Map<DeviceId, number>()
+  /** The opened next entry of each feed, while it waits for its frontier. */
+  readonly #waiting = new Map<FeedId, Entry>()
+  /** A malformed entry was passed over since the last commit. */
+  #isSkipped = false
   #unknownBytes = 0
   #isClosed = false
 
@@ -235,6 +241,8 @@ export class Volume {
     this.#applied = frontier ? readFrontier(new ByteReader(frontier, 'INDEX_CORRUPT')) : new Map()
     this.#coveredTo = tree.coveredTo
     this.#stamps.clear()
+    this.#waiting.clear()
+    this.#isSkipped = false
     const stamps = tree.meta('stamps')
     if (stamps) {
       const pairs = JSON.parse(stamps.toString()) as [DeviceId, number][]
@@ -300,7 +308,8 @@ export class Volume {
     for (const [key, row] of memberRows) meta.set(MEMBER_ROW + key, row)
     const delta = tree.commit(meta)
     events.onDelta(delta, this.#coveredTo)
-    if (memberRows.size > 0) events.onMembers()
+    if (memberRows.has(MEMBERS_ROW)) events.onMembers()
+    this.#isSkipped = false
   }
 
   #tellHead(feed: FeedId): void {
@@ -351,8 +360,9 @@ export class Volume {
       count++
       if (clock.monotonicMs() - startMs >= APPLY_SLICE_MS) break
     }
-    if (count > 0) this.#commit()
-    return count > 0
+    if (count === 0 && !this.#isSkipped) return false
+    this.#commit()
+    return true
   }
 
   /** The next stored, unapplied entry whose frontier is satisfied. */
@@ -373,17 +383,30 @@ export class Volume {
     return undefined
   }
 
+  /**
+   * Opens a stored frame. One that is malformed counts as empty, on every device alike; one that a
+   * newer version wrote, or whose key is not here, stalls its feed.
+   */
   #open(frame: EntryFrame): Entry | undefined {
-    const previousFrontier = this.#members.frontierOf(frame.feed)
+    const { feed } = frame
+    const waiting = this.#waiting.get(feed)
+    if (waiting?.seq === frame.seq) return waiting
+    const previousFrontier = this.#members.frontierOf(feed)
     try {
-      return openEntry(frame, { volume: this.id, keys: this.#options.keys, previousFrontier })
+      const entry = openEntry(frame, { volume: this.id, keys: this.#options.keys, previousFrontier })
+      this.#waiting.set(feed, entry)
+      return entry
     } catch (error) {
       const { code, message } = errorToData(error)
-      this.#stalled.add(frame.feed)
-      this.#options.events.onProblem({
-        code,
-        message: `entry ${frame.seq} of feed ${frame.feed} does not open: ${message}`,
-      })
+      const text = `entry ${frame.seq} of feed ${feed} does not open: ${message}`
+      this.#options.events.onProblem({ code, message: text })
+      if (hasCode(error, 'ENTRY_INVALID')) {
+        this.#members.skip(frame)
+        this.#applied.set(feed, { length: frame.seq + 1, hash: frame.hash })
+        this.#isSkipped = true
+      } else {
+        this.#stalled.add(feed)
+      }
       return undefined
     }
   }

@@ -192,12 +192,22 @@ export class VolumeHost implements VolumeHandle {
 
   #memberPort(): MemberPort {
     return {
-      isMember: (device) => this.#members.members.some((member) => member.device === device),
-      devices: () => this.#members.members.map(({ device, name }) => ({ device, name })),
+      isMember: (device) => this.#knownDevices().some((known) => known.device === device),
+      devices: () => this.#knownDevices(),
       isOpenInvite: (inviteKey) => this.#openInvites().includes(inviteKey),
       openInvites: () => this.#openInvites(),
       admit: (request) => this.#threads.crdt.call('admit', request),
     }
+  }
+
+  /**
+   * Members as the log says; a joiner that has no log yet takes the device that let it in, and those
+   * it was told of, at their word until the log arrives.
+   */
+  #knownDevices(): { device: DeviceId; name: string }[] {
+    const { members, role } = this.#members
+    if (role !== undefined) return members.map(({ device, name }) => ({ device, name }))
+    return this.#settings.addresses.map(({ device }) => ({ device, name: device.slice(0, 8) }))
   }
 
   #openInvites(): string[] {
