@@ -117,7 +117,8 @@ export class Reconciler {
     const wasKnown = node.attr !== undefined
     node.attr = undefined
     const attr = nodes.attr(node)
-    const hasContent = !node.file && version !== '' && version !== view.version
+    const isDirectory = node.kind === 'directory'
+    const hasContent = !isDirectory && !node.file && version !== '' && version !== view.version
     if (!told) return
     const isSameStill =
       isSame(told, attr, LASTING_FIELDS) && (!wasKnown || isSame(told, attr, CHANGING_FIELDS))
@@ -125,7 +126,7 @@ export class Reconciler {
     node.ctimeNs = 0n
     node.attr = undefined
     nodes.attr(node)
-    if (hasContent && node.kind !== 'directory') {
+    if (hasContent) {
       node.isStale = true
       this.notifier?.invalidateInode(node.id)
     } else {

@@ -158,7 +158,7 @@ export class Vfs {
     } catch (error) {
       options.onProblem(errorToData(error))
     }
-    await writeback.close()
+    await Promise.race([writeback.close(), timeout])
     await publisher.trim()
     publisher.close()
     files.close()

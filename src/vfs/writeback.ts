@@ -76,7 +76,8 @@ export class Writeback {
   #totalBytes = 0
   #blocked: unknown
   #retryMs = 0
-  #isRunning = false
+  #running: Promise<void> | undefined
+  #isClosed = false
   #timer: Timer | undefined
   #heldTimer: Timer | undefined
 
@@ -161,9 +162,11 @@ export class Writeback {
 
   /** No new builds; resolves when those under way are over. */
   async close(): Promise<void> {
+    this.#isClosed = true
     this.#timer?.cancel()
     this.#heldTimer?.cancel()
     this.#queue.clear()
+    await this.#running
     await Promise.all(this.#busy.values())
   }
 
@@ -174,16 +177,15 @@ export class Writeback {
   }
 
   #schedule(delayMs: number): void {
-    if (this.#isRunning) return
+    if (this.#running || this.#isClosed) return
     if (delayMs === 0) {
       this.#timer?.cancel()
       this.#timer = undefined
     }
     this.#timer ??= this.#options.clock.setTimer(Math.max(delayMs, this.#retryMs), () => {
       this.#timer = undefined
-      this.#isRunning = true
-      void this.#run().finally(() => {
-        this.#isRunning = false
+      this.#running = this.#run().finally(() => {
+        this.#running = undefined
         if (this.#queue.size > 0) this.#schedule(CLOSE_MS)
       })
     })
@@ -279,6 +281,7 @@ export class Writeback {
   #failed(file: OpenFile, error: unknown): void {
     if (file.isFrozen) file.thaw()
     this.#blocked = error
+    if (this.#isClosed) return
     const { code, message } = errorToData(error)
     this.#options.onProblem({ code, message: `a written file waits for publication: ${message}` })
     if (!file.isDropped) this.#queue.set(file, true)
@@ -291,7 +294,7 @@ export class Writeback {
     const text = directory === undefined ? undefined : await policies.textOf(base)
     if (file.isDropped) {
       files.forgetSessions(file.settle(base, true))
-      return onSettled(file)
+      return
     }
     const edits = [this.#contentEdit(file, { ...base, mtimeNs: snapshot.mtimeNs })]
     const policy = directory === undefined ? undefined : policies.edit(directory, text)

@@ -33,6 +33,8 @@ const READY_MS_MAX = 10_000
 const GRACE_MS = 2_000
 /** How often a busy mount is tried again while the grace lasts. */
 const RETRY_MS = 100
+/** How long the kernel may take to end a connection that has been unmounted. */
+const DETACHED_MS_MAX = 1_000
 
 /**
  * Mounts a file system and serves it on this thread (a worker thread, never one that touches the
@@ -57,7 +59,15 @@ export async function serveMount(options: ServeOptions): Promise<ServedMount> {
     fs.closeSync(descriptor)
     throw error
   }
-  const mount = new Mount(options, place, descriptor, guard)
+  let mount
+  try {
+    mount = new Mount(options, place, descriptor, guard)
+  } catch (error) {
+    await unmount(place, { isForced: true })
+    guard.dismiss()
+    fs.closeSync(descriptor)
+    throw error
+  }
   await mount.ready()
   await widenReadAhead(place, (error) => onBug(error, 'read-ahead'))
   return mount
@@ -74,6 +84,7 @@ class Mount implements ServedMount {
   readonly #session: Session
   readonly #transport: Transport
   readonly #readiness: Promise<WormholeError | undefined>
+  #break: (error: Error | undefined) => void = () => undefined
   #isClosing = false
   #isEnded = false
   #closing: Promise<void> | undefined
@@ -98,13 +109,12 @@ class Mount implements ServedMount {
       onReady: settleReady,
     })
     this.#session = session
-    let settleBroken: (error: Error | undefined) => void = () => undefined
-    const broken = new Promise<Error | undefined>((resolve) => (settleBroken = resolve))
+    const broken = new Promise<Error | undefined>((resolve) => (this.#break = resolve))
     this.#transport = startTransport(
       {
         descriptor,
         onRequest: (request, length) => session.receive(request, length),
-        onEnd: settleBroken,
+        onEnd: (error) => this.#break(error),
       },
       options.transport,
     )
@@ -139,17 +149,20 @@ class Mount implements ServedMount {
   async #close(graceMs: number): Promise<void> {
     this.#isClosing = true
     const deadlineMs = this.#clock.monotonicMs() + graceMs
-    while (!this.#isEnded) {
-      const isForced = this.#clock.monotonicMs() >= deadlineMs
+    for (let isForced = false; !this.#isEnded && !isForced;) {
+      isForced = this.#clock.monotonicMs() >= deadlineMs
       try {
         await unmount(this.directory, { isForced })
         break
       } catch (error) {
-        if (isForced) throw error
-        await Promise.race([sleep(this.#clock, RETRY_MS), this.ended])
+        if (isForced) this.#onBug(asError(error), 'unmount')
+        else await Promise.race([sleep(this.#clock, RETRY_MS), this.ended])
       }
     }
+    // Detached by somebody else while files are open, it lives on: closing the device ends it.
+    const timer = this.#clock.setTimer(graceMs + DETACHED_MS_MAX, () => this.#break(undefined))
     await this.ended
+    timer.cancel()
   }
 
   /** The connection is gone: gives everything back in order. */
@@ -164,9 +177,13 @@ class Mount implements ServedMount {
       if (!this.#isClosing) await repairStale(this.directory, this.#clock)
       this.#guard.dismiss()
     } catch (problem) {
-      this.#onBug(problem instanceof Error ? problem : new Error(String(problem)), 'end')
+      this.#onBug(asError(problem), 'end')
     }
     if (error) return { reason: 'failed', error }
     return { reason: this.#isClosing ? 'closed' : 'unmounted' }
   }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
 }

@@ -65,8 +65,9 @@ export class Session {
     this.replies = new ReplyWriter(options.device, options.cacheTimes)
   }
 
-  /** Handles the first `length` bytes of `request` as one request. Never throws. */
+  /** Handles the first `length` bytes of `request` as one request, unless it has ended. Never throws. */
   receive(request: RequestBuffer, length: number): void {
+    if (this.#ending) return
     if (!request.load(length)) {
       this.#options.onBug(
         new Error(`the kernel sent ${length} bytes that are no request`),

@@ -132,3 +132,23 @@ test('a second crash during the publication of recovered bytes loses nothing', a
   assert.equal(await device.cat('f'), 'kept')
   assert.deepEqual(await device.names(), ['f'])
 })
+
+test('closing publishes what is pending; what does not get through stays in the journal', async () => {
+  const [device] = (await createWorld(1)) as [VfsDevice]
+  await device.put('f', 'one')
+  await device.clock.settle(device.vfs.close(), 1000)
+  assert.deepEqual(device.journal.records, [])
+  await device.crash()
+  assert.equal(await device.cat('f'), 'one')
+
+  device.failure = new WormholeError('IO_ERROR', 'cut off')
+  await device.put('f', 'two')
+  await device.clock.settle(device.vfs.close({ timeoutMs: 500 }), 1000)
+  assert.equal(device.problems.at(-1)?.code, 'IO_ERROR')
+  assert.throws(() => device.create(ROOT, 'late'), { code: 'VOLUME_CLOSED' })
+  device.failure = undefined
+  await device.crash()
+  assert.equal(await device.cat('f'), 'two')
+  await device.drain()
+  assert.equal(device.vfs.pendingEdits, 0)
+})
