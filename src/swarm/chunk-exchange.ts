@@ -281,7 +281,7 @@ export class ChunkExchange implements ChunkFetcher {
       this.#inquire(peer, nowMs)
       if (this.#storingBytes > STORING_BYTES_MAX) continue
       this.#fill(peer, 'foreground', nowMs)
-      this.#fill(peer, 'background', nowMs)
+      if (peer.isHungry()) this.#fill(peer, 'background', nowMs)
       this.#duplicate(peer, nowMs)
     }
   }

@@ -19,6 +19,8 @@ export interface ChunkPeer {
 
 const WINDOW_BYTES_MIN = 1024 * 1024
 const WINDOW_BYTES_MAX = 32 * 1024 * 1024
+/** In the background a window is filled up again once it is down to this part. */
+const REFILL_PART = 0.75
 /** Sealed size of a chunk before any was seen. */
 const CHUNK_BYTES_GUESS = 256 * 1024
 /** Throughput assumed before it is measured. */
@@ -102,10 +104,18 @@ export class ExchangePeer {
 
   /** Whether the window takes a chunk more than what is in flight and `extra` others. */
   hasRoom(extra: number): boolean {
+    return (this.#flights.size + extra) * this.#meanBytes < this.#windowBytes()
+  }
+
+  /** Whether so much of the window is free that asking pays: one message for many chunks. */
+  isHungry(): boolean {
+    return this.#flights.size * this.#meanBytes <= this.#windowBytes() * REFILL_PART
+  }
+
+  #windowBytes(): number {
     const rttMs = this.#link.rttMs() ?? 50
     const wanted = ((this.#rate ?? RATE_GUESS) * (rttMs + 250)) / 1000
-    const windowBytes = Math.min(WINDOW_BYTES_MAX, Math.max(WINDOW_BYTES_MIN, wanted))
-    return (this.#flights.size + extra) * this.#meanBytes < windowBytes
+    return Math.min(WINDOW_BYTES_MAX, Math.max(WINDOW_BYTES_MIN, wanted))
   }
 
   /** How long one more chunk would take. */

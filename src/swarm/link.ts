@@ -64,16 +64,22 @@ export abstract class BaseLink implements Link {
   }
 }
 
+/** Memory given to a message before its bytes have arrived; larger ones grow as they come. */
+const ADVANCE_BYTES_MAX = 2 * 1024 * 1024
+
 /**
  * Cuts a byte stream into messages. A message that lies within one piece is a view of it; others
- * are joined once. Memory grows only with bytes that have arrived, never on a peer's word.
+ * are copied together as they arrive, so that pieces need not be kept.
  */
 export class FrameSplitter {
   readonly #onMessage: (message: Buffer) => void
-  #pieces: Buffer[] = []
-  #held = 0
+  readonly #header = Buffer.alloc(FRAME_HEADER_BYTES)
+  #headerBytes = 0
   /** Length of the message being collected; undefined while its header is. */
   #wanted: number | undefined
+  /** Its first bytes, if it did not come in one piece. */
+  #body: Buffer | undefined
+  #bodyBytes = 0
 
   constructor(onMessage: (message: Buffer) => void) {
     this.#onMessage = onMessage
@@ -81,50 +87,55 @@ export class FrameSplitter {
 
   /** Takes the next bytes. @throws {WormholeError} `PEER_MISBEHAVED` for a message too long. */
   push(piece: Buffer): void {
-    this.#pieces.push(piece)
-    this.#held += piece.length
-    for (;;) {
-      if (this.#wanted === undefined) {
-        if (this.#held < FRAME_HEADER_BYTES) return
-        const length = this.#take(FRAME_HEADER_BYTES).readUInt32LE(0)
-        if (length > MESSAGE_BYTES_MAX) {
-          throw new WormholeError('PEER_MISBEHAVED', `message of ${length} bytes announced`)
-        }
-        this.#wanted = length
-      }
-      if (this.#held < this.#wanted) return
-      const message = this.#take(this.#wanted)
-      this.#wanted = undefined
-      this.#onMessage(message)
+    let at = 0
+    while (at < piece.length) {
+      if (this.#wanted === undefined) at = this.#readHeader(piece, at)
+      else at = this.#readBody(piece, at, this.#wanted)
     }
   }
 
-  /** The first `count` of the bytes held; `count` is at most `#held`. */
-  #take(count: number): Buffer {
-    this.#held -= count
-    const first = this.#pieces[0]
-    if (count === 0 || first === undefined) return Buffer.alloc(0)
-    if (first.length >= count) {
-      if (first.length === count) this.#pieces.shift()
-      else this.#pieces[0] = first.subarray(count)
-      return first.subarray(0, count)
+  #readHeader(piece: Buffer, at: number): number {
+    const end = Math.min(piece.length, at + FRAME_HEADER_BYTES - this.#headerBytes)
+    piece.copy(this.#header, this.#headerBytes, at, end)
+    this.#headerBytes += end - at
+    if (this.#headerBytes < FRAME_HEADER_BYTES) return end
+    this.#headerBytes = 0
+    const length = this.#header.readUInt32LE(0)
+    if (length > MESSAGE_BYTES_MAX) {
+      throw new WormholeError('PEER_MISBEHAVED', `message of ${length} bytes announced`)
     }
-    const joined = Buffer.allocUnsafe(count)
-    let at = 0
-    let used = 0
-    for (const piece of this.#pieces) {
-      const part = Math.min(piece.length, count - at)
-      piece.copy(joined, at, 0, part)
-      at += part
-      if (part < piece.length) {
-        this.#pieces[used] = piece.subarray(part)
-        break
-      }
-      used++
-      if (at === count) break
+    if (length === 0) this.#onMessage(Buffer.alloc(0))
+    else this.#wanted = length
+    return end
+  }
+
+  #readBody(piece: Buffer, at: number, wanted: number): number {
+    const end = Math.min(piece.length, at + wanted - this.#bodyBytes)
+    if (this.#bodyBytes === 0 && end - at === wanted) {
+      this.#wanted = undefined
+      this.#onMessage(piece.subarray(at, end))
+      return end
     }
-    this.#pieces.splice(0, used)
-    return joined
+    this.#reserve(this.#bodyBytes + end - at, wanted)
+    piece.copy(this.#body as Buffer, this.#bodyBytes, at, end)
+    this.#bodyBytes += end - at
+    if (this.#bodyBytes === wanted) {
+      const message = this.#body as Buffer
+      this.#body = undefined
+      this.#bodyBytes = 0
+      this.#wanted = undefined
+      this.#onMessage(message)
+    }
+    return end
+  }
+
+  /** Makes room for `needed` bytes of a message of `wanted`. */
+  #reserve(needed: number, wanted: number): void {
+    if (this.#body && this.#body.length >= needed) return
+    const size = Math.min(wanted, Math.max(ADVANCE_BYTES_MAX, needed * 2))
+    const grown = Buffer.allocUnsafeSlow(size)
+    this.#body?.copy(grown, 0, 0, this.#bodyBytes)
+    this.#body = grown
   }
 }
 
