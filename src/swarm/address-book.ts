@@ -3,7 +3,8 @@
  * from the last run. Bounded; an address that worked outlives those that only were told.
  */
 import type { DeviceId } from '../types.ts'
-import type { KnownAddresses } from './interface.ts'
+import type { KnownAddresses, Link } from './interface.ts'
+import { joinAddress, splitAddress } from './link.ts'
 import { KNOWN_ADDRESSES_MAX, KNOWN_DEVICES_MAX, isDialAddress } from './wire.ts'
 
 /** Addresses of the devices of one volume. */
@@ -34,9 +35,22 @@ export class AddressBook {
   worked(device: DeviceId, address: string): void {
     const known = this.#known.get(device) ?? []
     if (known[0] === address) return
-    this.#known.set(device, [address, ...known.filter((each) => each !== address)])
-    this.learn(device, [])
+    const others = known.filter((each) => each !== address)
+    this.#known.set(device, [address, ...others].slice(0, KNOWN_ADDRESSES_MAX))
     this.#onChange()
+  }
+
+  /** From a hello: what was dialled works; who dialled us listens where it comes from, too. */
+  learnFromLink(link: Link, told: readonly string[]): void {
+    const device = link.remoteKey as DeviceId
+    this.learn(device, told)
+    if (link.route !== 'tls') return
+    if (link.isInitiator) {
+      this.worked(device, link.remoteAddress)
+      return
+    }
+    const [host, listening] = [splitAddress(link.remoteAddress), splitAddress(told[0] ?? '')]
+    if (host && listening) this.learn(device, [joinAddress(host.host, listening.port)])
   }
 
   /** Addresses of a device, best first. */

@@ -15,11 +15,16 @@ const ATTEMPT_MS_MAX = 4000
 const PAUSE_MS_PER_ABSENT = 100
 /** Members without any link are also sought where no address is needed, this often. */
 const SEARCH_MS = 20_000
+/** How long a device that broke the protocol, or speaks another version of it, is not dialled. */
+const HOLD_MS = 30_000
 /** The device with the higher key gives the other this head start, to avoid crossing dials. */
 const HEAD_START_MS = 300
 
 interface Target {
-  nextMs: number
+  /** Not before this time; undefined until an address is known. */
+  nextMs: number | undefined
+  /** A device that misbehaved is left alone until then, unless somebody asks for it. */
+  heldUntilMs: number
   nextSearchMs: number
   pauseMs: number
   attempt: Promise<boolean> | undefined
@@ -60,15 +65,18 @@ export class Dialer {
   tick(absent: readonly { device: DeviceId; isAlone: boolean }[], nowMs: number): void {
     const wanted = new Set(absent.map(({ device }) => device))
     for (const [device, target] of this.#targets) {
-      if (wanted.has(device) || target.attempt) continue
+      if (wanted.has(device) || target.attempt || nowMs < target.heldUntilMs) continue
       this.#targets.delete(device)
     }
     const pauseMsMax = Math.max(this.#pauseMsMax, absent.length * PAUSE_MS_PER_ABSENT)
     for (const { device, isAlone } of absent) {
       const target = this.#target(device, nowMs)
       const isSearch = isAlone && nowMs >= target.nextSearchMs
-      const hasAddress = this.#book.of(device).length > 0
-      if (target.attempt || !(isSearch || (hasAddress && nowMs >= target.nextMs))) continue
+      if (target.attempt || nowMs < target.heldUntilMs) continue
+      if (this.#book.of(device).length > 0) {
+        target.nextMs ??= nowMs + (this.#self > device ? HEAD_START_MS : 0)
+      }
+      if (!isSearch && nowMs < (target.nextMs ?? Infinity)) continue
       if (isSearch) target.nextSearchMs = nowMs + SEARCH_MS
       const jitter = 0.75 + ((this.#random.bytes(1)[0] as number) / 256) * 0.25
       target.nextMs = nowMs + target.pauseMs * jitter
@@ -80,9 +88,16 @@ export class Dialer {
   /** Tries all of these soon, as if for the first time. */
   hurry(): void {
     this.#targets.forEach((target) => {
-      target.nextMs = 0
+      target.nextMs = target.nextMs === undefined ? undefined : 0
+      target.heldUntilMs = -Infinity
       target.pauseMs = PAUSE_MS_MIN
     })
+  }
+
+  /** A device broke the protocol: it is not dialled for a while. */
+  holdOff(device: DeviceId): void {
+    const nowMs = this.#clock.monotonicMs()
+    this.#target(device, nowMs).heldUntilMs = nowMs + HOLD_MS
   }
 
   /** One attempt now over every transport; joins one that is under way. Never rejects. */
@@ -93,10 +108,14 @@ export class Dialer {
   #target(device: DeviceId, nowMs: number): Target {
     let target = this.#targets.get(device)
     if (!target) {
-      const nextMs = nowMs + (this.#self > device ? HEAD_START_MS : 0)
-      const nextSearchMs = nowMs + SEARCH_MS / 4
-      const pauseMs = PAUSE_MS_MIN
-      target = { nextMs, nextSearchMs, pauseMs, attempt: undefined, abort: undefined }
+      target = {
+        nextMs: undefined,
+        heldUntilMs: -Infinity,
+        nextSearchMs: nowMs + SEARCH_MS / 4,
+        pauseMs: PAUSE_MS_MIN,
+        attempt: undefined,
+        abort: undefined,
+      }
       this.#targets.set(device, target)
     }
     return target

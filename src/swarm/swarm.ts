@@ -26,6 +26,7 @@ import type {
 import { Peer } from './peer.ts'
 import { PublishAsks } from './publish-asks.ts'
 import { Replicator, type Effect } from './replicator.ts'
+import { Reporter } from './reports.ts'
 import { Session, type SessionHandlers } from './session.ts'
 import { syncRound, type SyncContext } from './sync-round.ts'
 import type { Message } from './wire.ts'
@@ -61,6 +62,7 @@ export class Swarm implements ChunkFetcher {
   readonly #publishAsks = new PublishAsks()
   readonly #listeners = new Set<() => void>()
   readonly #handlers: SessionHandlers
+  readonly #reporter: Reporter
   #tick: Timer | undefined
   #flush: Timer | undefined
   #save: Timer | undefined
@@ -73,12 +75,13 @@ export class Swarm implements ChunkFetcher {
     this.#options = options
     this.#limits = { ...LIMITS, ...options.limits }
     this.#replicator = new Replicator(device, own)
+    this.#reporter = new Reporter(clock, options.onReport)
     this.#exchange = new ChunkExchange({
       clock,
       chunks: options.chunks,
       absentMsMax: this.#limits.absentMsMax,
       stalledMsMax: this.#limits.stalledMsMax,
-      onReport: (report) => options.onReport?.(report),
+      onReport: (report) => this.#reporter.report(report),
     })
     this.#book = new AddressBook(options.addresses ?? [], () => this.#saveSoon())
     const pauseMsMax = this.#limits.redialMsMax
@@ -273,8 +276,7 @@ export class Swarm implements ChunkFetcher {
   #onReady(session: Session, told: readonly string[]): void {
     const { device, link } = session
     this.#strangers.delete(session)
-    this.#book.learn(device, told)
-    if (link.route === 'tls' && link.isInitiator) this.#book.worked(device, link.remoteAddress)
+    this.#book.learnFromLink(link, told)
     let peer = this.#peers.get(device)
     if (!peer) {
       peer = new Peer(device)
@@ -343,7 +345,8 @@ export class Swarm implements ChunkFetcher {
     const { device } = session
     this.#strangers.delete(session)
     if (error instanceof WormholeError && error.code !== 'PEER_UNREACHABLE') {
-      this.#options.onReport?.({ code: error.code, device, message: error.message })
+      this.#dialer.holdOff(device)
+      this.#reporter.report({ code: error.code, device, message: error.message })
     }
     const peer = this.#peers.get(device)
     if (!peer?.servers(session)) return
@@ -376,7 +379,7 @@ export class Swarm implements ChunkFetcher {
     for (const effect of effects) {
       if (effect.type === 'send') this.#peers.get(effect.to)?.send(effect.message)
       else if (effect.type === 'store') void this.#store(effect)
-      else if (effect.type === 'report') this.#options.onReport?.(effect)
+      else if (effect.type === 'report') this.#reporter.report(effect)
       else this.#flushSoon()
     }
     if (effects.length > 0) this.#changed()
@@ -397,7 +400,7 @@ export class Swarm implements ChunkFetcher {
       if (!(error instanceof WormholeError)) throw error
       const { code } = error
       const message = `entries of ${feed.slice(0, 8)} refused: ${error.message}`
-      if (code !== 'NOT_A_MEMBER') this.#options.onReport?.({ code, device: from, message })
+      if (code !== 'NOT_A_MEMBER') this.#reporter.report({ code, device: from, message })
       this.#carryOut(this.#replicator.onStored(from, feed, { code }, clock.monotonicMs()))
     }
     this.#changed()

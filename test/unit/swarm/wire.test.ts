@@ -3,6 +3,7 @@
  * frames survive any cut of the byte stream. Round trips of examples and of random cuts.
  */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { FrameSplitter, frameHeader, joinAddress, splitAddress } from '../../../src/swarm/link.ts'
 import {
@@ -139,4 +140,12 @@ test('addresses are split and joined', () => {
   assert.equal(splitAddress('10.0.0.1'), undefined)
   assert.equal(joinAddress('::ffff:10.0.0.1', 5), '10.0.0.1:5')
   assert.equal(joinAddress('::1', 5), '[::1]:5')
+})
+
+test('the example in the README is what is sent', () => {
+  const feed = feedId('ab'.repeat(32) as never, 2)
+  const bytes = encodeMessage({ type: 'want', id: 5, feed, fromSeq: 300, bytesMax: 65_536 })
+  const readme = readFileSync(new URL('../../../src/swarm/README.md', import.meta.url), 'utf8')
+  const example = /```\n(12 05 [0-9a-f ]+)\n```/.exec(readme)?.[1]?.replaceAll(' ', '')
+  assert.equal(Buffer.concat(bytes).toString('hex'), example)
 })
