@@ -59,8 +59,8 @@ export class Dialer {
   }
 
   /**
-   * To be called a few times a second with the members that have no direct link; `isAlone`: no other
-   * link either.
+   * To be called a few times a second with the members that have no direct link; `isAlone`: none
+   * of another kind either.
    */
   tick(absent: readonly { device: DeviceId; isAlone: boolean }[], nowMs: number): void {
     const wanted = new Set(absent.map(({ device }) => device))

@@ -1,7 +1,7 @@
 /**
- * One connected device as a source of chunks: what it was asked, how fast it is, and how much may be
- * in flight to it. Its window follows throughput times (round trip + a quarter second), so that a
- * fast peer is kept busy and a slow one never sits on more than it delivers in about a second.
+ * One connected device as a source of chunks: what it was asked, how fast it is, and how much may
+ * be in flight to it. Its window follows throughput times (round trip + a quarter second), so that
+ * a fast peer is kept busy and a slow one never sits on more than it delivers in about a second.
  */
 import { WormholeError } from '../errors.ts'
 import type { ChunkAddress, DeviceId } from '../types.ts'

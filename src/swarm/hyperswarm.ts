@@ -1,7 +1,7 @@
 /**
  * `Transport` over Hyperswarm: discovery through a DHT, hole punching, and Noise-encrypted streams
- * over UDX, authenticated by the same Ed25519 device keys as TLS. It reaches devices that no address
- * is known of; bulk goes over TLS where there is a choice (a sixth of the CPU per byte).
+ * over UDX, authenticated by the same Ed25519 device keys as TLS. It reaches devices without a
+ * known address; bulk goes over TLS where there is a choice (a sixth of the CPU per byte).
  *
  * Facts behind the options: with fewer than about six DHT nodes the default options half-open and
  * hang, so with own bootstrap nodes every device is declared open (`firewalled: false`), which must
@@ -279,7 +279,7 @@ export async function bootstrapNode(options: {
   if (!isIPv4(host) || host === '0.0.0.0' || !(port >= 1 && port <= 65535)) {
     throw new WormholeError(
       'BAD_ARGUMENT',
-      `a bootstrap node needs the IPv4 address and port by which devices reach it, not ${host}:${port}`,
+      `a bootstrap node needs the IPv4 address and port that devices dial, not ${host}:${port}`,
     )
   }
   let node: DHT

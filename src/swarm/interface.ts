@@ -200,7 +200,10 @@ export interface ChunkPort {
   has(address: ChunkAddress): boolean
   /** Sealed bytes, digest checked; undefined when absent. */
   read(address: ChunkAddress): Promise<Uint8Array | undefined>
-  /** Stores bytes from a peer; the buffer is the store's from then on. @throws {WormholeError} `CHUNK_CORRUPT` when the digest differs. */
+  /**
+   * Stores bytes from a peer; the buffer is the store's from then on.
+   * @throws {WormholeError} `CHUNK_CORRUPT` when the digest differs, `DISK_FULL`.
+   */
   write(address: ChunkAddress, sealed: Uint8Array): Promise<void>
 }
 

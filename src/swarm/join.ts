@@ -16,7 +16,7 @@ const REFUSED_MS_MAX = 10_000
 /** Addresses found on the local network that are tried. */
 const FOUND_MAX = 32
 
-/** What a search needs. Transports and beacon use the invite's key pair, and are closed at the end. */
+/** What a search needs. Transports and beacon use the invite's key pair; closed at the end. */
 export interface JoinOptions {
   readonly request: AdmissionRequest
   readonly transports: readonly Transport[]
@@ -155,8 +155,8 @@ class Search {
  * Finds a member and asks it to let this device in.
  *
  * @throws {WormholeError} `INVITE_EXPIRED`, `INVITE_USED_UP`, `INVITE_INVALID` as a member said;
- *   `INVITE_INVALID` when members refuse the invite's key; `PEER_UNREACHABLE` when none was found in
- *   time; `ABORTED`.
+ *   `INVITE_INVALID` when members refuse the invite's key; `PEER_UNREACHABLE` when none was found
+ *   in time; `ABORTED`.
  */
 export function findAdmission(options: JoinOptions): Promise<Admission> {
   return new Search(options).run()

@@ -51,8 +51,8 @@ export function createNetwork(options: {
  * the DHT), with the invite's key pair as link identity, and asks to be let in.
  *
  * @throws {WormholeError} `INVITE_EXPIRED`, `INVITE_USED_UP`, `INVITE_INVALID` as a member said;
- *   `INVITE_INVALID` when members refuse the invite's key; `PEER_UNREACHABLE` when none was found in
- *   time; `ABORTED`.
+ *   `INVITE_INVALID` when members refuse the invite's key; `PEER_UNREACHABLE` when none was found
+ *   in time; `ABORTED`.
  */
 export function requestAdmission(options: {
   readonly invite: Invite

@@ -3,9 +3,10 @@
  * to send and store. No clock, no I/O, no waiting; `swarm.ts` carries the effects out.
  *
  * Each side tells its frontier once per connection and then every new head, its own at once and
- * those of others after a short pause (they are also the acknowledgement). Who lacks entries asks one
- * peer for the next range of that feed, at most one range per feed at a time; when the peer fails,
- * the next range is asked of another. W2: heads enter here only when their entries are durable.
+ * those of others after a short pause (they are also the acknowledgement). Who lacks entries asks
+ * one peer for the next range of that feed, at most one range per feed at a time; when the peer
+ * fails, the next range is asked of another. W2: heads enter here only when their entries are
+ * durable.
  */
 import type { ErrorCode } from '../errors.ts'
 import { feedDevice, type DeviceId, type FeedHead, type FeedId, type Frontier } from '../types.ts'

@@ -175,7 +175,7 @@ export class Session {
     if (message.versionMin > VERSION_MAX || message.versionMax < VERSION_MIN) {
       throw new WormholeError(
         'UPGRADE_NEEDED',
-        `the peer speaks versions ${message.versionMin} to ${message.versionMax} of the protocol, ` +
+        `the peer speaks protocol versions ${message.versionMin} to ${message.versionMax}, ` +
           `this device ${VERSION_MIN} to ${VERSION_MAX}`,
       )
     }

@@ -2,9 +2,9 @@
  * One volume's connections to its other devices: composition of transports, sessions, replicator,
  * chunk exchange, dialler and admission. It carries out what those decide.
  *
- * Invariants: heads are announced only when durable (W2, by `LogPort.onHead`); bytes of chunks count
- * only once the store has checked them (R1, in `chunk-exchange.ts`); a link to a key that is neither
- * a member's nor an open invite's carries nothing.
+ * Invariants: heads are announced only when durable (W2, by `LogPort.onHead`); bytes of chunks
+ * count only once the store has checked them (R1, in `chunk-exchange.ts`); a link to a key that is
+ * neither a member's nor an open invite's carries nothing.
  */
 import type { ChunkFetcher } from '../chunks/interface.ts'
 import { WormholeError } from '../errors.ts'

@@ -1,6 +1,7 @@
 /**
- * Proves that chunks arrive from several peers at once whatever single peers do (slow, lying, dying,
- * without the chunk), and that a fetch always ends. Whole swarms on a simulated network and clock.
+ * Proves that chunks arrive from several peers at once whatever single peers do (slow, lying,
+ * dying, without the chunk), and that a fetch always ends. Whole swarms on a simulated network and
+ * clock.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -82,7 +83,7 @@ test('what somebody waits for overtakes the background', async () => {
   await world.close()
 })
 
-test('a chunk that nobody has fails after a while; the others of the same fetch arrive', async () => {
+test('a chunk that nobody has fails after a while; the others arrive', async () => {
   const world = await createWorld({ count: 3, seed: 5 })
   const addresses = await distribute(world, [1], 5)
   const nowhere = addressOf(Buffer.from('nowhere'))
@@ -128,7 +129,7 @@ test('without anybody connected a fetch fails within the bound', async () => {
   await world.close()
 })
 
-test('abort ends one fetch and not another of the same chunk; nothing is asked for any more', async () => {
+test('abort ends one fetch, not another; nothing more is asked for', async () => {
   const world = await createWorld({ count: 2, seed: 9, bytesPerMs: 100 })
   const addresses = await distribute(world, [1], 10)
   const { swarm, chunks } = world.devices[0]!
