@@ -8,9 +8,9 @@ import { contentWinner } from './contents.ts'
 import { conflictCopyId, inodeKind, LOST_FOUND } from './ids.ts'
 import type { Content, Edit, Location, OpRef, Put, RegisterName, VersionId } from './interface.ts'
 import type { Layer } from './layer.ts'
-import { location, winner } from './placement.ts'
+import { hasLiveLocation, location, winner } from './placement.ts'
 import { versionOf, type Extra, type InodeRow, type Slot, type Value } from './records.ts'
-import { encodeRegister, isSameContent, SEEN_COUNT_MAX, type RegisterValues } from './registers.ts'
+import { encodeRegister, SEEN_COUNT_MAX, type RegisterValues } from './registers.ts'
 import { extraName, opsOf } from './tree-reader.ts'
 
 /** A place in a directory. */
@@ -150,19 +150,21 @@ export class Draft {
 
   /**
    * Tombstones a record. If that is the inode's last name, its shown losers become inodes of their
-   * own and the tombstone covers all versions; otherwise the losers stay with the other names.
+   * own first; otherwise they stay with the other names.
    */
   #bury(id: InodeId): void {
-    const row = this.#layer.inode(id) as InodeRow
-    const inode = this.#layer.inode((row.target || id) as InodeId) ?? row
-    const others = [inode.id, ...inode.links].filter((other) => other !== id)
-    const isLast = !others.some((other) => this.#isLive(other))
-    if (isLast) this.materialiseLosers(inode)
-    const top = contentWinner(inode)
-    const seen = inode.C.filter(
-      (value) => isLast || (top !== undefined && isSameContent(value.data, top.data)),
-    )
-    this.#entomb(id, seen.map(versionOf))
+    if (this.#isLastName(id)) this.materialiseLosers(this.#inodeOf(id))
+    this.discard(id)
+  }
+
+  #inodeOf(record: InodeId): InodeRow {
+    const row = this.#layer.inode(record) as InodeRow
+    return this.#layer.inode((row.target || record) as InodeId) ?? row
+  }
+
+  #isLastName(record: InodeId): boolean {
+    const inode = this.#inodeOf(record)
+    return ![inode.id, ...inode.links].some((id) => id !== record && this.#isLive(id))
   }
 
   /** Whether a record lives now and this edit has not tombstoned it. */
@@ -180,11 +182,14 @@ export class Draft {
     this.#putLocation(row, { parent, name, isDeleted: true, seen: versions })
   }
 
-  /** Tombstones a record and covers every version of its inode: nothing of it is to come back. */
+  /**
+   * Tombstones a record. Whoever takes the last name has seen the content go, so the tombstone of
+   * that covers all its versions; the tombstone of another name covers none: two people who each
+   * remove one of two names have not deleted the content.
+   */
   discard(id: InodeId): void {
-    const row = this.#layer.inode(id) as InodeRow
-    const inode = this.#layer.inode((row.target || id) as InodeId) ?? row
-    this.#entomb(id, inode.C.map(versionOf))
+    const seen = this.#isLastName(id) ? this.#inodeOf(id).C.map(versionOf) : []
+    this.#entomb(id, seen)
   }
 
   /** Makes a conflict copy an inode of its own, at `to`. Does nothing if it is one already. */
@@ -223,9 +228,18 @@ export class Draft {
     this.keepContent(row, contentWinner(row) as Value<Content>)
   }
 
-  /** Puts one of the register's own values over all of them. */
+  /**
+   * Puts one of the register's own values over all of them. An inode that lives only because that
+   * version was unseen by a deletion gets its name back for good: the kept one may have been seen.
+   */
   keepContent(row: InodeRow, value: Value<Content>): void {
     this.#putBytes(row.id, 'C', value.bytes)
+    for (const id of [row.id, ...row.links]) {
+      const record = this.#layer.inode(id)
+      if (!record || !this.#isLive(id) || hasLiveLocation(record)) continue
+      const { parent, name } = location(record)
+      this.#putLocation(record, { parent, name, isDeleted: false, seen: [] })
+    }
   }
 }
 

@@ -70,7 +70,7 @@ export class Layer implements ActorNumbers {
   /** Shown in conflict names for operations that are not published yet. */
   readonly ownDeviceName: string
   #fileCount: number | undefined
-  #hadPolicy: boolean | undefined
+  #hasPolicy: boolean | undefined
 
   constructor(
     rows: RowReader & { hashName(name: string): string },
@@ -92,14 +92,15 @@ export class Layer implements ActorNumbers {
     this.#fileCount = count
   }
 
-  /** Whether some directory had a policy when that was last asked. */
-  get hadPolicy(): boolean {
-    this.#hadPolicy ??= this.rawRange(TABLE.policy, { countMax: 1 }).length > 0
-    return this.#hadPolicy
+  /** Whether some directory has a policy. */
+  get hasPolicy(): boolean {
+    this.#hasPolicy ??= this.rawRange(TABLE.policy, { countMax: 1 }).length > 0
+    return this.#hasPolicy
   }
 
-  forgetHadPolicy(): void {
-    this.#hadPolicy = undefined
+  /** A policy was put: ask the rows again. */
+  forgetPolicies(): void {
+    this.#hasPolicy = undefined
   }
 
   slotKey(parent: InodeId, name: string): string {
@@ -321,7 +322,7 @@ export class Layer implements ActorNumbers {
     this.#actors.clear()
     this.#actorIds.clear()
     this.#fileCount = undefined
-    this.#hadPolicy = undefined
+    this.#hasPolicy = undefined
     if (!options.andCache) return
     this.#inodeCache.clear()
     this.#slotCache.clear()

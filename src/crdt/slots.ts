@@ -29,10 +29,12 @@ interface Wanted extends At {
 
 const PAGE_KEYS = 256
 
-/** Whether a user might act on the slot, or another strategy might decide otherwise. */
+/**
+ * Whether a user might act on the slot, or another strategy might decide otherwise. Twins count: by
+ * copies the older one has the name, by last-writer-wins the newer one.
+ */
 export function isContestedSlot(slot: Slot): boolean {
-  if (slot.extras.length > 0 || slot.copies.length > 0) return true
-  return slot.hidden.some(({ isTwin }) => !isTwin)
+  return slot.extras.length + slot.copies.length + slot.hidden.length > 0
 }
 
 /** Keeps the slots of a layer. */
@@ -114,11 +116,11 @@ export class Slots {
   /** Only a policy makes slots look different from above, so without any there is nothing to do. */
   #redecideContested(): void {
     const layer = this.#layer
-    const hadPolicy = layer.hadPolicy
-    if (this.#isPolicyTouched) layer.forgetHadPolicy()
+    const isNeeded = this.#isPolicyTouched || layer.hasPolicy
+    if (this.#isPolicyTouched) layer.forgetPolicies()
     this.#isPolicyDirty = false
     this.#isPolicyTouched = false
-    if (!hadPolicy && !layer.hadPolicy) return
+    if (!isNeeded) return
     for (const { key } of layer.rawRange(TABLE.contested, { countMax: Infinity })) {
       const slotKey = TABLE.slot + key.slice(1)
       const { parent } = splitSlotKey(slotKey)

@@ -100,8 +100,8 @@ export class View {
 
   #touchContent(row: InodeRow): void {
     if (inodeKind(row.id) === 'directory') return
-    // A tombstoned inode may come back for a version nobody has seen.
-    if (!row.isAlive || row.links.length > 0) this.#recount.add(row.id)
+    // A tombstoned inode comes back for a version nobody has seen, and goes again with it.
+    if (!hasLiveLocation(row) || row.links.length > 0) this.#recount.add(row.id)
     this.#slots.contentChanged(row)
   }
 

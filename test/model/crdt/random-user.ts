@@ -64,7 +64,7 @@ export class RandomUser {
   readonly ledger: Ledger
   readonly #dice: Dice
   readonly #weights: readonly (readonly [number, string])[]
-  #opened: { id: InodeId; base: readonly OpRef[]; text: string }[] = []
+  #opened: { id: InodeId; base: readonly OpRef[]; text: string; restartCount: number }[] = []
 
   constructor(device: Device, ledger: Ledger, off: ReadonlySet<string>) {
     this.device = device
@@ -163,7 +163,8 @@ export class RandomUser {
     if (spot?.kind !== 'file') return
     if (this.#dice.chance(0.3)) {
       const base = this.device.overlay.contentBase(spot.id)
-      this.#opened.push({ id: spot.id, base, text: this.#text(spot.id) })
+      const { restartCount } = this.device
+      this.#opened.push({ id: spot.id, base, text: this.#text(spot.id), restartCount })
     }
     this.#write(spot.id, this.#text(spot.id))
   }
@@ -183,6 +184,9 @@ export class RandomUser {
     const opened = this.#opened.pop()
     const node = opened && this.device.overlay.node(opened.id)
     if (!opened || !node || node.copyOf || opened.base.length !== 1) return
+    // After a crash `#n` may stand for a later own version of the same entry (README.md, "Folding").
+    const isBlurred = this.device.restartCount > opened.restartCount
+    if (isBlurred && opened.base[0]?.startsWith('#')) return
     this.#write(opened.id, opened.text, opened.base)
   }
 

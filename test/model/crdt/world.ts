@@ -157,6 +157,7 @@ export class Device {
   readonly applied: number[]
   readonly ownActors = new Set<ActorId>()
   deltas: TreeDelta[] = []
+  restartCount = 0
   #journal: Edit[] = []
   #number = 0
   #lastHlc = 0
@@ -240,6 +241,7 @@ export class Device {
 
   /** The process dies and starts again: index and journal are what is left. */
   restart(): void {
+    this.restartCount++
     this.writer.close()
     ;({ writer: this.writer, overlay: this.overlay } = this.#open())
     const applied = (this.writer.meta('frontier')?.toString('latin1') ?? '').split(',')
