@@ -74,8 +74,9 @@ export class ControlClient {
       client.#onHello = (failure) => {
         timer.cancel()
         client.#onHello = undefined
-        if (failure) reject(failure)
-        else resolve()
+        if (!failure) return resolve()
+        client.#socket.destroy()
+        reject(failure)
       }
       client.#send({ hello: PROTOCOL_VERSION, version })
     })

@@ -1,4 +1,5 @@
 /** Mounts of wormhole on this machine, for those outside the daemon: their list and their health. */
+import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import { decodeMountInfo } from '../vfs/fuse/mountinfo.ts'
 import { MOUNT_TYPE } from '../vfs/fuse/mount.ts'
@@ -14,8 +15,8 @@ export interface MountHealth {
 }
 
 /**
- * Every wormhole mount of this machine, each asked once. The thread that asks a hung one stays
- * blocked, so the caller should end soon, and must not be the process that serves it.
+ * Every wormhole mount of this machine, each asked once, by a process of its own: a thread that asks
+ * a hung mount never comes back, and would keep its process from ending.
  */
 export async function probeMounts(clock: Clock): Promise<MountHealth[]> {
   const table = decodeMountInfo(fs.readFileSync('/proc/self/mountinfo', 'latin1'))
@@ -30,10 +31,17 @@ export async function probeMounts(clock: Clock): Promise<MountHealth[]> {
 
 function probe(directory: string, clock: Clock): Promise<MountHealth['state']> {
   return new Promise((resolve) => {
-    const timer = clock.setTimer(PROBE_MS_MAX, () => resolve('hung'))
-    fs.statfs(directory, (error) => {
-      timer.cancel()
-      resolve(error ? 'dead' : 'alive')
+    const child = spawn('stat', ['-f', '--', directory], { stdio: 'ignore' })
+    const timer = clock.setTimer(PROBE_MS_MAX, () => {
+      child.kill('SIGKILL')
+      child.unref()
+      resolve('hung')
     })
+    const settle = (isAlive: boolean): void => {
+      timer.cancel()
+      resolve(isAlive ? 'alive' : 'dead')
+    }
+    child.once('error', () => settle(false))
+    child.once('exit', (code) => settle(code === 0))
   })
 }
