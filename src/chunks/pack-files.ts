@@ -2,6 +2,7 @@
  * The files of packs: names, record format, reading, and walking a pack whose records no index
  * lists. Format and orders: README.md, "Pack".
  */
+import { WormholeError } from '../errors.ts'
 import type { Disk, DiskFile } from '../system.ts'
 import { blake3 } from './blake3.ts'
 import { SEALED_SIZE_BYTES_MAX } from './codec.ts'
@@ -13,8 +14,8 @@ export const PACK_SIZE_BYTES_MAX = 128 * 1024 * 1024
 
 const MAGIC = Buffer.from('WHC1', 'latin1')
 const NAME = /^pack-(\d{8})$/
-/** Descriptors kept open: 32 GiB of packs. */
-const OPEN_FILE_COUNT_MAX = 256
+/** Descriptors kept open per thread: 16 GiB of packs. */
+const OPEN_FILE_COUNT_MAX = 128
 
 /** The file name of a pack. */
 export function packName(pack: number): string {
@@ -105,6 +106,7 @@ export class PackFiles {
   readonly #disk: Disk
   readonly #directory: string
   readonly #files = new Map<number, { file: DiskFile; useCount: number }>()
+  #isClosed = false
 
   constructor(disk: Disk, directory: string) {
     this.#disk = disk
@@ -124,10 +126,12 @@ export class PackFiles {
       return await entry.file.read(offset, into)
     } finally {
       entry.useCount--
+      if (this.#isClosed) this.close()
     }
   }
 
   #open(pack: number): { file: DiskFile; useCount: number } {
+    if (this.#isClosed) throw new WormholeError('VOLUME_CLOSED', 'the chunk store is closed')
     const known = this.#files.get(pack)
     if (known) {
       if (this.#files.size > OPEN_FILE_COUNT_MAX / 2) {
@@ -152,9 +156,13 @@ export class PackFiles {
     }
   }
 
-  /** Closes what is not being read. */
+  /** Closes every file that is not being read, and the others as soon as they are read. */
   close(): void {
-    for (const { file } of this.#files.values()) file.close()
-    this.#files.clear()
+    this.#isClosed = true
+    for (const [pack, { file, useCount }] of this.#files) {
+      if (useCount > 0) continue
+      this.#files.delete(pack)
+      file.close()
+    }
   }
 }

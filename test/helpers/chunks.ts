@@ -15,10 +15,10 @@ export function createRandom(seed: number): () => number {
 }
 
 /** `count` bytes that do not compress. */
-export function createBytes(random: () => number, count: number): Buffer {
-  const bytes = Buffer.alloc(Math.ceil(count / 4) * 4)
-  for (let at = 0; at < count; at += 4) bytes.writeUInt32LE(Math.floor(random() * 2 ** 32), at)
-  return bytes.subarray(0, count)
+export function createBytes(random: () => number, count: number): Buffer<ArrayBuffer> {
+  const words = new Uint32Array(Math.ceil(count / 4))
+  for (let index = 0; index < words.length; index++) words[index] = random() * 2 ** 32
+  return Buffer.from(words.buffer, 0, count)
 }
 
 /** `count` bytes of text that compress about threefold. */
