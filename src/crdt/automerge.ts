@@ -3,9 +3,9 @@
  *
  * V8 before Node 24 aborts the process inside loops of inlined calls into wasm (measured: 6 of 6
  * runs of ordinary put/commit/applyChanges loops over 256 documents). The flag below switches that
- * optimisation off; it must be set before the module is instantiated. `test/soak/crdt-soak.ts` shows
- * that it helps. Automerge is a peer of nothing here: it is the low-level binding of the pinned
- * version, which its `exports` do not name, hence the absolute path.
+ * optimisation off; it must be set before the module is instantiated. `test/soak/crdt-soak.ts` runs
+ * such loops under it. What is loaded is the low-level binding of the pinned version, which its
+ * `exports` do not name, hence the absolute path.
  */
 import { createRequire } from 'node:module'
 import path from 'node:path'

@@ -1,6 +1,6 @@
 /**
- * The visible tree from scratch: a pure function of all register values. Slow and simple on purpose;
- * the reference that the incremental view must equal after every step, and what `verify` compares.
+ * The visible tree from scratch: a pure function of all register values. Slow and simple on
+ * purpose; the reference that the incremental view must equal after every step, and what `verify` compares.
  * Shares with the view only the ranks, the candidates of one register, and the conflict names.
  */
 import type { FileName, InodeId } from '../types.ts'
@@ -186,7 +186,7 @@ class Derivation {
     }
   }
 
-  /** Merges directories level by level from the root; returns claims by canonical parent and name. */
+  /** Merges directories level by level; returns claims by canonical parent and name. */
   #fillSlots(): Map<string, InodeRow[]> {
     const slots = new Map<string, InodeRow[]>()
     let level: InodeId[] = [ROOT]

@@ -1,6 +1,7 @@
 /**
  * An edit in the making: register puts collected against the present tree, and the steps that many
- * user operations share: moving, removing, materialising conflict copies. Rules 9 to 12 of README.md.
+ * user operations share: moving, removing, materialising conflict copies. Rules 9 to 12 of the
+ * README.
  */
 import type { FileName, Hlc, InodeId } from '../types.ts'
 import { firstName, isInodeAlive } from './contest.ts'

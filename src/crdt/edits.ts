@@ -1,6 +1,6 @@
 /**
- * User operations as edits: preconditions as POSIX has them, then the register puts. The tree is not
- * changed here. Permissions are checked elsewhere.
+ * User operations as edits: preconditions as POSIX has them, then the register puts. The tree is
+ * not changed here. Permissions are checked elsewhere.
  */
 import { WormholeError, type ErrorCode } from '../errors.ts'
 import type { Random } from '../system.ts'

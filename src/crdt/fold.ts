@@ -1,8 +1,8 @@
 /**
  * Folding: what a run of own edits comes to. Publishing and replaying the journal are this.
  *
- * Per register, puts that follow one another become one put with the base of the first. Puts that do
- * not know each other (a content based on an older version) stay apart. Inodes made and deleted
+ * Per register, puts that follow one another become one put with the base of the first. Puts that
+ * do not know each other (a content based on an older version) stay apart. Inodes made and deleted
  * inside the run vanish with everything they ever held.
  */
 import type { InodeId } from '../types.ts'
@@ -30,26 +30,24 @@ export function foldEdits(
   for (const { number, puts } of edits) {
     for (const { inode, register, value, base } of puts) {
       const key = register + inode
-      const { followed, others } = split(registers.get(key) ?? [], base)
-      const own = new Set(followed.map((put) => `#${put.number}`))
-      const kept = base.filter((ref) => !own.has(ref))
-      const first = new Set([...followed.flatMap((put) => put.base), ...kept])
-      others.push({ inode, register, value, base: [...first], number })
-      registers.set(key, others)
+      registers.set(key, follow(registers.get(key) ?? [], { inode, register, value, base, number }))
     }
   }
   dropCancelled(registers, isKnown)
   return [...registers.values()].flat()
 }
 
-function split(
-  puts: readonly FoldedPut[],
-  base: readonly OpRef[],
-): { followed: FoldedPut[]; others: FoldedPut[] } {
-  const followed: FoldedPut[] = []
-  const others: FoldedPut[] = []
-  for (const put of puts) (base.includes(`#${put.number}`) ? followed : others).push(put)
-  return { followed, others }
+/**
+ * Adds a put to what is left of a register. It takes the place of the one it follows; several that it
+ * follows did not know each other and are said first, so that they reach the history.
+ */
+function follow(puts: FoldedPut[], next: FoldedPut): FoldedPut[] {
+  const followed = puts.filter((put) => next.base.includes(`#${put.number}`))
+  const [only] = followed
+  if (!only || followed.length > 1) return [...puts, next]
+  const rest = next.base.filter((ref) => ref !== `#${only.number}`)
+  const base = [...new Set([...only.base, ...rest])]
+  return [...puts.filter((put) => put !== only), { ...next, base }]
 }
 
 /**

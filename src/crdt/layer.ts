@@ -1,7 +1,7 @@
 /**
  * Copy-on-write access to the decoded rows of the index. Reads come from the edits of this layer,
  * then from a bounded cache of decoded rows, then from the row store. Decoded rows are encoded only
- * by `flush`. The CRDT thread flushes a layer in one transaction; the file system thread never does.
+ * by `flush`. The CRDT thread flushes a layer in one transaction, the file system thread never.
  *
  * Rows that `inode` and `slot` return are shared: never change them. `editInode` and `editSlot`
  * return the layer's own copy; its arrays are replaced, never changed.
@@ -168,8 +168,8 @@ export class Layer implements ActorNumbers {
   }
 
   /**
-   * Keys of a directory's slot rows, in order, at or after `from` (a key or the directory's prefix).
-   * Slots in them may be empty.
+   * Keys of a directory's slot rows, in order, at or after the key `from`. Slots in them may be
+   * empty.
    */
   slotKeys(
     parent: InodeId,

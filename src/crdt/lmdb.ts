@@ -1,55 +1,110 @@
 /**
  * The index on disk: LMDB with sealed rows.
  *
- * Each row is sealed with XChaCha20-Poly1305 under a random nonce, with its key as associated data:
- * LMDB serves flipped bytes silently, and a sealed row can neither be read, changed nor moved to
- * another key. Keys hold no clear names.
+ * A row is sealed under its key (XChaCha20-Poly1305, random nonce, the row key as associated data),
+ * so a row cannot be moved and a flipped bit is caught, which LMDB itself serves silently. LMDB's own
+ * encryption is not used: it made look-ups 10 times slower (measured: 34 µs against 3.3 µs). Row keys
+ * hold ids and keyed name hashes only.
  *
- * One thread writes, in synchronous transactions; other threads of the process open the same
- * directory and see a commit after `refresh`. A commit is flushed to disk a little later: what a
- * power cut takes away is applied again from the log.
+ * Writes are synchronous transactions: LMDB's asynchronous puts are not visible to their own thread
+ * before they commit. A reader keeps one snapshot until `refresh`, so that what it reads belongs
+ * together. A commit survives this process; after a power cut the newest ones may be gone, which
+ * is right because everything here follows from the log.
  */
-import { open, type RootDatabase } from 'lmdb'
-import { WormholeError, fromErrno } from '../errors.ts'
+import { open, type RootDatabase, type Transaction } from 'lmdb'
+import { fromErrno, WormholeError } from '../errors.ts'
 import { deriveKey, keyedHash, seal, unseal } from '../seal.ts'
 import type { Random } from '../system.ts'
+import { RandomPool } from './random-pool.ts'
 import type { RowStore, RowWriter } from './rows.ts'
 
-const NAME_HASH_BYTES = 16
-const NAME_KEY_BYTES = 8
+/** A name's hash is cut to 8 bytes; two names that share it share a row. */
+const NAME_HASH_BYTES = 8
+const NAME_HASH_BYTES_MIN = 16
+/** Name hashes kept: a name is looked up far more often than it is new. */
+const NAMES_CACHED_MAX = 10_000
 
-/** Whether LMDB ran out of room, by the texts and numbers of lmdb.h and errno. */
-function isFull(error: unknown): boolean {
-  const text = error instanceof Error ? error.message : String(error)
-  return /MDB_MAP_FULL|No space left|ENOSPC/.test(text)
+export interface LmdbOptions {
+  /** Directory of the index; made if it is missing. */
+  readonly directory: string
+  /** 32 bytes. */
+  readonly key: Uint8Array
+  readonly random: Random
+  /** A reader: `transaction` is refused, reads keep a snapshot until `refresh`. */
+  readonly isReadOnly: boolean
+}
+
+/**
+ * Opens (or makes) the index in `directory`.
+ *
+ * @throws {WormholeError} `INDEX_CORRUPT` when the file is no LMDB environment, `IO_ERROR`,
+ *   `NOT_PERMITTED`, `DISK_FULL`.
+ */
+export function openLmdbRowStore(options: LmdbOptions): RowStore {
+  return new LmdbRowStore(options)
+}
+
+function binary(key: string): Buffer {
+  return Buffer.from(key, 'latin1')
+}
+
+/** The first key after all keys that start with `prefix`. */
+function endOf(prefix: string): Buffer {
+  return Buffer.concat([binary(prefix), Buffer.alloc(64 - prefix.length, 255)])
 }
 
 class LmdbRowStore implements RowStore {
-  readonly #rows: RootDatabase<Buffer, Buffer>
-  readonly #rowKey: Uint8Array
-  readonly #nameKey: Uint8Array
+  readonly #database: RootDatabase<Buffer, Buffer>
+  readonly #rowKey: Buffer
+  readonly #nameKey: Buffer
   readonly #random: Random
   readonly #isReadOnly: boolean
+  readonly #names = new Map<string, string>()
+  #snapshot: Transaction | undefined
+  #isOpen = true
 
-  constructor(
-    rows: RootDatabase<Buffer, Buffer>,
-    options: { key: Uint8Array; random: Random; isReadOnly: boolean },
-  ) {
-    this.#rows = rows
+  constructor(options: LmdbOptions) {
     this.#rowKey = deriveKey(options.key, 'index/rows')
     this.#nameKey = deriveKey(options.key, 'index/names')
-    this.#random = options.random
+    this.#random = new RandomPool(options.random)
     this.#isReadOnly = options.isReadOnly
+    try {
+      this.#database = open<Buffer, Buffer>({
+        path: options.directory,
+        noSubdir: false,
+        encoding: 'binary',
+        keyEncoding: 'binary',
+      })
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error)
+      if (/MDB_INVALID|MDB_CORRUPTED|MDB_VERSION_MISMATCH/.test(text)) {
+        const message = `the index in ${options.directory} is damaged: ${text}`
+        throw new WormholeError('INDEX_CORRUPT', message, { cause: error })
+      }
+      throw fromErrno(error, `open the index in ${options.directory}`)
+    }
   }
 
   hashName(name: string): string {
-    const digest = keyedHash(this.#nameKey, NAME_HASH_BYTES, Buffer.from(name, 'latin1'))
-    return digest.toString('latin1', 0, NAME_KEY_BYTES)
+    const known = this.#names.get(name)
+    if (known !== undefined) return known
+    const digest = keyedHash(this.#nameKey, NAME_HASH_BYTES_MIN, binary(name))
+    const hash = digest.toString('latin1', 0, NAME_HASH_BYTES)
+    if (this.#names.size >= NAMES_CACHED_MAX) this.#names.clear()
+    this.#names.set(name, hash)
+    return hash
+  }
+
+  /** Options that make a read use the reader's snapshot. */
+  #reading(): { transaction?: Transaction } {
+    if (!this.#isReadOnly) return {}
+    this.#snapshot ??= this.#database.useReadTransaction()
+    return { transaction: this.#snapshot }
   }
 
   get(key: string): Buffer | undefined {
-    const about = Buffer.from(key, 'latin1')
-    const sealed = this.#rows.getBinaryFast(about)
+    const about = binary(key)
+    const sealed = this.#database.get(about, this.#reading())
     return sealed && unseal(this.#rowKey, sealed, about, 'INDEX_CORRUPT')
   }
 
@@ -57,81 +112,65 @@ class LmdbRowStore implements RowStore {
     prefix: string,
     options: { readonly after?: string; readonly countMax?: number } = {},
   ): { readonly key: string; readonly value: Buffer }[] {
-    const { after, countMax } = options
-    const start = Buffer.from(after === undefined ? prefix : `${after}\0`, 'latin1')
+    const { after, countMax = Infinity } = options
     const found: { key: string; value: Buffer }[] = []
-    for (const { key: about, value } of this.#rows.getRange({
-      start,
-      ...(countMax === undefined ? {} : { limit: countMax }),
-    })) {
-      const key = about.toString('latin1')
-      if (!key.startsWith(prefix)) break
-      found.push({ key, value: unseal(this.#rowKey, value, about, 'INDEX_CORRUPT') })
+    const rows = this.#database.getRange({
+      start: binary(after ?? prefix),
+      end: endOf(prefix),
+      exclusiveStart: after !== undefined,
+      ...(countMax === Infinity ? {} : { limit: countMax }),
+      ...this.#reading(),
+    })
+    for (const { key, value } of rows) {
+      const plain = unseal(this.#rowKey, value, key, 'INDEX_CORRUPT')
+      found.push({ key: key.toString('latin1'), value: plain })
     }
     return found
   }
 
   transaction<T>(run: (rows: RowWriter) => T): T {
-    if (this.#isReadOnly) throw new TypeError('this index was opened for reading')
+    if (this.#isReadOnly) throw new TypeError('a reader does not write')
     const writer: RowWriter = {
       get: (key) => this.get(key),
       range: (prefix, options) => this.range(prefix, options),
       put: (key, value) => {
-        const about = Buffer.from(key, 'latin1')
-        this.#rows.putSync(about, seal(this.#rowKey, value, about, this.#random))
+        const about = binary(key)
+        this.#database.putSync(about, seal(this.#rowKey, value, about, this.#random))
       },
       remove: (key) => {
-        this.#rows.removeSync(Buffer.from(key, 'latin1'))
+        this.#database.removeSync(binary(key))
       },
     }
     try {
-      return this.#rows.transactionSync(() => run(writer))
+      return this.#database.transactionSync(() => run(writer))
     } catch (error) {
-      if (error instanceof WormholeError) throw error
-      if (isFull(error)) {
-        throw new WormholeError('DISK_FULL', 'the index has no room to grow', { cause: error })
-      }
-      throw error
+      throw this.#named(error)
     }
+  }
+
+  /** LMDB's own failures become operating errors; what `run` threw stays as it is. */
+  #named(error: unknown): unknown {
+    const text = error instanceof Error ? error.message : ''
+    if (/MDB_MAP_FULL|No space left/.test(text)) {
+      return new WormholeError('DISK_FULL', `write the index: ${text}`, { cause: error })
+    }
+    if (/MDB_|Input\/output/.test(text)) {
+      return new WormholeError('IO_ERROR', `write the index: ${text}`, { cause: error })
+    }
+    return error
   }
 
   refresh(): void {
-    this.#rows.resetReadTxn()
+    this.#snapshot?.done()
+    this.#snapshot = undefined
+    this.#database.resetReadTxn()
   }
 
   async close(): Promise<void> {
-    await this.#rows.close()
-  }
-}
-
-/**
- * Opens (or makes) the index in `directory`.
- *
- * @param options.key - 32 bytes that never leave this device.
- * @param options.isReadOnly - for the threads that do not write: `transaction` is refused.
- * @throws {WormholeError} `INDEX_CORRUPT` when the file is no LMDB environment, `IO_ERROR`,
- *   `DISK_FULL`.
- */
-export function openLmdbRowStore(options: {
-  readonly directory: string
-  readonly key: Uint8Array
-  readonly random: Random
-  readonly isReadOnly: boolean
-}): RowStore {
-  try {
-    const rows = open<Buffer, Buffer>({
-      path: options.directory,
-      noSubdir: false,
-      encoding: 'binary',
-      keyEncoding: 'binary',
-    })
-    return new LmdbRowStore(rows, options)
-  } catch (error) {
-    const text = error instanceof Error ? error.message : String(error)
-    if (/MDB_INVALID|MDB_CORRUPTED|MDB_VERSION_MISMATCH/.test(text)) {
-      const message = `the index in ${options.directory} is damaged: ${text}`
-      throw new WormholeError('INDEX_CORRUPT', message, { cause: error })
-    }
-    throw fromErrno(error, `open the index in ${options.directory}`)
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    this.#snapshot?.done()
+    this.#snapshot = undefined
+    await this.#database.close()
   }
 }

@@ -9,7 +9,7 @@ export class MemoryRowStore implements RowStore {
   #sorted: string[] | undefined
 
   /**
-   * `hashCharacters`: how much of a name's hash is kept; a test passes 0 or 1 so that names collide.
+   * `hashCharacters`: how much of a name's hash is kept; a test passes 0 so that names collide.
    */
   constructor(options: { readonly hashCharacters?: number } = {}) {
     this.#hashCharacters = options.hashCharacters ?? 8
@@ -102,7 +102,7 @@ export class MemoryRowStore implements RowStore {
     // This side is the writer's: it always sees what was committed.
   }
 
-  /** A reader with a snapshot of its own, which moves on only by `refresh`: as another thread has. */
+  /** A reader with a snapshot that moves on only by `refresh`, as another thread has. */
   reader(): RowStore {
     const reader = new MemoryReader(this)
     this.#readers.add(reader)

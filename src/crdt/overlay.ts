@@ -30,6 +30,7 @@ import type {
 } from './interface.ts'
 import { Layer } from './layer.ts'
 import { decodeRegister } from './registers.ts'
+import { RandomPool } from './random-pool.ts'
 import type { RowStore } from './rows.ts'
 import type { StrategyOf } from './strategy.ts'
 import { LayerReader, opsOf } from './tree-reader.ts'
@@ -40,6 +41,7 @@ export type { Place } from './draft.ts'
 export type { AttributeChanges, Created, NewAttributes } from './edits.ts'
 export type { ConflictStrategy, StrategyOf } from './strategy.ts'
 
+/** Ports of an overlay. */
 export interface OverlayOptions {
   /** A reader of the index. */
   readonly rows: RowStore
@@ -73,7 +75,8 @@ export class Overlay implements TreeReader {
     this.#layer = new Layer(rows, deviceName === undefined ? {} : { ownDeviceName: deviceName })
     this.#view = new View(this.#layer, options.strategyOf)
     this.#reader = new LayerReader(this.#layer)
-    this.#builder = new EditBuilder(this.#layer, this.#reader, options)
+    const random = new RandomPool(options.random)
+    this.#builder = new EditBuilder(this.#layer, this.#reader, { ...options, random })
     this.root = this.#reader.root
   }
 
@@ -188,8 +191,8 @@ export class Overlay implements TreeReader {
   }
 
   /**
-   * New content of a file. `base` is what `contentBase` said when the file was opened (default: now);
-   * what arrived since becomes a conflict, never lost.
+   * New content of a file. `base` is what `contentBase` said when the file was opened (default:
+   * now); what arrived since becomes a conflict, never lost.
    */
   setContent(
     inode: InodeId,
@@ -226,7 +229,7 @@ export class Overlay implements TreeReader {
     return listConflicts(this.#layer, this.#reader, options)
   }
 
-  /** Keeps version number `keep` (index in `ConflictView.versions`) alone, or all under own names. */
+  /** Keeps version `keep` (index in `ConflictView.versions`) alone, or all under own names. */
   resolve(parent: InodeId, name: FileName, keep: number | 'both'): Edit {
     return this.#builder.resolve(parent, name, keep)
   }

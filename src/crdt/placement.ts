@@ -3,8 +3,8 @@
  *
  * Placement depends on location registers alone, never on liveness, so it is one confluent process:
  * every record starts at its first candidate whose parent is known; while directories form a cycle,
- * the member with the greatest rank goes on to its next candidate, at last to `lost+found`. Cycles of
- * a functional graph are disjoint and leaving one does not alter another, so the order in which
+ * the member with the greatest rank goes on to its next candidate, at last to `lost+found`. Cycles
+ * of a functional graph are disjoint and leaving one does not alter another, so the order in which
  * they are broken does not matter (law V2 in README.md).
  */
 import type { FileName, Hlc, InodeId } from '../types.ts'
@@ -39,6 +39,7 @@ const LOST_FOUND_CANDIDATES: readonly Candidate[] = [
   { parent: ROOT, name: LOST_FOUND_NAME, value: LOST_FOUND_VALUE },
 ]
 
+/** Orders ranks, least first. */
 export function compareRanks(a: Rank, b: Rank): number {
   if (a.hlc !== b.hlc) return a.hlc - b.hlc
   if (a.op !== b.op) return a.op < b.op ? -1 : 1
@@ -75,6 +76,7 @@ export function locationWinner(row: InodeRow): Value<Location> | undefined {
   return inOrder(row.L)[0]
 }
 
+/** Whether some value of `L` is no tombstone. */
 export function hasLiveLocation(row: InodeRow): boolean {
   for (const value of row.L) if (!value.data.isDeleted) return true
   return false
@@ -107,6 +109,7 @@ export function location(row: InodeRow): Candidate {
   return { parent: LOST_FOUND, name: first.name, value: first.value }
 }
 
+/** What ranks a record in its slot and in a cycle: the value that it is placed by. */
 export function rankOf(row: InodeRow): Rank {
   const { value } = location(row)
   return { hlc: value.data.hlc, op: value.op, id: row.id }

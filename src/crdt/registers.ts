@@ -35,9 +35,13 @@ export interface RegisterValues {
   P: PolicyText
 }
 
+/** NAME_MAX of Linux. */
 export const NAME_BYTES_MAX = 255
+/** PATH_MAX of Linux without the final NUL. */
 export const SYMLINK_TARGET_BYTES_MAX = 4095
+/** UTF-8 bytes of a policy's canonical text. */
 export const POLICY_BYTES_MAX = 16 * 1024
+/** XATTR_NAME_MAX of Linux. */
 export const XATTR_NAME_BYTES_MAX = 255
 /** Names and values of all extended attributes of one inode together. */
 export const XATTR_TOTAL_BYTES_MAX = 64 * 1024

@@ -20,6 +20,7 @@ export interface ShardState {
   deltaBytes: number
 }
 
+/** Key of a shard's row. */
 export function shardStateKey(shard: number): string {
   return TABLE.shardState + String.fromCharCode(shard >> 8, shard & 255)
 }

@@ -13,6 +13,7 @@ export function readCoveredTo(layer: Layer): number {
   return Number(Buffer.from(layer.raw(COVERED_KEY) ?? []).toString('latin1') || '0')
 }
 
+/** Stores it in the layer. */
 export function writeCoveredTo(layer: Layer, coveredTo: number): void {
   layer.putRaw(COVERED_KEY, Buffer.from(String(coveredTo), 'latin1'))
 }

@@ -29,6 +29,7 @@ import type { StrategyOf } from './strategy.ts'
 import { View } from './view.ts'
 import { metaKey, readCoveredTo, writeCoveredTo } from './writer-meta.ts'
 
+/** Ports of a writer. */
 export interface TreeWriterOptions {
   readonly rows: RowStore
   /** Fresh for every process run; announced in the log before its first change. */
@@ -201,8 +202,8 @@ export class TreeWriter {
   }
 
   /**
-   * Applies a checked entry of another device (or an own one during recovery, `own` set). Its actors
-   * must be registered.
+   * Applies a checked entry of another device (or an own one during recovery, `own` set). Its
+   * actors must be registered.
    */
   apply(changes: readonly ShardChange[], own?: { readonly coveredTo: number }): void {
     const from = this.#coveredTo + 1
