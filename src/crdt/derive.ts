@@ -1,6 +1,6 @@
 /**
  * The visible tree from scratch: a pure function of all register values. Slow and simple on
- * purpose; the reference that the incremental view must equal after every step, and what `verify` compares.
+ * purpose; the reference that the incremental view must equal after every step.
  * Shares with the view only the ranks, the candidates of one register, and the conflict names.
  */
 import type { FileName, InodeId } from '../types.ts'

@@ -38,8 +38,8 @@ export function foldEdits(
 }
 
 /**
- * Adds a put to what is left of a register. It takes the place of the one it follows; several that it
- * follows did not know each other and are said first, so that they reach the history.
+ * Adds a put to what is left of a register. It takes the place of the one it follows; several that
+ * it follows did not know each other and are said first, so that they reach the history.
  */
 function follow(puts: FoldedPut[], next: FoldedPut): FoldedPut[] {
   const followed = puts.filter((put) => next.base.includes(`#${put.number}`))

@@ -2,8 +2,8 @@
  * The index on disk: LMDB with sealed rows.
  *
  * A row is sealed under its key (XChaCha20-Poly1305, random nonce, the row key as associated data),
- * so a row cannot be moved and a flipped bit is caught, which LMDB itself serves silently. LMDB's own
- * encryption is not used: it made look-ups 10 times slower (measured: 34 µs against 3.3 µs). Row keys
+ * so a row cannot be moved and a flipped bit is caught, which LMDB itself serves silently. Its own
+ * encryption is not used: it made look-ups 10 times slower (measured: 34 µs against 3.3 µs). Keys
  * hold ids and keyed name hashes only.
  *
  * Writes are synchronous transactions: LMDB's asynchronous puts are not visible to their own thread
@@ -24,6 +24,7 @@ const NAME_HASH_BYTES_MIN = 16
 /** Name hashes kept: a name is looked up far more often than it is new. */
 const NAMES_CACHED_MAX = 10_000
 
+/** Where an index is and how it is opened. */
 export interface LmdbOptions {
   /** Directory of the index; made if it is missing. */
   readonly directory: string

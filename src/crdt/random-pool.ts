@@ -6,7 +6,7 @@ const POOL_BYTES = 4096
 /** Hands out each byte of the source once. */
 export class RandomPool implements Random {
   readonly #source: Random
-  #pool = new Uint8Array(0)
+  #pool: Uint8Array = new Uint8Array(0)
   #at = 0
 
   constructor(source: Random) {

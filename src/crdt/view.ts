@@ -229,7 +229,7 @@ export class View {
     }
   }
 
-  /** All records of one inode: each named one lives; if none is, unseen content revives the last. */
+  /** All records of an inode: each named one lives; if none is, unseen content revives the last. */
   #countInode(inode: InodeId): void {
     const records: InodeRow[] = []
     const row = this.#layer.inode(inode)

@@ -184,7 +184,7 @@ export class RandomUser {
     const opened = this.#opened.pop()
     const node = opened && this.device.overlay.node(opened.id)
     if (!opened || !node || node.copyOf || opened.base.length !== 1) return
-    // After a crash `#n` may stand for a later own version of the same entry (README.md, "Folding").
+    // After a crash `#n` may stand for a later own version of the same entry (README.md).
     const isBlurred = this.device.restartCount > opened.restartCount
     if (isBlurred && opened.base[0]?.startsWith('#')) return
     this.#write(opened.id, opened.text, opened.base)

@@ -1,7 +1,8 @@
 /**
- * Proves the laws of the tree on random runs: the incremental view equals the derivation from scratch
- * after every step, devices converge in every order of delivery, nothing written is lost unless
- * somebody who had seen it replaced or deleted it. Replay: `SEED=n`; more: `SEEDS=count`, `STEPS=n`.
+ * Proves the laws of the tree on random runs: the incremental view equals the derivation from
+ * scratch after every step, devices converge in every order of delivery, nothing written is lost
+ * unless somebody who had seen it replaced or deleted it. Replay: `SEED=n`; more: `SEEDS=count`,
+ * `STEPS=n`.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -170,7 +170,7 @@ test('rmdir against create inside and against move into it', () => {
   assert.deepEqual(lines, ['/d/', '/d/f=1', '/d/new=2'])
 })
 
-test('five concurrent versions: one keeps the name, four are copies; keep both, then delete', () => {
+test('five concurrent versions: one keeps the name, four are copies; keep all', () => {
   const parts = ['a', 'b', 'c', 'd', 'e'].map((text) => (device: Device) => {
     device.write('/r.doc', text)
   })
