@@ -2,11 +2,17 @@
 import type { NodeView } from '../crdt/interface.ts'
 import type { Attr } from './interface.ts'
 
+/** File type bits of `st_mode` (inode(7)), and the mask that selects them. */
 export const S_IFMT = 0o170000
+/** Regular file. */
 export const S_IFREG = 0o100000
+/** Directory. */
 export const S_IFDIR = 0o040000
+/** Symbolic link. */
 export const S_IFLNK = 0o120000
+/** Set-user-ID. */
 export const S_ISUID = 0o4000
+/** Set-group-ID. */
 export const S_ISGID = 0o2000
 const S_IXGRP = 0o010
 

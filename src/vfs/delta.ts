@@ -2,9 +2,9 @@
  * What the kernel and the open files learn when the tree has moved on: after a group was committed,
  * own or remote, and after a publication that ended in a conflict.
  *
- * A file that is open here keeps its version on its node, and its names are invalidated, so that the
- * next lookup makes a new node (README.md, "Open files"). Everything else shows the new state under
- * the same node. What did not change in the eyes of the kernel is not notified.
+ * A file that is open here keeps its version on its node, and its names are invalidated, so that
+ * the next lookup makes a new node (README.md, "Open files"). Everything else shows the new state
+ * under the same node. What did not change in the eyes of the kernel is not notified.
  */
 import type { NodeView, TreeDelta } from '../crdt/interface.ts'
 import type { FileName, InodeId } from '../types.ts'

@@ -67,7 +67,9 @@ export class Directories {
     this.#core.nodes.release(node)
   }
 
-  /** Makes the page that holds entry `index` the current one; its index, or undefined at the end. */
+  /**
+   * Makes the page that holds entry `index` the current one; its index, or undefined at the end.
+   */
   #seek(directory: DirectoryHandle, index: number): number | undefined {
     if (index === 0) this.#rewind(directory)
     const { starts } = directory

@@ -1,12 +1,12 @@
 /**
  * What the journal knows of dirty files.
  *
- * Written bytes go to the journal lazily: at the latest `FLUSH_MS` after the write, at close, before
- * fsync returns, and before any edit (so that no name survives a crash without the bytes written
- * before it). Long streams are often in chunks before that and never enter the journal.
+ * Written bytes go to the journal lazily: at the latest `FLUSH_MS` after the write, at close,
+ * before fsync returns, and before any edit (so that no name survives a crash without the bytes
+ * written before it). Long streams are often in chunks before that and never enter the journal.
  *
- * Invariants: a file's records are in the order of its changes; a session's key is the number of its
- * `begin` record; the journal is never trimmed past the oldest session that is not settled.
+ * Invariants: a file's records are in the order of its changes; a session's key is the number of
+ * its `begin` record; the journal is never trimmed past the oldest session that is not settled.
  */
 import type { OpRef, VersionId } from '../crdt/interface.ts'
 import type { Clock, Timer } from '../system.ts'

@@ -154,9 +154,9 @@ export interface FileSystem {
   /** Entries after `offset` (0: from the start), `.` and `..` included, at most `countMax`. */
   readdir(handle: number, offset: number, countMax: number): Reply<readonly DirectoryEntry[]>
   /**
-   * As `readdir`, and as `lookup` of each name but `.` and `..`: the kernel holds one more reference
-   * to each `entry`. The caller forgets those it does not pass on. Optional: without it the kernel
-   * is offered no READDIRPLUS.
+   * As `readdir`, and as `lookup` of each name but `.` and `..`: the kernel holds one more
+   * reference to each `entry`. The caller forgets those it does not pass on. Optional: without it
+   * the kernel is offered no READDIRPLUS.
    */
   readdirplus?(
     context: RequestContext,
@@ -223,8 +223,8 @@ export interface JournalPort {
   /** Records still held, oldest first, at opening. */
   replay(): Iterable<JournalPortRecord>
   /**
-   * Greater than `VfsOptions.coveredTo` at opening: records may be lost after their publication, and
-   * their numbers must not be given again.
+   * Greater than `VfsOptions.coveredTo` at opening: records may be lost after their publication,
+   * and their numbers must not be given again.
    */
   readonly nextNumber: number
   close(): Promise<void>

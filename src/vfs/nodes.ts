@@ -27,7 +27,7 @@ export interface NodePlace {
 /** One node id. */
 export class Node {
   readonly id: number
-  ino: number
+  readonly ino: number
   readonly kind: NodeView['kind']
   /** Changes only when a save-by-rename gives an open file to the inode it replaces. */
   inode: InodeId
@@ -55,7 +55,9 @@ export class Node {
   readonly places: NodePlace[] = []
   /** The name it was last known by. */
   lastPlace: NodePlace | undefined
-  /** Of a directory: what the kernel believes its names to be, as far as it has positive entries. */
+  /**
+   * Of a directory: what the kernel believes its names to be, as far as it has positive entries.
+   */
   children: Map<FileName, Node> | undefined
   /** Attributes to answer with; undefined when they must be computed. */
   attr: Attr | undefined
@@ -150,7 +152,8 @@ export class NodeTable {
 
   /** The `st_ino` that this inode has, or would get. */
   ino(inode: InodeId): number {
-    if (inode === this.#overlay.root) return 1
+    const current = this.#current.get(inode)
+    if (current) return current.ino
     let ino = inoOf(inode)
     for (;;) {
       const owner = this.#inoOwner.get(ino)
@@ -236,13 +239,12 @@ export class NodeTable {
     if (this.#current.get(node.inode) === node) this.#current.delete(node.inode)
   }
 
-  /** Save-by-rename: the node and its handles now are another inode, whose own node is detached. */
+  /** Save-by-rename: the node and its handles now are another inode, whose own node is detached. It
+   * keeps its `st_ino`: the kernel has that in its caches, and programs expect it of a rename. */
   rebind(node: Node, inode: InodeId): void {
     assert(!this.#current.has(inode), 'the old node of the inode must be detached first')
     if (this.#current.get(node.inode) === node) this.#current.delete(node.inode)
-    this.#inoOwner.delete(node.ino)
     node.inode = inode
-    node.ino = this.ino(inode)
     node.attr = undefined
     this.#inoOwner.set(node.ino, inode)
     this.#current.set(inode, node)

@@ -2,10 +2,11 @@
  * The one open file behind all handles of a node: written bytes over a base content.
  *
  * Reads see dirty extents over `base`, zeros where neither has anything. `freeze` takes a snapshot
- * that a content is built from while writing goes on; `settle` makes the built content the new base.
- * `ops` are the register values that a publication replaces: they belong to the open file and move
- * on only with its own publications, so that a version that arrived meanwhile is never overwritten.
- * What of the dirty bytes the journal already has is noted in `sessions` (file-journal.ts).
+ * that a content is built from while writing goes on; `settle` makes the built content the new
+ * base. `ops` are the register values that a publication replaces: they belong to the open file and
+ * move on only with its own publications, so that a version that arrived meanwhile is never
+ * overwritten. What of the dirty bytes the journal already has is noted in `sessions`
+ * (file-journal.ts).
  */
 import { strict as assert } from 'node:assert'
 import type { ContentStore, DirtyExtent } from '../chunks/interface.ts'

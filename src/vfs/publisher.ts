@@ -1,12 +1,12 @@
 /**
  * Edits on their way from the journal into the log.
  *
- * `commit` makes an edit part of the journal and of the local tree at once; the edits then go to the
- * `Committer` in their order, one submission at a time, grouped for up to `GROUP_MS`. Nothing is
- * forgotten before the volume says that its index covers it: a failed submission is reported, and
- * tried again with growing pauses. An edit is durable in the journal before it is submitted: were it
- * covered and its record lost, what its marks say of dirty files would be lost with it, and their
- * bytes would be published a second time.
+ * `commit` makes an edit part of the journal and of the local tree at once; the edits then go to
+ * the `Committer` in their order, one submission at a time, grouped for up to `GROUP_MS`. Nothing
+ * is forgotten before the volume says that its index covers it: a failed submission is reported,
+ * and tried again with growing pauses. An edit is durable in the journal before it is submitted:
+ * were it covered and its record lost, what its marks say of dirty files would be lost with it, and
+ * their bytes would be published a second time.
  */
 import type { Edit } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'

@@ -2,9 +2,9 @@
  * Replaying the journal at start: pending edits go back into the tree and the queue, dirty files
  * become dirty files again and are published as if they had been closed.
  *
- * Nothing newer is overwritten: an edit carries the bases of its puts, and a dirty file the register
- * values it was opened on. Edits that the index covers already are skipped; what they say about
- * dirty files still counts.
+ * Nothing newer is overwritten: an edit carries the bases of its puts, and a dirty file the
+ * register values it was opened on. Edits that the index covers already are skipped; what they say
+ * about dirty files still counts.
  */
 import type { Edit, OpRef, VersionId } from '../crdt/interface.ts'
 import { decodeRegister, versionId } from '../crdt/registers.ts'

@@ -166,8 +166,8 @@ export class Vfs {
   }
 
   /**
-   * Unpublished bytes of a file that the tree has lost: a new file in its last place, or in the root
-   * when that is gone too.
+   * Unpublished bytes of a file that the tree has lost: a new file in its last place, or in the
+   * root when that is gone too.
    */
   #revive(file: OpenFile, content: Base & { readonly mtimeNs: bigint }): Created {
     const { overlay, nodes } = this.#core

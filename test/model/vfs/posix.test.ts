@@ -1,6 +1,6 @@
 /**
- * Proves that the file system behaves as a plain tree of Maps does, open handles, unlinked files and
- * hard links included, and that a crash older than 100 ms takes nothing but the handles. Seeded
+ * Proves that the file system behaves as a plain tree of Maps does, open handles, unlinked files
+ * and hard links included, and that a crash older than 100 ms takes nothing but the handles. Seeded
  * random operations on one device, publication and crashes in between.
  */
 import assert from 'node:assert/strict'
@@ -244,8 +244,8 @@ class Run {
   }
 
   /**
-   * Loses everything not synced. What is left is taken as the new truth; it must be the work of this
-   * device alone: no conflict, nothing that came back from the dead.
+   * Loses everything not synced. What is left is taken as the new truth; it must be the work of
+   * this device alone: no conflict, nothing that came back from the dead.
    */
   async powerCut(): Promise<void> {
     await this.device.crash(this.device.journal.syncedTo)

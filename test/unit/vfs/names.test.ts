@@ -40,7 +40,7 @@ test('special files, symlinks and directories show what they are', async () => {
   )
 })
 
-test('a set-group-ID directory hands down its group; writers without the right lose set-ID bits', async () => {
+test('a set-group-ID directory hands down its group; writing clears set-ID bits', async () => {
   const device = await oneDevice()
   const directory = await mkdir(device, 'shared')
   await device.fs.setattr(CONTEXT, directory, { mode: 0o2775, gid: 50 }, undefined)

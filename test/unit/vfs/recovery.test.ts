@@ -1,7 +1,7 @@
 /**
  * Proves that a crash after any journal record leaves a state the program had or was just making,
- * and that nothing acknowledged is lost or published twice. A fixed story is cut after every record;
- * bases, rebinding, segments and covered edits are looked at one by one.
+ * and that nothing acknowledged is lost or published twice. A fixed story is cut after every
+ * record; bases, rebinding, segments and covered edits are looked at one by one.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -133,7 +133,7 @@ test('a second crash during the publication of recovered bytes loses nothing', a
   assert.deepEqual(await device.names(), ['f'])
 })
 
-test('closing publishes what is pending; what does not get through stays in the journal', async () => {
+test('closing publishes what is pending; the rest stays in the journal', async () => {
   const [device] = (await createWorld(1)) as [VfsDevice]
   await device.put('f', 'one')
   await device.clock.settle(device.vfs.close(), 1000)

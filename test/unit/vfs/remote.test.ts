@@ -91,7 +91,7 @@ test('own publications are not notified', async () => {
   assert.deepEqual(bob.notifier.notes, [])
 })
 
-test('names that appear, vanish and move are invalidated where the kernel may know them', async () => {
+test('names that appear and vanish are invalidated where the kernel may know them', async () => {
   const [alice, bob] = await twoDevices()
   assert.equal(bob.find('g'), undefined)
   assert.ok(bob.find('f'))
