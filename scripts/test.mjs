@@ -4,6 +4,7 @@
  *   node scripts/test.mjs                   everything that must hold before a change lands
  *   node scripts/test.mjs unit contract     these tiers only
  *   node scripts/test.mjs mount vfs         the mount files whose path contains "vfs"
+ *   --timeout SECONDS                       another time limit for each file
  *   --root DIR                              another project (for its own tests)
  *
  * Exit codes: 0 all passed, 1 something failed or nothing ran, 2 usage. A test file without a test
@@ -53,14 +54,19 @@ function parseArguments(args) {
   const tiers = []
   const filters = []
   let root = path.dirname(scriptsDirectory)
+  let timeoutMs
   for (let index = 0; index < args.length; index++) {
     const word = args[index]
     if (word === '--root') root = path.resolve(args[++index] ?? '')
+    else if (word === '--timeout') timeoutMs = Number(args[++index]) * 1000
     else if (word in TIERS) tiers.push(word)
     else filters.push(word)
   }
-  const isUsable = filters.length === 0 || (tiers.length > 0 && !filters[0].startsWith('-'))
-  return { root, filters, isUsable, tiers: tiers.length > 0 ? tiers : Object.keys(TIERS) }
+  const isSelective = tiers.length > 0 && !filters.some((word) => word.startsWith('-'))
+  const isUsable =
+    (filters.length === 0 || isSelective) && !(timeoutMs <= 0 || isNaN(timeoutMs ?? 1))
+  const chosen = tiers.length > 0 ? tiers : Object.keys(TIERS)
+  return { root, filters, timeoutMs, isUsable, tiers: chosen }
 }
 
 function findFiles(root, tier, filters) {
@@ -148,15 +154,16 @@ class Tally {
 }
 
 /** Runs the files of a tier, each in its own process. */
-async function runTier(root, tier, filters) {
+async function runTier(tier, { root, filters, timeoutMs }) {
   const files = findFiles(root, tier, filters)
-  const { timeoutMs, isSerial } = TIERS[tier]
+  const { isSerial } = TIERS[tier]
+  const timeout = timeoutMs ?? TIERS[tier].timeoutMs
   const tally = new Tally(root)
   if (files.length === 0) return tally.counts
   const concurrency = isSerial
     ? 1
     : Math.min(PARALLEL_FILES_MAX, Math.max(2, availableParallelism()))
-  const events = run({ files, concurrency, timeout: timeoutMs })
+  const events = run({ files, concurrency, timeout })
   events.on('test:start', (data) => tally.onStart(data))
   events.on('test:pass', (data) => tally.onEnd(data, true))
   events.on('test:fail', (data) => tally.onEnd(data, false))
@@ -205,7 +212,8 @@ function buildFirst(root, tiers) {
 }
 
 async function main() {
-  const { root, tiers, filters, isUsable } = parseArguments(process.argv.slice(2))
+  const options = parseArguments(process.argv.slice(2))
+  const { root, tiers, isUsable } = options
   if (!isUsable) {
     console.error(`usage: node scripts/test.mjs [TIER]… [PART OF A PATH]…`)
     console.error(`tiers: ${Object.keys(TIERS).join(' ')}`)
@@ -216,7 +224,7 @@ async function main() {
     const startMs = performance.now()
     console.log(`\n# ${tier}`)
     const isCommand = TIERS[tier].command !== undefined
-    const found = isCommand ? runCommand(root, tier) : await runTier(root, tier, filters)
+    const found = isCommand ? runCommand(root, tier) : await runTier(tier, options)
     const counts = judgeSkips(tier, found)
     for (const key of Object.keys(total)) total[key] += counts[key]
     const seconds = ((performance.now() - startMs) / 1000).toFixed(1)

@@ -2,8 +2,8 @@
  * Devices for tests: each has its own home in a temporary directory and runs the compiled command
  * line as a user would. What a test starts is gone when it ends, whatever happens in between.
  *
- * The processes of a device are recognised by `WORMHOLE_HOME` in their environment, which names a
- * directory that this test made: no other process is ever signalled.
+ * The processes of a device have a `WORMHOLE_HOME` in their environment that names a directory this
+ * test made: no other process is ever signalled.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { createSocket } from 'node:dgram'
@@ -14,6 +14,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { StatusReport } from '../../src/daemon/interface.ts'
 import type { Network } from './netns.ts'
+import { HomeProcesses } from './pids.ts'
 import { atEnd, atEndOrExit, type Teardown } from './teardown.ts'
 
 /** What a command did. */
@@ -127,39 +128,6 @@ function unmountBelow(directory: string): void {
   }
 }
 
-/** Processes that have `WORMHOLE_HOME=<home>` in their environment. */
-function processesOf(home: string): number[] {
-  const wanted = Buffer.from(`WORMHOLE_HOME=${home}\0`)
-  return fs
-    .readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .filter((name) => {
-      try {
-        return fs.readFileSync(`/proc/${name}/environ`).includes(wanted)
-      } catch (error) {
-        // It ended meanwhile, or belongs to somebody else: not ours.
-        const { code } = error as NodeJS.ErrnoException
-        if (code === 'ENOENT' || code === 'ESRCH' || code === 'EACCES' || code === 'EPERM') {
-          return false
-        }
-        throw error
-      }
-    })
-    .map(Number)
-}
-
-function signalAll(home: string, signal: NodeJS.Signals): number {
-  const pids = processesOf(home)
-  for (const pid of pids) {
-    try {
-      process.kill(pid, signal)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
-    }
-  }
-  return pids.length
-}
-
 function tail(file: string): string {
   if (!fs.existsSync(file)) return ''
   const lines = fs.readFileSync(file, 'utf8').trimEnd().split('\n').slice(-LOG_LINES_SHOWN)
@@ -210,6 +178,7 @@ export class Device {
   readonly mountpoint: string
   readonly env: NodeJS.ProcessEnv
   readonly #prefix: readonly string[]
+  readonly #processes: HomeProcesses
 
   constructor(options: {
     name: string
@@ -221,6 +190,7 @@ export class Device {
     this.home = path.join(options.directory, 'home')
     this.mountpoint = path.join(options.directory, 'mount')
     this.#prefix = options.prefix
+    this.#processes = new HomeProcesses(this.home)
     this.env = { ...options.env, HOME: options.directory, WORMHOLE_HOME: this.home }
     fs.mkdirSync(this.mountpoint, { recursive: true })
   }
@@ -238,6 +208,7 @@ export class Device {
   async run(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
     const words = [...this.#prefix, process.execPath, bin, ...args]
     const result = await runProgram(words, this.env, options)
+    this.#processes.list()
     const codes = options.codes ?? [0]
     if (codes !== 'any' && !codes.includes(result.code ?? -1)) {
       const { code, signal, stdout, stderr } = result
@@ -260,12 +231,12 @@ export class Device {
 
   /** Processes of this device, guards included. */
   pids(): number[] {
-    return processesOf(this.home)
+    return this.#processes.list()
   }
 
   /** Pulls the plug: SIGKILL to everything of this device, and waits until it is gone. */
   async kill(): Promise<void> {
-    await waitFor(() => signalAll(this.home, 'SIGKILL') === 0, {
+    await waitFor(() => this.#processes.signal('SIGKILL') === 0, {
       timeoutMs: STOP_TIMEOUT_MS,
       what: `${this.name} is gone after SIGKILL`,
     })
@@ -299,7 +270,7 @@ export class Device {
 
   /** Last resort, synchronous. */
   abandon(): void {
-    signalAll(this.home, 'SIGKILL')
+    this.#processes.signal('SIGKILL')
   }
 }
 

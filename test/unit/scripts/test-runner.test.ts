@@ -72,6 +72,16 @@ test('a file without tests and a file that dies are failures', (t) => {
   assert.equal(code, 1)
 })
 
+test('a file that hangs is ended and counted as failed', (t) => {
+  const hanging = `import { test } from 'node:test'
+test('waits for ever', () => new Promise(() => setInterval(() => {}, 1000)))`
+  const root = createProject(t, { 'unit/a.test.ts': hanging, 'unit/b.test.ts': PASSING })
+  const { code, lines } = runTests(root, 'unit', '--timeout', '2')
+  assert.equal(lines.at(-1), '3 passed, 1 failed, 0 skipped')
+  assert.match(lines.join('\n'), /timed out after 2000ms/)
+  assert.equal(code, 1)
+})
+
 test('nothing to run is a failure, an unknown tier is a usage error', (t) => {
   const root = createProject(t, {})
   const nothing = runTests(root, 'unit')
