@@ -5,6 +5,8 @@ import type { Output } from './io.ts'
 
 /** The line is drawn at most this often. */
 const DRAW_MS_MIN = 100
+/** For terminals that do not tell, or tell 0. */
+const COLUMNS_PRESET = 80
 
 /** Shows progress until it is cleared. */
 export interface ProgressLine {
@@ -23,7 +25,7 @@ export function progressLine(output: Output, nowMs: () => number): ProgressLine 
       if (nowMs() - lastMs < DRAW_MS_MIN) return
       lastMs = nowMs()
       isDrawn = true
-      output.write(`\r\u001b[K${formatProgress(progress, output.columns ?? 80)}`)
+      output.write(`\r\u001b[K${formatProgress(progress, output.columns || COLUMNS_PRESET)}`)
     },
     clear() {
       if (isDrawn) output.write('\r\u001b[K')

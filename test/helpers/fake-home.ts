@@ -99,7 +99,7 @@ export class FakeVolume implements VolumeHandle {
       role: 'admin',
       mountpoint: this.mountpoint,
       fileCount: files.length,
-      pendingEdits: 0,
+      pendingEdits: this.signals.filter(({ aborted }) => !aborted).length,
       missing: { files: 0, bytes: 0 },
       stored: { chunks: files.length, bytes: 1234 },
       peersConnected: 1,
@@ -334,13 +334,23 @@ export class FakeHome implements HomeHandle {
 
 /**
  * Opens a fake home, as a daemon process in tests does. A file `fail-code` in the home makes it fail
- * with that code, a file `fail-bug` with a bug.
+ * with an error of its text, a file `fail-bug` with a bug; removing `/crash` is a bug outside any call.
  */
 export async function openFakeHome(options: HomeOptions): Promise<HomeHandle> {
   const failure = options.disk.readFileSync(`${options.home}/fail-code`)
   if (failure) throw new WormholeError('INDEX_CORRUPT', failure.toString())
   if (options.disk.readFileSync(`${options.home}/fail-bug`)) throw new TypeError('planted bug')
   const home = new FakeHome(options.home)
-  home.addVolume('photos').add('/hello.txt', 'hello\n')
+  const volume = home.addVolume('photos')
+  volume.add('/hello.txt', 'hello\n')
+  volume.add('/large', Buffer.alloc(20_000_000))
+  const remove = volume.remove.bind(volume)
+  volume.remove = (path, isRecursive) => {
+    if (path !== '/crash') return remove(path, isRecursive)
+    setImmediate(() => {
+      throw new TypeError('planted crash')
+    })
+    return new Promise(() => {})
+  }
   return home
 }

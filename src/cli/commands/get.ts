@@ -123,6 +123,9 @@ function isPlainName(name: string): boolean {
   return name !== '' && name !== '.' && name !== '..' && !/[/\0\ufffd]/.test(name)
 }
 
+/** Tells apart the temporary files of copies that run side by side. */
+let copyCount = 0
+
 /** Writes a file that appears whole or not at all; a device or a pipe is written directly. */
 async function saveFile(target: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
   const there = statLocal(target)
@@ -131,10 +134,7 @@ async function saveFile(target: string, pieces: AsyncIterable<Uint8Array>): Prom
   }
   if (there && !there.isFile()) return writeLocal(target, pieces)
   const real = there ? fs.realpathSync(target) : target
-  const temporary = path.join(
-    path.dirname(real),
-    `.${process.pid}-${path.basename(real)}`.slice(0, 200),
-  )
+  const temporary = path.join(path.dirname(real), `.wormhole-${process.pid}-${++copyCount}`)
   try {
     await writeLocal(temporary, pieces)
     fs.renameSync(temporary, real)

@@ -1,0 +1,207 @@
+/**
+ * Proves what each command asks the daemon, prints as text and as JSON, and returns as exit code.
+ * Command lines run in this process against a fake home behind a real control socket.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { ConflictReport } from '../../../src/daemon/interface.ts'
+import { runInProcess, serveFakeHome, type Outcome } from '../../helpers/cli.ts'
+
+function parsed(outcome: Outcome): unknown {
+  assert.deepEqual({ code: outcome.code, stderr: outcome.stderr }, { code: 0, stderr: '' })
+  assert.ok(outcome.stdout.endsWith('\n'))
+  return JSON.parse(outcome.stdout)
+}
+
+const CONFLICT: ConflictReport = {
+  path: '/report.txt',
+  kind: 'content',
+  strategy: 'copies',
+  versions: [
+    { version: 'v1', device: 'alice', time: '2026-11-20T14:00:00.000Z', size: 5, state: 'current' },
+    { version: 'v2', device: 'bob', time: '2026-11-20T14:01:00.000Z', size: 6, state: 'past' },
+  ],
+}
+
+test('cli: reports print exactly what the daemon says, with --json', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  volume.add('/a.txt', 'abc')
+  volume.conflictList = [CONFLICT]
+  const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value))
+  const status = parsed(await wormhole(['status', '--json'])) as Record<string, unknown>
+  assert.deepEqual(status.volumes, [plain(await volume.status())])
+  assert.deepEqual(status.device, home.device)
+  const expected: [string[], unknown][] = [
+    [['devices'], await volume.devices()],
+    [['peers'], await volume.peers()],
+    [['where', '/a.txt'], await volume.where('/a.txt')],
+    [['history', '/a.txt'], await volume.history('/a.txt')],
+    [['ls', '/'], await volume.list('/')],
+    [['conflicts'], [CONFLICT]],
+    [['policy', 'explain', '/a.txt'], await volume.policyExplain('/a.txt')],
+    [['policy', 'check'], { isValid: true, problems: [] }],
+    [['sync'], volume.syncReport],
+    [['invite', '--role', 'reader', '--uses', '2'], { invite: 'invite-reader-7-2' }],
+  ]
+  for (const [words, value] of expected) {
+    assert.deepEqual(parsed(await wormhole([...words, '--json'])), plain(value), words.join(' '))
+    assert.deepEqual(parsed(await wormhole(['--json', ...words])), plain(value), words.join(' '))
+    const text = await wormhole(words)
+    assert.equal(text.code, 0, text.stderr)
+    assert.ok(text.stdout.length > 3)
+  }
+})
+
+test('cli: the text of status, devices and conflicts', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  home.list[0]!.mountpoint = '/mnt/photos'
+  home.list[0]!.conflictList = [CONFLICT]
+  assert.match((await wormhole(['status'])).stdout, /mount +\/mnt\/photos\n.*\n +peers +1 of 2/)
+  assert.match((await wormhole(['devices'])).stdout, /^DEVICE .*\nalice +writer +this device/)
+  const { stdout } = await wormhole(['conflicts'])
+  assert.match(stdout, /^\/report\.txt \(content\)\nN +DEVICE.*\n1 +alice.*\n2 +bob.*version v2\n$/)
+})
+
+test('cli: init and join pass everything on', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const options = ['--mount', 'm', '--device', 'd', '--label', 'k=v', '--label', 'x=']
+  const made = parsed(await wormhole(['init', ...options, '--json'], { cwd: '/base' }))
+  const asked = { mount: '/base/m', deviceName: 'd', labels: { k: 'v', x: '' } }
+  assert.deepEqual(home.asked, { name: 'm', ...asked })
+  assert.deepEqual((made as { invite: string }).invite, 'invite-1')
+  const text = await wormhole(['init', '--name', 'n', '--device', 'd'])
+  assert.match(text.stdout, /wormhole join invite-1/)
+  assert.match(text.stdout, /Recovery code[^]*code-1/)
+  parsed(await wormhole(['join', 'inv', ...options, '--json'], { cwd: '/base' }))
+  assert.deepEqual(home.asked, { invite: 'inv', ...asked })
+  parsed(await wormhole(['join', '-', '--device', 'd', '--json'], { input: 'abc\n' }))
+  assert.deepEqual((home.asked as { invite: string }).invite, 'abc')
+  const old = await wormhole(['join', 'old'])
+  assert.equal(old.code, 1)
+  assert.match(old.stderr, /^wormhole: INVITE_EXPIRED: the invite is too old\. Ask for a new one/)
+  assert.equal((await wormhole(['init', '--label', 'novalue'])).code, 2)
+})
+
+test('cli: exit codes of sync and policy check', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  assert.equal((await wormhole(['sync', '--wait', '--require', '1'])).code, 0)
+  assert.equal((await wormhole(['sync', '--wait', '--require', '2'])).code, 1)
+  volume.syncReport = { ...volume.syncReport, isInSync: false, missing: { files: 2, bytes: 2048 } }
+  const late = await wormhole(['sync', '--wait', '--timeout', '1'])
+  assert.equal(late.code, 1)
+  assert.match(late.stdout, /Not in sync.*\n {2}bob: in sync\nStill to fetch: 2 files, 2 KiB\./)
+  assert.equal((await wormhole(['sync'])).code, 0)
+  volume.policyProblems = [{ file: '/.wormhole.toml', line: 3, column: 1, message: 'no' }]
+  const check = await wormhole(['policy', 'check'])
+  assert.deepEqual([check.code, check.stdout], [1, '/.wormhole.toml:3:1: no\n'])
+})
+
+test('cli: conflicts are resolved by number, or kept', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  volume.conflictList = [CONFLICT]
+  const resolve = ['conflicts', 'resolve', '/report.txt', '--keep']
+  assert.deepEqual(parsed(await wormhole([...resolve, '9', '--json'])), CONFLICT)
+  assert.match((await wormhole([...resolve, '9'])).stdout, /^Still in conflict/)
+  assert.equal(parsed(await wormhole([...resolve, 'both', '--json'])), null)
+  assert.equal((await wormhole([...resolve, '1'])).code, 1)
+  assert.equal((await wormhole([...resolve, '0'])).code, 2)
+  assert.equal((await wormhole(['conflicts', 'resolve', '/report.txt'])).code, 2)
+  assert.equal((await wormhole(['conflicts'])).stdout, 'No conflicts.\n')
+})
+
+test('cli: ls, mkdir, rm, mount, unmount', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  volume.add('/file', 'x')
+  assert.equal((await wormhole(['mkdir', '/d', '/d/e'])).code, 0)
+  assert.equal((await wormhole(['mkdir', '/d'])).code, 1)
+  assert.equal((await wormhole(['mkdir', '-p', '/d', '/x/y/z'])).code, 0)
+  assert.ok(volume.nodes.has('/x/y/z'))
+  assert.equal((await wormhole(['mkdir', '-p', '/file'])).code, 1)
+  assert.equal((await wormhole(['ls'])).stdout, 'd/\nfile\nx/\n')
+  assert.match((await wormhole(['ls', '-l'])).stdout, /drwxr-xr-x .* d\/\n/)
+  assert.equal((await wormhole(['rm', '/d'])).code, 1)
+  assert.equal((await wormhole(['rm', '-r', '/d', '/x'])).code, 0)
+  assert.deepEqual(parsed(await wormhole(['mount', 'm', '--json'], { cwd: '/w' })), {
+    volume: 'photos',
+    mountpoint: '/w/m',
+  })
+  assert.equal((await wormhole(['ls'], { cwd: '/w/m' })).stdout, 'file\n')
+  assert.equal((await wormhole(['ls', 'm/file'], { cwd: '/w' })).stdout, 'file\n')
+  assert.equal((await wormhole(['ls', 'file'], { cwd: '/w' })).code, 2)
+  assert.equal((await wormhole(['unmount', '/elsewhere'])).code, 1)
+  assert.equal((await wormhole(['unmount', '/w/m'])).code, 0)
+  assert.equal(volume.mountpoint, undefined)
+})
+
+test('cli: several volumes need a name', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  home.addVolume('music').add('/song', 'la')
+  const unclear = await wormhole(['ls', '/', '--json'])
+  assert.deepEqual([unclear.code, unclear.stdout], [2, ''])
+  const { error } = JSON.parse(unclear.stderr) as { error: { code: string; message: string } }
+  assert.equal(error.code, 'BAD_ARGUMENT')
+  assert.match(error.message, /photos, music/)
+  assert.equal((await wormhole(['ls', '/', '--volume', 'music'])).stdout, 'song\n')
+  assert.equal((await wormhole(['--volume', 'music', 'ls', '/'])).stdout, 'song\n')
+  assert.equal((await wormhole(['ls', '/', '--volume', 'none'])).code, 1)
+})
+
+test('cli: usage errors are 2, bugs 70, Ctrl-C 130', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const wrong = [['stats'], ['ls', '--what'], ['where'], ['ls', '/', '/'], ['policy'], []]
+  for (const words of wrong) {
+    const outcome = await wormhole(words)
+    assert.deepEqual([outcome.code, outcome.stdout], [2, ''], words.join(' '))
+    assert.notEqual(outcome.stderr, '')
+  }
+  assert.match((await wormhole(['stats'])).stderr, /Did you mean status/)
+  assert.match((await wormhole(['ls', '--lon'])).stderr, /Did you mean --long/)
+  assert.equal((await wormhole(['invite', '--uses', '0'])).code, 2)
+  assert.equal((await wormhole(['invite', '--role', 'king'])).code, 2)
+  const usage = await wormhole(['where', '--json'])
+  assert.equal(JSON.parse(usage.stderr).error.code, 'BAD_ARGUMENT')
+
+  home.list[0]!.devices = () => Promise.reject(new TypeError('planted'))
+  const bug = await wormhole(['devices'])
+  assert.equal(bug.code, 70)
+  assert.match(bug.stderr, /^wormhole: BUG: planted\. This is a bug[^]*commands\.test/)
+
+  const abort = new AbortController()
+  const waiting = wormhole(['sync', '--wait', '--timeout', '3600'], { signal: abort.signal })
+  while (home.list[0]!.signals.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  abort.abort()
+  assert.deepEqual(await waiting, { code: 130, stdout: '', stderr: 'wormhole: interrupted\n' })
+})
+
+test('cli: help and version need no daemon and no home', async () => {
+  for (const words of [['help'], ['--help'], ['help', 'sync'], ['conflicts', '--help']]) {
+    const { code, stdout, stderr } = await runInProcess(words, {})
+    assert.deepEqual([code, stderr], [0, ''], words.join(' '))
+    assert.match(stdout, /^Usage: wormhole/)
+    assert.ok(!stdout.includes('daemon  '), 'hidden commands are not shown')
+  }
+  assert.match((await runInProcess(['--version'], {})).stdout, /^\d+\.\d+\.\d+\n$/)
+  const { stdout } = await runInProcess(['version', '--json'], {})
+  assert.deepEqual(Object.keys(JSON.parse(stdout)), ['version', 'node', 'platform'])
+})
+
+test('cli: without a daemon', async () => {
+  const env = { WORMHOLE_HOME: '/nonexistent/home' }
+  const outcome = await runInProcess(['status'], env)
+  assert.equal(outcome.code, 1)
+  assert.equal(
+    outcome.stderr,
+    'wormhole: DAEMON_NOT_RUNNING: no daemon serves the home /nonexistent/home. ' +
+      'Start it with: wormhole up.\n',
+  )
+  assert.equal((await runInProcess(['down'], env)).stdout, 'The daemon was not running.\n')
+  assert.equal((await runInProcess(['status'], {})).code, 2)
+})
