@@ -25,6 +25,10 @@ interface Spot {
   readonly kind: DirentView['kind']
 }
 
+function stemOf(spot: Spot): string {
+  return spot.parent + spot.name.replace(/[ .].*$/, '')
+}
+
 /** What the whole run has written and meant to lose. */
 export class Ledger {
   readonly written = new Map<string, InodeId>()
@@ -113,12 +117,19 @@ export class RandomUser {
     return this.#dice.pick(this.#spots().directories)
   }
 
+  /** Any file; more often than chance would have it, one with a conflict. */
   #file(): Spot | undefined {
     const { files } = this.#spots()
+    const names = new Set(files.filter((spot) => spot.name.includes('(conflict')).map(stemOf))
+    const contested = files.filter((spot) => names.has(stemOf(spot)))
+    if (contested.length > 0 && this.#dice.chance(0.4)) return this.#dice.pick(contested)
     return files.length > 0 ? this.#dice.pick(files) : undefined
   }
 
   #name(): FileName {
+    const { files } = this.#spots()
+    // Now and then somebody takes exactly the name that a copy is shown under elsewhere.
+    if (files.length > 0 && this.#dice.chance(0.08)) return this.#dice.pick(files).name
     return name(`n${this.#dice.below(8)}${this.#dice.pick(['', '', '.txt'])}`)
   }
 

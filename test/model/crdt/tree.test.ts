@@ -86,7 +86,12 @@ function run(seed: number, kind: Kind): void {
     const { device } = user
     user.act()
     device.check()
-    if (dice.chance(0.3)) device.publish({ isCrash: dice.chance(0.1) })
+    if (dice.chance(0.3)) {
+      // Publishing, and dying in the middle of it, change nothing that the user sees.
+      const before = device.shown()
+      device.publish({ isCrash: dice.chance(0.1) })
+      assert.deepEqual(device.shown(), before)
+    }
     if (dice.chance(0.02)) device.restart()
     world.nowMs += dice.below(1500)
     if (dice.chance(0.25)) {
