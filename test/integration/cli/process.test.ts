@@ -17,6 +17,7 @@ import {
   runChild,
   startChild,
   temporaryDirectory,
+  type Outcome,
 } from '../../helpers/cli.ts'
 
 const WAIT_MS_MAX = 20_000
@@ -42,11 +43,17 @@ function environment(t: TestContext): Record<string, string> & { WORMHOLE_HOME: 
   return env
 }
 
+interface RunningDaemon {
+  readonly process: ChildProcess
+  readonly ended: Promise<Outcome>
+}
+
 /** A daemon in the foreground that is ready. */
-async function startDaemon(env: { WORMHOLE_HOME: string }): Promise<ChildProcess> {
+async function startDaemon(env: { WORMHOLE_HOME: string }): Promise<RunningDaemon> {
   const child = startChild(['up', '--foreground'], env)
+  const ended = finish(child)
   await until('the daemon is ready', () => readHolder(env.WORMHOLE_HOME)?.socket !== undefined)
-  return child
+  return { process: child, ended }
 }
 
 test('process: up, status, up again, down', async (t) => {
@@ -111,13 +118,15 @@ test('process: a start that fails shows why', async (t) => {
 test('process: one daemon per home, and signals end it well', async (t) => {
   const env = environment(t)
   const daemon = await startDaemon(env)
-  const ended = finish(daemon)
   const second = await runChild(['daemon'], env)
   assert.equal(second.code, 1)
-  assert.match(second.stderr, new RegExp(`HOME_LOCKED: process ${daemon.pid} is using the home`))
+  assert.match(
+    second.stderr,
+    new RegExp(`HOME_LOCKED: process ${daemon.process.pid} is using the home`),
+  )
   assert.equal((await runChild(['ls', '/'], env)).code, 0)
-  daemon.kill('SIGTERM')
-  const { code, stderr } = await ended
+  daemon.process.kill('SIGTERM')
+  const { code, stderr } = await daemon.ended
   assert.equal(code, 0, stderr)
   assert.match(stderr, /^wormhole: serving .*\n$/)
   assert.deepEqual(
@@ -129,8 +138,8 @@ test('process: one daemon per home, and signals end it well', async (t) => {
 test('process: after a kill the next start works', async (t) => {
   const env = environment(t)
   const daemon = await startDaemon(env)
-  daemon.kill('SIGKILL')
-  await finish(daemon)
+  daemon.process.kill('SIGKILL')
+  await daemon.ended
   assert.match((await runChild(['status'], env)).stderr, /DAEMON_NOT_RUNNING/)
   assert.equal((await runChild(['up'], env)).code, 0)
   assert.equal((await runChild(['down'], env)).code, 0)
@@ -139,10 +148,9 @@ test('process: after a kill the next start works', async (t) => {
 test('process: a bug ends the daemon with 70, logged', async (t) => {
   const env = environment(t)
   const daemon = await startDaemon(env)
-  const ended = finish(daemon)
   const rm = await runChild(['rm', '/crash'], env)
   assert.match(rm.stderr, /DAEMON_NOT_RUNNING: the daemon ended before it answered/)
-  assert.equal((await ended).code, 70)
+  assert.equal((await daemon.ended).code, 70)
   const log = fs.readFileSync(path.join(env.WORMHOLE_HOME, 'daemon.log'), 'utf8')
   assert.match(log, /"level":"fatal".*planted crash.*fake-home/)
 })
@@ -162,8 +170,8 @@ test('process: Ctrl-C ends a command with 130 and the request with it', async (t
   const { code, stderr } = await ended
   assert.deepEqual([code, stderr], [130, 'wormhole: interrupted\n'])
   assert.equal(await runningCount(), 0)
-  daemon.kill('SIGINT')
-  assert.equal((await finish(daemon)).code, 0)
+  daemon.process.kill('SIGINT')
+  assert.equal((await daemon.ended).code, 0)
 })
 
 test('process: a reader that leaves is not an error', async (t) => {
