@@ -39,6 +39,12 @@ export type Found =
       readonly version: VersionId
     }
 
+/**
+ * A base that holds nothing (no record has the number 0). It tells the fold that whoever deleted this
+ * has not seen it, so that it is published before it goes: the history is to know it.
+ */
+const NOT_CANCELLED: OpRef = '#0'
+
 /** What an entry of a slot stands for: its primary, or one of its extras. */
 export function foundIn(layer: Layer, slot: Slot, extra: Extra | undefined): Found {
   if (extra?.reason === 'content') {
@@ -122,9 +128,13 @@ export class Draft {
     })
   }
 
-  #putLocation(row: InodeRow, where: Omit<Location, 'hlc' | 'target'>): void {
+  #putLocation(
+    row: InodeRow,
+    where: Omit<Location, 'hlc' | 'target'>,
+    base?: readonly OpRef[],
+  ): void {
     const { parent, name, previous, isDeleted, seen } = where
-    this.put(row.id, 'L', {
+    const value = {
       parent,
       name,
       ...(previous ? { previous } : {}),
@@ -132,7 +142,8 @@ export class Draft {
       seen,
       ...(row.target === '' ? {} : { target: row.target }),
       hlc: this.hlc,
-    })
+    }
+    this.put(row.id, 'L', value, base)
   }
 
   /** Removes everything that a name stands for. Conflict copies beside it stay. */
@@ -180,7 +191,10 @@ export class Draft {
     const row = this.#layer.inode(id) as InodeRow
     const { parent, name } = location(row)
     const versions = [...new Set(seen)].slice(-SEEN_COUNT_MAX)
-    this.#putLocation(row, { parent, name, isDeleted: true, seen: versions })
+    const slot = this.#layer.slot(row.slotParent as InodeId, row.slotName as FileName)
+    const isHidden = slot?.hidden.some(({ claim }) => claim === id) ?? false
+    const base = isHidden ? [...opsOf(row.L), NOT_CANCELLED] : undefined
+    this.#putLocation(row, { parent, name, isDeleted: true, seen: versions }, base)
   }
 
   /**

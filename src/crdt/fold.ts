@@ -38,16 +38,14 @@ export function foldEdits(
 }
 
 /**
- * Adds a put to what is left of a register. It takes the place of the one it follows; several that
- * it follows did not know each other and are said first, so that they reach the history.
+ * Adds a put to what is left of a register. It takes the place of the one put it follows. If it
+ * overwrites others beside that, they did not know each other: all are said, so that each is known
+ * to the history.
  */
 function follow(puts: FoldedPut[], next: FoldedPut): FoldedPut[] {
-  const followed = puts.filter((put) => next.base.includes(`#${put.number}`))
-  const [only] = followed
-  if (!only || followed.length > 1) return [...puts, next]
-  const rest = next.base.filter((ref) => ref !== `#${only.number}`)
-  const base = [...new Set([...only.base, ...rest])]
-  return [...puts.filter((put) => put !== only), { ...next, base }]
+  const only = puts.find((put) => next.base.includes(`#${put.number}`))
+  if (!only || next.base.length > 1) return [...puts, next]
+  return [...puts.filter((put) => put !== only), { ...next, base: only.base }]
 }
 
 /**
@@ -70,8 +68,13 @@ function dropCancelled(
   if (cancelled.size === 0) return
   for (let hasChanged = true; hasChanged;) {
     hasChanged = false
-    for (const [inode, { parent, target, previous }] of locations) {
-      if (cancelled.has(inode)) continue
+    for (const [inode, { parent, target, previous, seen }] of locations) {
+      if (cancelled.has(inode)) {
+        // The tombstone of a link may be what deletes an inode that others know.
+        const isNeeded = target !== undefined && seen.length > 0 && !cancelled.has(target)
+        if (isNeeded && cancelled.delete(inode)) hasChanged = true
+        continue
+      }
       for (const needed of [parent, target, previous?.parent]) {
         if (needed !== undefined && cancelled.delete(needed)) hasChanged = true
       }

@@ -20,7 +20,10 @@ export interface Candidate {
   readonly value: Value<Location>
 }
 
-/** What ranks concurrent things: stamp, then op id text, then id. */
+/**
+ * What ranks concurrent things: stamp, then id, then op id text. The id comes first because the puts
+ * of one edit share a stamp, and their op ids are not known before they are published.
+ */
 export interface Rank {
   readonly hlc: Hlc
   readonly op: string
@@ -42,8 +45,8 @@ const LOST_FOUND_CANDIDATES: readonly Candidate[] = [
 /** Orders ranks, least first. */
 export function compareRanks(a: Rank, b: Rank): number {
   if (a.hlc !== b.hlc) return a.hlc - b.hlc
-  if (a.op !== b.op) return a.op < b.op ? -1 : 1
-  return a.id === b.id ? 0 : a.id < b.id ? -1 : 1
+  if (a.id !== b.id) return a.id < b.id ? -1 : 1
+  return a.op === b.op ? 0 : a.op < b.op ? -1 : 1
 }
 
 /** Orders values of one register: greatest stamp, then op, first. */

@@ -65,6 +65,11 @@ function checkNothingLost(device: Device, ledger: Ledger, isLww: boolean): void 
   }
 }
 
+/** Of two equal contents either may name its device, and which one may change by publishing. */
+function withoutDevice(line: string): string {
+  return line.replaceAll(/device\d/g, 'device')
+}
+
 interface Kind {
   readonly title: string
   readonly strategyOf: StrategyOf
@@ -88,9 +93,9 @@ function run(seed: number, kind: Kind): void {
     device.check()
     if (dice.chance(0.3)) {
       // Publishing, and dying in the middle of it, change nothing that the user sees.
-      const before = device.shown()
+      const before = device.shown().map(withoutDevice)
       device.publish({ isCrash: dice.chance(0.1) })
-      assert.deepEqual(device.shown(), before)
+      assert.deepEqual(device.shown().map(withoutDevice), before)
     }
     if (dice.chance(0.02)) device.restart()
     world.nowMs += dice.below(1500)

@@ -4,7 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { contentOf, World, type Device } from '../../model/crdt/world.ts'
+import { newInodeId } from '../../../src/crdt/ids.ts'
+import { encodeRegister } from '../../../src/crdt/registers.ts'
+import { contentOf, name, World, type Device } from '../../model/crdt/world.ts'
 
 /** Runs a story: `before` is shared, then each part happens on a device of its own. */
 function story(
@@ -380,4 +382,121 @@ test('a content based on an older version becomes a conflict, never an overwrite
       .sort(),
     ['2', '3'],
   )
+})
+
+test('deleting a file that has conflict copies leaves the copies', () => {
+  const { world, lines } = story(3, (a) => a.write('/r', '0'), [
+    (a) => a.write('/r', 'a'),
+    (b) => b.write('/r', 'b'),
+    (c) => c.write('/r', 'c'),
+  ])
+  world.devices[1]!.unlink('/r')
+  assert.deepEqual(
+    settled(world),
+    lines.filter((line) => !line.startsWith('/r=')),
+  )
+  assert.deepEqual(world.devices[0]!.overlay.conflicts({ countMax: 9 }).conflicts, [])
+})
+
+test('a copy whose name is taken gets a piece of its id, and the plain name back', () => {
+  const { world, lines } = story(2, (a) => a.write('/r.txt', '0'), [
+    (a) => a.write('/r.txt', 'a'),
+    (b) => b.write('/r.txt', 'b'),
+  ])
+  const [a] = world.devices as [Device]
+  const taken = lines.find((line) => line.endsWith('=a'))!.slice(1, -2)
+  a.write('/other', 'x')
+  // A device that does not know of the conflict could have done this: no precondition applies.
+  const id = a.id('/other')
+  const row = a.overlay.inspect().layer.inode(id)!
+  const value = encodeRegister('L', {
+    parent: a.overlay.root,
+    name: name(taken),
+    isDeleted: false,
+    seen: [],
+    hlc: a.tick(),
+  })
+  const base = row.L.map(({ op }) => op)
+  a.do({ number: 0, hlc: a.tick(), puts: [{ inode: id, register: 'L', value, base }] })
+  const after = settled(world)
+  assert.ok(after.includes(`/${taken}=x`))
+  const moved = after.find((line) => line.endsWith('=a'))!
+  assert.match(moved, /^\/r \(conflict \S+ \S+ device0 \S{6}\)\.txt=a$/)
+  world.devices[1]!.unlink(`/${taken}`)
+  assert.deepEqual(settled(world), lines)
+})
+
+test('editing or renaming a collapsed file takes its hidden twin along', () => {
+  for (const change of [
+    (a: Device) => a.write('/f', 'new'),
+    (a: Device) => a.rename('/f', '/new'),
+  ]) {
+    const { world, lines } = story(2, NOTHING, [
+      (a) => a.write('/f', 'same'),
+      (b) => b.write('/f', 'same'),
+    ])
+    assert.deepEqual(lines, ['/f=same'])
+    change(world.devices[0]!)
+    assert.equal(settled(world).length, 1)
+    assert.equal(world.devices[1]!.overlay.fileCount, 1)
+  }
+})
+
+test('copies stay beside the first of the names that are left', () => {
+  const { world, lines } = story(
+    2,
+    (a) => {
+      a.mkdir('/d')
+      a.write('/f', '0')
+      a.link('/f', '/d/g')
+    },
+    [(a) => a.write('/f', 'a'), (b) => b.write('/f', 'b')],
+  )
+  assert.ok(lines.some((line) => /^\/f \(conflict .*=a$/.test(line)))
+  world.devices[1]!.unlink('/f')
+  const after = settled(world)
+  assert.deepEqual(
+    after.map((line) => line.replace(/\(.*\)/, '()')),
+    ['/d/', '/d/g ()=a', '/d/g=b'],
+  )
+})
+
+test('a materialised copy that is deleted stays deleted; one kept elsewhere comes back', () => {
+  const { world, lines } = story(2, (a) => a.write('/r', '0'), [
+    (a) => a.write('/r', 'a'),
+    (b) => b.write('/r', 'b'),
+  ])
+  const [a, b] = world.devices as [Device, Device]
+  const copy = lines.find((line) => line.endsWith('=a'))!.slice(0, -2)
+  // One makes the copy a file of its own and deletes it, the other keeps that very version.
+  a.rename(copy, '/own')
+  a.publish()
+  a.unlink('/own')
+  a.publish()
+  b.resolve('/r', 1)
+  const after = settled(world).map((line) => line.split('=')[1])
+  assert.deepEqual(after.sort(), ['a', 'b'])
+})
+
+test('the orphan of an unknown directory waits in lost+found and moves in when it is known', () => {
+  const world = new World({ seed: 1, deviceCount: 1 })
+  const [a] = world.devices as [Device]
+  const parent = newInodeId('directory', 7, world.dice)
+  const file = newInodeId('file', 7, world.dice)
+  const put = (id: typeof file, where: typeof file, leaf: string): void => {
+    const hlc = a.tick()
+    const place = { parent: where, name: name(leaf), isDeleted: false, seen: [], hlc }
+    const value = encodeRegister('L', place)
+    a.do({ number: 0, hlc, puts: [{ inode: id, register: 'L', value, base: [] }] })
+    a.check()
+  }
+  put(file, parent, 'f')
+  a.publish()
+  assert.deepEqual(a.lines(), ['/lost+found/', '/lost+found/f='])
+  const root = { parent: a.overlay.root, name: name('lost+found') }
+  const to = { parent: a.overlay.root, name: name('x') }
+  assert.throws(() => a.overlay.rename(root, to, 'replace'), { code: 'NOT_PERMITTED' })
+  put(parent, a.overlay.root, 'd')
+  a.publish()
+  assert.deepEqual(a.lines(), ['/d/', '/d/f='])
 })
