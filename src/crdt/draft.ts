@@ -40,8 +40,8 @@ export type Found =
     }
 
 /**
- * A base that holds nothing (no record has the number 0). It tells the fold that whoever deleted this
- * has not seen it, so that it is published before it goes: the history is to know it.
+ * A base that holds nothing (no record has the number 0). It tells the fold that whoever deleted
+ * this has not seen it, so that it is published before it goes: the history is to know it.
  */
 const NOT_CANCELLED: OpRef = '#0'
 

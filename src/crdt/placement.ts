@@ -21,8 +21,8 @@ export interface Candidate {
 }
 
 /**
- * What ranks concurrent things: stamp, then id, then op id text. The id comes first because the puts
- * of one edit share a stamp, and their op ids are not known before they are published.
+ * What ranks concurrent things: stamp, then id, then op id text. The id comes first because the
+ * puts of one edit share a stamp, and their op ids are not known before they are published.
  */
 export interface Rank {
   readonly hlc: Hlc

@@ -1,5 +1,5 @@
 /**
- * Proves that changes written here are byte for byte what Automerge writes and that it applies them,
+ * Proves that changes written here are byte for byte what Automerge writes, that it applies them,
  * and that foreign changes are judged before they touch anything. Builds honest and hostile changes
  * and hands them to Automerge and to a `TreeWriter`.
  */

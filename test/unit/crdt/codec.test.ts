@@ -1,6 +1,6 @@
 /**
- * Proves the encodings of ids, registers and conflict names: round trips, sizes, and one encoding per
- * value. Hostile bytes must fail with `ENTRY_INVALID`, never otherwise.
+ * Proves the encodings of ids, registers and conflict names: round trips, sizes, and one encoding
+ * per value. Hostile bytes must fail with `ENTRY_INVALID`, never otherwise.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

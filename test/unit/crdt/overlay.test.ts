@@ -1,5 +1,5 @@
 /**
- * Proves what the file system thread relies on: the preconditions of the builders, listing by cursor
+ * Proves what the file system thread relies on: preconditions of the builders, listing by cursor
  * while names change, attributes and times, deltas, wants, and that LMDB serves an overlay the same
  * tree as memory. One device, or two when something has to arrive.
  */
