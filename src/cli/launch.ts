@@ -77,7 +77,10 @@ async function waitForDaemon(
   child.once('error', (error) => (exit = error.message))
   const startMs = systemClock.monotonicMs()
   try {
-    while (!(await answers(context.home))) {
+    for (;;) {
+      const pid = await answeringPid(context.home)
+      // A process of ours that came second is waited for: it must not outlive this command.
+      if (pid !== undefined && (pid === child.pid || exit !== undefined)) return
       if (context.io.signal.aborted) throw new WormholeError('ABORTED', 'interrupted')
       // Another process may have been faster: then its daemon is the one to wait for.
       if (exit !== undefined && !isHomeLocked(context.home)) {
@@ -101,15 +104,16 @@ async function waitForDaemon(
   }
 }
 
-async function answers(home: string): Promise<boolean> {
-  const socket = readHolder(home)?.socket
-  if (socket === undefined) return false
+/** The process that serves the home, if one answers. */
+async function answeringPid(home: string): Promise<number | undefined> {
+  const holder = readHolder(home)
+  if (holder?.socket === undefined) return undefined
   try {
-    const client = await ControlClient.connect(socket, VERSION)
+    const client = await ControlClient.connect(holder.socket, VERSION)
     client.close()
-    return true
+    return holder.pid
   } catch (error) {
-    if (hasCode(error, 'DAEMON_NOT_RUNNING')) return false
+    if (hasCode(error, 'DAEMON_NOT_RUNNING')) return undefined
     throw error
   }
 }

@@ -32,14 +32,16 @@ async function until(what: string, isMet: () => boolean): Promise<void> {
 
 /** An environment with an own home, whose daemon is ended after the test. */
 function environment(t: TestContext): Record<string, string> & { WORMHOLE_HOME: string } {
-  const directory = temporaryDirectory(t)
-  const env = { WORMHOLE_HOME: path.join(directory, 'home'), WORMHOLE_RUNTIME: directory }
+  const env = { WORMHOLE_HOME: '', WORMHOLE_RUNTIME: '' }
+  // Hooks run in the order of their registration: the daemon ends before its home is removed.
   t.after(async () => {
     if (!isHomeLocked(env.WORMHOLE_HOME)) return
     const pid = readHolder(env.WORMHOLE_HOME)?.pid
     if (pid !== undefined) process.kill(pid, 'SIGKILL')
     await until('the daemon is gone', () => !isHomeLocked(env.WORMHOLE_HOME))
   })
+  env.WORMHOLE_RUNTIME = temporaryDirectory(t)
+  env.WORMHOLE_HOME = path.join(env.WORMHOLE_RUNTIME, 'home')
   return env
 }
 
