@@ -36,17 +36,19 @@ function isOf(home: string, pid: number): boolean {
   return isOurs
 }
 
-/** Whether a process lives. One that waits to be reaped has no open files any more. */
+/**
+ * Whether a process lives. One that waits to be reaped still takes signals, but has no open files
+ * any more, and the list of them belongs to root.
+ */
 function isAlive(pid: number): boolean {
-  return succeeds(() => process.kill(pid, 0)) && hasOpenFiles(pid)
-}
-
-function hasOpenFiles(pid: number): boolean {
-  let count = 0
-  succeeds(() => {
-    count = fs.readdirSync(`/proc/${pid}/fd`).length
-  })
-  return count > 0
+  if (!succeeds(() => process.kill(pid, 0))) return false
+  try {
+    return fs.readdirSync(`/proc/${pid}/fd`).length > 0
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ESRCH' || code === 'EACCES') return false
+    throw error
+  }
 }
 
 function childrenOf(pid: number): number[] {
