@@ -117,7 +117,7 @@ export const ADAPTERS: Readonly<Record<string, { may: readonly Effect[]; why: st
   'daemon/holder.ts': { may: ['fs'], why: 'checks owner and mode of the private directories' },
   'daemon/lock.ts': { may: ['fs'], why: "the home's lock file" },
   'daemon/logging.ts': { may: ['fs'], why: 'rotates the log file' },
-  'daemon/mounts.ts': { may: ['fs'], why: 'checks and makes mount points' },
+  'daemon/mounts.ts': { may: ['fs', 'process'], why: 'asks each mount whether it is alive' },
   'daemon/version.ts': { may: ['fs'], why: 'reads package.json, once' },
   'daemon/volume-threads.ts': { may: ['thread'], why: 'starts the threads of a volume' },
   'daemon/worker-thread.ts': { may: ['thread'], why: 'what the threads have in common' },

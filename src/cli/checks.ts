@@ -199,10 +199,11 @@ async function checkMounts(): Promise<Finding> {
   if (sick.length === 0) {
     return ok(mounts.length === 0 ? 'none' : mounts.map(({ directory }) => directory).join(', '))
   }
+  const commands = sick.map(({ directory }) => `umount -l ${directory}`).join('; ')
   return {
     state: 'failed',
     message: sick.map(({ directory, state }) => `${directory} is ${state}`).join(', '),
-    advice: `run: wormhole up, or: ${sick.map(({ directory }) => `umount -l ${directory}`).join('; ')}`,
+    advice: `run: wormhole up, or: ${commands}`,
   }
 }
 

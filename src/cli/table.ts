@@ -9,7 +9,7 @@ export interface OptionSpec {
   /** As in `-l, --long` or `--mount <dir>`. */
   readonly flags: string
   readonly about: string
-  /** `number`: a number ≥ 0; `count`: a whole number ≥ 1; `list`: may be repeated. Else text or flag. */
+  /** `number`: from 0; `count`: whole, from 1; `list`: may be repeated. Else text or flag. */
   readonly kind?: 'number' | 'count' | 'list'
   readonly preset?: string | number
   readonly choices?: readonly string[]

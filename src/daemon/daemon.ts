@@ -29,8 +29,8 @@ export interface HomeOptions extends NetworkOptions {
 }
 
 /**
- * Opens every volume of a home and mounts again what was mounted. A mount that fails is a problem of
- * that volume's status, not a failure. Implemented by `home.ts`.
+ * Opens every volume of a home and mounts again what was mounted. A mount that fails is a problem
+ * in that volume's status, not a failure. Implemented by `home.ts`.
  */
 export type OpenHome = (options: HomeOptions) => Promise<HomeHandle>
 

@@ -45,8 +45,8 @@ export type ClientMessage =
   | { readonly id: number; readonly more: number }
 
 /**
- * What the daemon sends after its hello. `result` is an encoded value; `isSplit`: the encoded result
- * is what the data pieces join to.
+ * What the daemon sends after its hello. `result` is an encoded value; `isSplit`: the encoded
+ * result is what the data pieces join to.
  */
 export type ServerMessage =
   | { readonly id: number; readonly result: Uint8Array }

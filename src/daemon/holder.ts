@@ -38,7 +38,7 @@ function parseHolder(text: string): Holder | undefined {
   return { pid, version, socket: typeof socket === 'string' ? socket : undefined }
 }
 
-/** Makes `directory` with its parents, or closes an own one to others (0700). @throws `NOT_PERMITTED`. */
+/** Makes `directory` with its parents (0700), or closes an own one. @throws `NOT_PERMITTED`. */
 export function makePrivateDirectory(directory: string, uid: number): void {
   const stat = makeOwnDirectory(directory, uid)
   if ((stat.mode & 0o077) !== 0) fs.chmodSync(directory, 0o700)

@@ -14,6 +14,7 @@ export interface StatusReport {
   volumes: VolumeStatus[]
 }
 
+/** One volume in `wormhole status`. */
 export interface VolumeStatus {
   id: string
   name: string
@@ -142,7 +143,7 @@ export interface CreatedReport {
   warning?: string
 }
 
-/** What one volume can do for the daemon's control socket. Implemented by `daemon/volume-host.ts`. */
+/** What one volume does for the daemon's control socket. Implemented by `volume-host.ts`. */
 export interface VolumeHandle {
   readonly id: string
   readonly name: string
@@ -158,6 +159,10 @@ export interface VolumeHandle {
     onProgress: (progress: { text: string; done: number; total: number }) => void,
   ): Promise<SyncReport>
   conflicts(path: string): Promise<ConflictReport[]>
+  /**
+   * Settles a conflict; resolves with what is left of it. `keep` is a position from 1 in the
+   * `versions` of the `ConflictReport`.
+   */
   resolveConflict(path: string, keep: number | 'both'): Promise<ConflictReport | undefined>
   history(path: string): Promise<VersionReport[]>
   policyCheck(path: string): Promise<PolicyCheckReport>

@@ -186,7 +186,7 @@ export type MethodParams<M extends MethodName> = Parameters<(typeof methods)[M][
 /** What a method answers. */
 export type MethodResult<M extends MethodName> = Awaited<ReturnType<(typeof methods)[M]['run']>>
 
-/** Checks and runs one request. @throws `UNSUPPORTED`, `BAD_ARGUMENT`, and what the method throws. */
+/** Checks and runs one request. @throws `UNSUPPORTED`, `BAD_ARGUMENT`, and as the method does. */
 export function runMethod(call: Call, name: string, params: unknown): Promise<unknown> {
   if (!Object.hasOwn(methods, name)) {
     throw new WormholeError('UNSUPPORTED', `this daemon (${VERSION}) does not know "${name}"`)

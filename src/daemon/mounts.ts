@@ -1,4 +1,4 @@
-/** Mounts of wormhole on this machine, for those outside the daemon: their list and their health. */
+/** Mounts of wormhole on this machine, as the doctor sees them: their list and their health. */
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import { decodeMountInfo } from '../vfs/fuse/mountinfo.ts'
@@ -15,7 +15,7 @@ export interface MountHealth {
 }
 
 /**
- * Every wormhole mount of this machine, each asked once, by a process of its own: a thread that asks
+ * Every wormhole mount of this machine, each asked once by a process of its own: a thread that asks
  * a hung mount never comes back, and would keep its process from ending.
  */
 export async function probeMounts(clock: Clock): Promise<MountHealth[]> {

@@ -49,7 +49,8 @@ export function chooseVolume(home: HomeHandle, words: Words): VolumeHandle {
 /**
  * The volume and the path from its root (`/` first, no `.`, `..` or double slashes). An absolute
  * path inside a mount means that place, any other one starts at the root of the chosen volume; a
- * relative one must lead into a mount. A volume that is named overrides the mount of another. Without a path: `cwd` if it is in a mount, else the root.
+ * relative one must lead into a mount. A volume that is named overrides the mount of another.
+ * Without a path: `cwd` if it is in a mount, else the root.
  * @throws `BAD_ARGUMENT`, `NAME_TOO_LONG`, and as `chooseVolume`.
  */
 export function locate(

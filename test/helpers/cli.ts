@@ -1,4 +1,4 @@
-/** Runs command lines in tests: in this process against a served fake home, or as a child process. */
+/** Runs command lines in tests: in this process against a served fake home, or as a child. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'

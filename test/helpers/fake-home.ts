@@ -333,8 +333,9 @@ export class FakeHome implements HomeHandle {
 }
 
 /**
- * Opens a fake home, as a daemon process in tests does. A file `fail-code` in the home makes it fail
- * with an error of its text, a file `fail-bug` with a bug; removing `/crash` is a bug outside any call.
+ * Opens a fake home, as a daemon process in tests does. A file `fail-code` in the home makes it
+ * fail with an error of its text, a file `fail-bug` with a bug; removing `/crash` is a bug outside
+ * any call.
  */
 export async function openFakeHome(options: HomeOptions): Promise<HomeHandle> {
   const failure = options.disk.readFileSync(`${options.home}/fail-code`)

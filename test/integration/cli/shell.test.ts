@@ -37,7 +37,8 @@ function complete(words: string[]): string[] {
   const quoted = words.map((word) => `'${word}'`).join(' ')
   const program = `shopt -s extglob
 ${completionScript('bash')}
-COMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _wormhole; printf '%s\\n' "\${COMPREPLY[@]}"`
+COMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _wormhole
+printf '%s\\n' "\${COMPREPLY[@]}"`
   return execFileSync('bash', ['-c', program], { encoding: 'utf8', cwd: '/proc/self' })
     .split('\n')
     .filter((word) => word !== '')

@@ -1,6 +1,6 @@
 /**
- * Proves that the control socket answers, streams with bounded memory, cancels, and survives clients
- * that break the protocol. A server with a fake home listens on a real Unix socket in this process.
+ * Proves that the control socket answers, streams with bounded memory, cancels, and survives
+ * clients that break the protocol. A server with a fake home listens on a real Unix socket in this process.
  */
 import assert from 'node:assert/strict'
 import { setMaxListeners } from 'node:events'
@@ -54,7 +54,7 @@ test('control: answers, and errors cross by code', async (t) => {
   assert.equal((fs.statSync(served.socket).mode & 0o777).toString(8), '600')
 })
 
-test('control: a bug in a method is reported with its stack and does not end the server', async (t) => {
+test('control: a bug in a method is reported with its stack, and the server goes on', async (t) => {
   const served = await serveFakeHome(t)
   const client = await connect(t, served)
   const [volume] = served.home.list

@@ -1,6 +1,6 @@
 /**
- * Proves that a home has one holder, that its lock tells who, and that directories others could have
- * prepared are refused. Real files in a temporary directory.
+ * Proves that a home has one holder, that its lock tells who, and that directories others could
+ * have prepared are refused. Real files in a temporary directory.
  */
 import assert from 'node:assert/strict'
 import fs from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * Proves that log lines are JSON with readable levels, that secrets do not get in, and that the file
- * does not grow without end. A logger on a temporary file.
+ * Proves that log lines are JSON with readable levels, that secrets do not get in, and that the
+ * file does not grow without end. A logger on a temporary file.
  */
 import assert from 'node:assert/strict'
 import fs from 'node:fs'

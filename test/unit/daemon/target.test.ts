@@ -19,7 +19,10 @@ test('target: the volume', () => {
   assert.equal(chooseVolume(one, { cwd: '/' }).name, 'a')
   assert.throws(() => chooseVolume(homeWith(), { cwd: '/' }), { code: 'NOT_FOUND' })
   const two = homeWith('/mnt/a', '/mnt/b')
-  assert.throws(() => chooseVolume(two, { cwd: '/' }), { code: 'BAD_ARGUMENT', message: /--volume/ })
+  assert.throws(() => chooseVolume(two, { cwd: '/' }), {
+    code: 'BAD_ARGUMENT',
+    message: /--volume/,
+  })
   assert.equal(chooseVolume(two, { cwd: '/mnt/b/x' }).name, 'b')
   assert.equal(chooseVolume(two, { cwd: '/mnt/b/x', volume: 'a' }).name, 'a')
   assert.equal(chooseVolume(two, { cwd: '/', volume: '22' }).name, 'b')
