@@ -53,7 +53,10 @@ export class Slots {
     this.#strategyOf = strategyOf
   }
 
-  /** The liveness, the location or its rank of a record has changed. */
+  /**
+   * The liveness, the location or its rank of a record has changed. All records of an inode are
+   * relocated together, because which name shows the copies depends on all of them.
+   */
   relocate(id: InodeId): void {
     const row = this.#layer.inode(id) as InodeRow
     const at = row.isAlive ? location(row) : undefined
@@ -66,7 +69,6 @@ export class Slots {
     } else if (parent !== '') {
       this.#mark(this.#claimed, { parent, name: name as FileName })
     }
-    this.#contentElsewhere(row)
   }
 
   /** The contents of an inode have changed. */
@@ -141,14 +143,6 @@ export class Slots {
   #undecide(row: InodeRow): void {
     if (row.slotParent === '') return
     this.#mark(this.#undecided, { parent: row.slotParent, name: row.slotName as FileName })
-  }
-
-  /** Which name of an inode shows its copies depends on all of its names. */
-  #contentElsewhere(row: InodeRow): void {
-    const inode = row.target === '' ? row : this.#layer.inode(row.target)
-    if (inode && inode.C.length > 1 && inodeKind(inode.id) !== 'directory') {
-      this.contentChanged(inode)
-    }
   }
 
   // Claims ---------------------------------------------------------------------------------------
