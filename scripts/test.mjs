@@ -85,23 +85,17 @@ function describeError(error) {
   return cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause)
 }
 
-/** Collects what the runner tells about the files of one tier. */
-class Tally {
+/** Collects what the runner tells about one file. */
+class FileTally {
   counts = { passed: 0, failed: 0, skipped: 0 }
-  #root
-  #perFile = new Map()
+  #name
+  #startMs = performance.now()
+  #output = []
+  #notes = []
   #names = []
 
-  constructor(root) {
-    this.#root = root
-  }
-
-  #file(name) {
-    const known = this.#perFile.get(name)
-    if (known) return known
-    const fresh = { passed: 0, failed: 0, skipped: 0, durationMs: 0, output: [], notes: [] }
-    this.#perFile.set(name, fresh)
-    return fresh
+  constructor(name) {
+    this.#name = name
   }
 
   onStart(data) {
@@ -110,68 +104,83 @@ class Tally {
   }
 
   onOutput(data) {
-    this.#file(data.file).output.push(data.message)
+    this.#output.push(data.message)
   }
 
-  /** A suite is only a heading; its tests are counted. */
+  fail(what) {
+    this.counts.failed++
+    this.#notes.push(`  FAILED ${what}`)
+  }
+
+  /** A suite is only a heading, and a file that passed is only the sum: their tests are counted. */
   onEnd(data, hasPassed) {
-    if (data.details?.type === 'suite' && hasPassed) return
-    const isWholeFile = data.nesting === 0 && path.resolve(data.name) === data.file
-    const file = this.#file(data.file ?? data.name)
-    if (data.nesting === 0) file.durationMs += data.details?.duration_ms ?? 0
+    const isWholeFile = data.nesting === 0 && data.file === path.resolve(data.name)
+    if (hasPassed && (isWholeFile || data.details?.type === 'suite')) return
+    // Ended for its time limit: runFile says so.
+    if (isWholeFile && data.details?.error?.failureType === 'testAborted') return
     const title = [...this.#names.slice(0, data.nesting), data.name].join(' > ')
-    if (isWholeFile && hasPassed) {
-      if (file.passed + file.failed + file.skipped > 0) return
-      file.failed++
-      file.notes.push(`  FAILED ${path.relative(this.#root, data.name)}: there is no test in it`)
-    } else if (data.skip !== undefined || data.todo !== undefined) {
-      file.skipped++
+    if (data.skip !== undefined || data.todo !== undefined) {
+      this.counts.skipped++
       const reason = data.skip ?? data.todo
-      file.notes.push(`  skipped ${title}${typeof reason === 'string' ? `: ${reason}` : ''}`)
+      this.#notes.push(`  skipped ${title}${typeof reason === 'string' ? `: ${reason}` : ''}`)
     } else if (hasPassed) {
-      file.passed++
+      this.counts.passed++
     } else {
-      file.failed++
       const text = describeError(data.details?.error).replaceAll(/^/gm, '    ')
-      file.notes.push(`  FAILED ${title}\n${text}`)
+      this.fail(`${isWholeFile ? 'the whole file' : title}\n${text}`)
     }
   }
 
-  /** Prints one line per file, and everything that is known about a file with a failure. */
+  /** Prints one line, and everything that is known if there was a failure. */
   print() {
-    for (const [name, file] of this.#perFile) {
-      for (const key of Object.keys(this.counts)) this.counts[key] += file[key]
-      const seconds = (file.durationMs / 1000).toFixed(1)
-      const counts = `${file.passed} passed, ${file.failed} failed, ${file.skipped} skipped`
-      const mark = file.failed > 0 ? 'FAILED' : 'ok'
-      console.log(`${mark} ${path.relative(this.#root, name)}: ${counts} in ${seconds} s`)
-      if (file.failed > 0 && file.output.length > 0) {
-        console.log(file.output.join('').trimEnd().replaceAll(/^/gm, '  | '))
-      }
-      for (const note of file.notes) console.log(note)
+    const { passed, failed, skipped } = this.counts
+    if (passed + failed + skipped === 0) this.fail('there is no test in it')
+    const seconds = ((performance.now() - this.#startMs) / 1000).toFixed(1)
+    const counts = `${passed} passed, ${this.counts.failed} failed, ${skipped} skipped`
+    const hasFailed = this.counts.failed > 0
+    console.log(`${hasFailed ? 'FAILED' : 'ok'} ${this.#name}: ${counts} in ${seconds} s`)
+    if (hasFailed && this.#output.length > 0) {
+      console.log(this.#output.join('').trimEnd().replaceAll(/^/gm, '  | '))
     }
+    for (const note of this.#notes) console.log(note)
   }
 }
 
-/** Runs the files of a tier, each in its own process. */
-async function runTier(tier, { root, filters, timeoutMs }) {
-  const files = findFiles(root, tier, filters)
-  const { isSerial } = TIERS[tier]
-  const timeout = timeoutMs ?? TIERS[tier].timeoutMs
-  const tally = new Tally(root)
-  if (files.length === 0) return tally.counts
-  const concurrency = isSerial
-    ? 1
-    : Math.min(PARALLEL_FILES_MAX, Math.max(2, availableParallelism()))
-  const events = run({ files, concurrency, timeout })
+/**
+ * Runs one file in its own process. The time limit is kept here and not by `run`, whose own limit
+ * does not end a process with pending work on Node 24.
+ */
+async function runFile(root, file, timeoutMs) {
+  const tally = new FileTally(path.relative(root, file))
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(), timeoutMs)
+  const events = run({ files: [file], concurrency: 1, signal: late.signal })
   events.on('test:start', (data) => tally.onStart(data))
   events.on('test:pass', (data) => tally.onEnd(data, true))
   events.on('test:fail', (data) => tally.onEnd(data, false))
   events.on('test:stdout', (data) => tally.onOutput(data))
   events.on('test:stderr', (data) => tally.onOutput(data))
   for await (const event of events) void event
+  clearTimeout(timer)
+  if (late.signal.aborted) tally.fail(`it was not done within ${timeoutMs / 1000} s`)
   tally.print()
   return tally.counts
+}
+
+/** Runs the files of a tier, as many at a time as the tier allows. */
+async function runTier(tier, { root, filters, timeoutMs }) {
+  const files = findFiles(root, tier, filters)
+  const total = { passed: 0, failed: 0, skipped: 0 }
+  const runNext = async () => {
+    for (let file = files.shift(); file !== undefined; file = files.shift()) {
+      const counts = await runFile(root, file, timeoutMs ?? TIERS[tier].timeoutMs)
+      for (const key of Object.keys(total)) total[key] += counts[key]
+    }
+  }
+  const cores = Math.max(2, availableParallelism())
+  const lanes = TIERS[tier].isSerial ? 1 : Math.min(PARALLEL_FILES_MAX, cores)
+  await Promise.all(Array.from({ length: lanes }, runNext))
+  return total
 }
 
 /** Runs a tier that is one command: it counts as one test. */
