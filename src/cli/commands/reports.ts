@@ -84,8 +84,9 @@ export async function peers(context: Context): Promise<number> {
   const report = await context.call('peers', context.words)
   const rate = (bytes: number | undefined): string =>
     bytes === undefined ? '-' : `${formatBytes(bytes)}/s`
-  await context.report(report, () =>
-    formatTable(
+  await context.report(report, () => {
+    if (report.length === 0) return 'No device is connected.'
+    return formatTable(
       [
         { title: 'PEER' },
         { title: 'ROUTES' },
@@ -106,8 +107,8 @@ export async function peers(context: Context): Promise<number> {
         formatBytes(peer.receivedBytes),
         peer.isInSync ? 'in sync' : 'behind',
       ]),
-    ),
-  )
+    )
+  })
   return EXIT_DONE
 }
 

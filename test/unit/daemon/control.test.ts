@@ -1,6 +1,7 @@
 /**
  * Proves that the control socket answers, streams with bounded memory, cancels, and survives
- * clients that break the protocol. A server with a fake home listens on a real Unix socket in this process.
+ * clients that break the protocol. A server with a fake home listens on a real Unix socket in this
+ * process.
  */
 import assert from 'node:assert/strict'
 import { setMaxListeners } from 'node:events'
