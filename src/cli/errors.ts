@@ -5,7 +5,7 @@
  * one object on standard error instead, and nothing on standard output:
  * `{"error":{"code","message","hint"}}`.
  */
-import { WormholeError, type ErrorCode } from '../errors.ts'
+import { WormholeError, fromErrno, type ErrorCode } from '../errors.ts'
 import { clean, formatJson } from './format.ts'
 
 /** The command line is wrong, or an argument of it. */
@@ -72,7 +72,8 @@ export interface Failure {
 }
 
 /** Anything thrown, judged. `isInterrupted`: Ctrl-C was pressed, which explains an abort. */
-export function describeFailure(error: unknown, isInterrupted: boolean): Failure {
+export function describeFailure(thrown: unknown, isInterrupted: boolean): Failure {
+  const error = isErrno(thrown) ? fromErrno(thrown, `cannot ${thrown.syscall}`) : thrown
   if (!(error instanceof WormholeError)) {
     return {
       code: 'BUG',
@@ -86,6 +87,11 @@ export function describeFailure(error: unknown, isInterrupted: boolean): Failure
   let exitCode = code === 'BAD_ARGUMENT' ? EXIT_USAGE : 1
   if (code === 'ABORTED' && isInterrupted) exitCode = EXIT_INTERRUPTED
   return { code, message, hint: HINTS[code] ?? '', exitCode, stack: undefined }
+}
+
+/** What the system refused, a file of this machine for example, is not a bug of ours. */
+function isErrno(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'errno' in error && 'syscall' in error
 }
 
 /** The text or JSON for standard error, with its line end. */

@@ -138,4 +138,7 @@ test('transfer: a copy that fails leaves nothing, and devices are written direct
   assert.deepEqual(fs.readdirSync(cwd), ['f'])
   assert.equal(fs.readFileSync(path.join(cwd, 'f'), 'utf8'), 'old')
   assert.equal((await wormhole(['put', 'none', '/x'], { cwd })).code, 1)
+  const nowhere = await wormhole(['get', '/f', 'no/such/place'], { cwd })
+  assert.equal(nowhere.code, 1)
+  assert.match(nowhere.stderr, /^wormhole: IO_ERROR: .*ENOENT/)
 })
