@@ -1,32 +1,49 @@
 /**
- * The guard: a detached shell that unmounts when the daemon dies, by whatever death.
+ * The guard: a detached shell that unmounts when the daemon dies, by whatever death, and when the
+ * daemon asks. It never touches a mount that does not carry the random tag of its own.
  *
- * It holds the read end of a pipe from the daemon. `done` means that the daemon has unmounted; the end
- * of the pipe without it means that the daemon is gone, and the guard detaches the mount, but only if
- * the topmost mount at that place still carries the random tag of this one.
+ * It reads words from a pipe: `unmount` and `force` are answered with what umount(8) says and a line
+ * `=<status>`; `done` ends it. The end of the pipe without `done` means that the daemon is gone.
+ *
+ * The daemon does not run umount(8) itself: starting a program blocks the serving thread until the new
+ * process has closed its copies of the daemon's files, and closing one that lies in the mount is a
+ * FLUSH request to that very thread. Measured: it hangs for good.
  */
 import { spawn } from 'node:child_process'
+import { WormholeError } from '../../errors.ts'
+import { unmount } from './mount.ts'
 
 /**
- * `$1` mount point, `$2` the same as mountinfo writes it, `$3` source with the tag. Only `umount` is
- * run from disk; it neither resolves the path (the mount is dead) nor calls a helper.
+ * `$1` mount point, `$2` the same as mountinfo writes it, `$3` source with the tag. umount(8) neither
+ * resolves the path (the mount may be dead) nor calls a helper.
  */
 const SCRIPT = `
-trap '' INT TERM HUP QUIT
-read -r word
-[ "$word" = done ] && exit 0
-topmost=
-while read -r id parent device root point rest; do
-  [ "$point" = "$2" ] || continue
-  topmost=\${rest#* - }
-done < /proc/self/mountinfo
-case "$topmost" in
-  "fuse.wormhole $3 "*) exec umount -i -c -l "$1" ;;
-esac
+trap '' INT TERM HUP QUIT PIPE
+ours() {
+  topmost=
+  while read -r id parent device root point rest; do
+    [ "$point" = "$2" ] && topmost=\${rest#* - }
+  done < /proc/self/mountinfo
+  case "$topmost" in "fuse.wormhole $3 "*) return 0 ;; esac
+  return 1
+}
+while read -r word; do
+  [ "$word" = done ] && exit 0
+  flags=
+  [ "$word" = force ] && flags='-f -l'
+  if ours "$@"; then umount -i -c $flags "$1" 2>&1; fi
+  echo "=$?"
+done
+ours "$@" && exec umount -i -c -l "$1"
 `
 
 /** A guard that watches over one mount. */
 export interface Guard {
+  /**
+   * Unmounts, if the mount is still there. `isForced` cuts off everything under way and detaches.
+   * One call at a time. @throws {WormholeError} `MOUNT_FAILED`, in particular while files are open.
+   */
+  unmount(options: { readonly isForced: boolean }): Promise<void>
   /** The mount is gone, or never came: the guard ends. Idempotent. */
   dismiss(): void
 }
@@ -50,22 +67,44 @@ export function startGuard(options: {
   const child = spawn('/bin/sh', ['-c', SCRIPT, 'wormhole-guard', directory, point, source], {
     cwd: '/',
     detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
+    env: { ...process.env, LC_ALL: 'C' },
+    stdio: ['pipe', 'pipe', 'ignore'],
   })
+  let answer: (text: string | undefined) => void = () => undefined
+  let text = ''
+  let isGone = false
   child.on('error', (error) => onBug(error, 'guard'))
+  child.once('close', () => {
+    isGone = true
+    answer(undefined)
+  })
   child.stdin.on('error', (error: NodeJS.ErrnoException) => {
     // The guard was killed before us: nothing to tell it.
     if (error.code !== 'EPIPE') onBug(error, 'guard')
   })
+  child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+    text += piece
+    if (/^=\d+\n$/m.test(text)) answer(text)
+  })
   child.unref()
-  const pipe = child.stdin as typeof child.stdin & { unref?: () => void }
-  pipe.unref?.()
-  let isDismissed = false
+  for (const pipe of [child.stdin, child.stdout]) (pipe as { unref?: () => void }).unref?.()
+
+  const ask = (word: string): Promise<string | undefined> =>
+    new Promise((resolve) => {
+      text = ''
+      answer = resolve
+      child.stdin.write(`${word}\n`)
+    })
   return {
+    async unmount({ isForced }) {
+      const said = isGone ? undefined : await ask(isForced ? 'force' : 'unmount')
+      if (said === undefined) return unmount(directory, { isForced })
+      const problem = said.replace(/^=\d+\n$/m, '').trim()
+      if (said.endsWith('=0\n')) return
+      throw new WormholeError('MOUNT_FAILED', `cannot unmount ${directory}: ${problem}`)
+    },
     dismiss() {
-      if (isDismissed) return
-      isDismissed = true
-      child.stdin.end('done\n')
+      if (!child.stdin.writableEnded) child.stdin.end('done\n')
     },
   }
 }

@@ -197,14 +197,19 @@ function isDead(place: string, clock: Clock): Promise<boolean> {
   })
 }
 
-/** Runs a command, `descriptor` as its fd 3. @returns undefined, or why it failed. */
+/**
+ * Runs a command, `descriptor` as its fd 3. @returns undefined, or why it failed.
+ *
+ * A shell searches PATH for it: a spawn of ours would block this thread while it searches, for ever
+ * if PATH leads into a mount that this thread serves.
+ */
 function run(
   command: string,
   parameters: string[],
   descriptor?: number,
 ): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const child = spawn(command, parameters, {
+    const child = spawn('/bin/sh', ['-c', 'exec "$0" "$@"', command, ...parameters], {
       cwd: '/',
       env: { ...process.env, LC_ALL: 'C' },
       stdio: ['ignore', 'ignore', 'pipe', ...(descriptor === undefined ? [] : [descriptor])],

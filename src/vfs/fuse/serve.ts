@@ -152,7 +152,7 @@ class Mount implements ServedMount {
     for (let isForced = false; !this.#isEnded && !isForced;) {
       isForced = this.#clock.monotonicMs() >= deadlineMs
       try {
-        await unmount(this.directory, { isForced })
+        await this.#guard.unmount({ isForced })
         break
       } catch (error) {
         if (isForced) this.#onBug(asError(error), 'unmount')
