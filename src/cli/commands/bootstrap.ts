@@ -1,6 +1,8 @@
 /** `wormhole bootstrap`: an own DHT bootstrap node in the foreground. */
 import { once } from 'node:events'
+import { networkInterfaces } from 'node:os'
 import { openBootstrapNode } from '../../daemon/bootstrap.ts'
+import { networkOptions } from '../../daemon/paths.ts'
 import { EXIT_DONE, type Context } from '../context.ts'
 import type { BootstrapReport } from '../interface.ts'
 
@@ -8,15 +10,16 @@ import type { BootstrapReport } from '../interface.ts'
 export async function bootstrap(
   context: Context,
   _words: unknown,
-  options: { port: number; host: string },
+  options: { port: number; host?: string },
 ): Promise<number> {
-  const node = await openBootstrapNode({ host: options.host, port: options.port })
+  const host = options.host ?? networkOptions(context.io.env).bind?.host ?? firstAddress()
+  const node = await openBootstrapNode({ host, port: options.port })
   const report: BootstrapReport = { host: node.host, port: node.port }
   await context.report(
     report,
     () =>
       `Bootstrap node at ${report.host}:${report.port}. Devices use it with ` +
-      `WORMHOLE_BOOTSTRAP=<address>:${report.port}`,
+      `WORMHOLE_BOOTSTRAP=${report.host}:${report.port}`,
   )
   await Promise.race([aborted(context.io.signal), once(process, 'SIGTERM')])
   await node.close()
@@ -25,4 +28,11 @@ export async function bootstrap(
 
 function aborted(signal: AbortSignal): Promise<unknown> {
   return signal.aborted ? Promise.resolve() : once(signal, 'abort')
+}
+
+/** The first IPv4 address of this machine that others may reach; loopback without a network. */
+function firstAddress(): string {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+  const found = all.find(({ family, internal }) => family === 'IPv4' && !internal)
+  return found?.address ?? '127.0.0.1'
 }

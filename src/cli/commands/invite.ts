@@ -6,10 +6,9 @@ import { EXIT_DONE, type Context } from '../context.ts'
 export async function invite(
   context: Context,
   _words: unknown,
-  options: { role: Role; days: number; uses: number },
+  options: { role: Role; days: number; uses: number; recovery?: string },
 ): Promise<number> {
-  const { role, days, uses } = options
-  const report = await context.call('createInvite', { ...context.words, role, days, uses })
+  const report = await context.call('createInvite', { ...context.words, ...options })
   await context.report(report, () => report.invite)
   return EXIT_DONE
 }

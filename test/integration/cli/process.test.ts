@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import dgram from 'node:dgram'
 import fs from 'node:fs'
 import path from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -204,6 +205,21 @@ test('process: a terminal gets a progress line, a pipe does not', async (t) => {
   assert.equal(code, 0, stdout)
   assert.ok(stdout.includes('\r\u001b[Kstarting the daemon'), JSON.stringify(stdout))
   assert.ok(stdout.includes('\u001b[1mphotos\u001b[0m'))
+})
+
+test('process: a bootstrap node tells its address and ends well', async () => {
+  const taken = dgram.createSocket('udp4').bind(0, '127.0.0.1')
+  await new Promise((resolve) => taken.once('listening', resolve))
+  const { port } = taken.address()
+  const words = ['bootstrap', '--host', '127.0.0.1', '--port', String(port), '--json']
+  const refused = await runChild(words, {})
+  assert.equal(refused.code, 1, refused.stderr)
+  await new Promise<void>((resolve) => taken.close(resolve))
+  const child = startChild(words, {})
+  child.stdout?.once('data', () => child.kill('SIGTERM'))
+  const { code, stdout, stderr } = await finish(child)
+  assert.deepEqual([code, stderr], [0, ''])
+  assert.deepEqual(JSON.parse(stdout), { host: '127.0.0.1', port })
 })
 
 test('process: an unbuilt checkout says what to run', (t) => {
