@@ -244,10 +244,19 @@ export class FakeVolume implements VolumeHandle {
     }
   }
 
+  recoveryInvite(code: string): Promise<{ invite: string }> {
+    return Promise.resolve({ invite: `wormhole1recovery${code}` })
+  }
+
   async createInvite(options: { role: Role; days: number; uses: number }): Promise<{
     invite: string
   }> {
     return { invite: `invite-${options.role}-${options.days}-${options.uses}` }
+  }
+
+  async recoveryInvite(code: string): Promise<{ invite: string }> {
+    if (code !== 'code-1') throw new WormholeError('BAD_ARGUMENT', 'not the recovery code')
+    return { invite: 'invite-recovery' }
   }
 
   async mount(directory: string): Promise<{ mountpoint: string }> {

@@ -84,6 +84,12 @@ test('cli: init and join pass everything on', async (t) => {
   assert.equal((await wormhole(['init', '--label', 'novalue'])).code, 2)
 })
 
+test('cli: the recovery code makes an invite for an admin', async (t) => {
+  const { wormhole } = await serveFakeHome(t)
+  assert.equal((await wormhole(['invite', '--recovery', 'code-1'])).stdout, 'invite-recovery\n')
+  assert.equal((await wormhole(['invite', '--recovery', 'wrong'])).code, 2)
+})
+
 test('cli: exit codes of sync and policy check', async (t) => {
   const { home, wormhole } = await serveFakeHome(t)
   const [volume] = home.list
