@@ -8,7 +8,9 @@ export async function invite(
   _words: unknown,
   options: { role: Role; days: number; uses: number; recovery?: string },
 ): Promise<number> {
-  const report = await context.call('createInvite', { ...context.words, ...options })
+  const { role, days, uses, recovery } = options
+  const params = { role, days, uses, ...(recovery === undefined ? {} : { recovery }) }
+  const report = await context.call('createInvite', { ...context.words, ...params })
   await context.report(report, () => report.invite)
   return EXIT_DONE
 }
