@@ -14,6 +14,8 @@ export async function bootstrap(
 ): Promise<number> {
   const host = options.host ?? networkOptions(context.io.env).bind?.host ?? firstAddress()
   const node = await openBootstrapNode({ host, port: options.port })
+  // Before the address is told: who reads it may stop the node at once.
+  const stopped = Promise.race([aborted(context.io.signal), once(process, 'SIGTERM')])
   const report: BootstrapReport = { host: node.host, port: node.port }
   await context.report(
     report,
@@ -21,7 +23,7 @@ export async function bootstrap(
       `Bootstrap node at ${report.host}:${report.port}. Devices use it with ` +
       `WORMHOLE_BOOTSTRAP=${report.host}:${report.port}`,
   )
-  await Promise.race([aborted(context.io.signal), once(process, 'SIGTERM')])
+  await stopped
   await node.close()
   return EXIT_DONE
 }
