@@ -1,4 +1,7 @@
-/** The `Disk` port on the real file system. Every file and directory it makes is private (0600, 0700). */
+/**
+ * The `Disk` port on the real file system. Every file and directory it makes is private (0600,
+ * 0700).
+ */
 import fs from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
@@ -118,7 +121,9 @@ export const systemDisk: Disk = {
   openSync(filePath, options = {}) {
     const { O_RDWR, O_RDONLY, O_CREAT } = fs.constants
     const flags = (options.readOnly ? O_RDONLY : O_RDWR) | (options.create ? O_CREAT : 0)
-    return guard(`open ${filePath}`, () => new RealFile(fs.openSync(filePath, flags, 0o600), filePath))
+    return guard(`open ${filePath}`, () => {
+      return new RealFile(fs.openSync(filePath, flags, 0o600), filePath)
+    })
   },
   readFileSync(filePath) {
     try {

@@ -1,9 +1,9 @@
 /**
  * The one error class of Wormhole and its closed table of codes.
  *
- * An operating error (a full disk, a peer that sends rubbish, bad input) is a `WormholeError` and is
- * recognised by `code`, never by its text. A bug is an `AssertionError` from `assert` and is never
- * caught in order to go on. Codes are append-only: never renamed, never reused.
+ * An operating error (a full disk, a peer that sends rubbish, bad input) is a `WormholeError` and
+ * is recognised by `code`, never by its text. A bug is an `AssertionError` from `assert` and is
+ * never caught in order to go on. Codes are append-only: never renamed, never reused.
  */
 
 /** What a caller may do about an error: give up, try again later, or ask somebody else. */
@@ -84,7 +84,10 @@ export interface ErrorData {
   stack?: string
 }
 
-/** Encodes any thrown value; what is not a `WormholeError` becomes the code `BUG` with its stack. */
+/**
+ * Encodes any thrown value; what is not a `WormholeError` becomes the code `BUG` with its
+ * stack.
+ */
 export function errorToData(error: unknown): ErrorData {
   if (error instanceof WormholeError) return { code: error.code, message: error.message }
   if (error instanceof Error) {
@@ -101,7 +104,10 @@ export function errorFromData(data: ErrorData): Error {
   return error
 }
 
-/** Turns an errno error of Node (`ENOSPC`, `EIO`, …) into a `WormholeError` that keeps the cause. */
+/**
+ * Turns an errno error of Node (`ENOSPC`, `EIO`, …) into a `WormholeError` that keeps the
+ * cause.
+ */
 export function fromErrno(error: unknown, what: string): WormholeError {
   if (error instanceof WormholeError) return error
   const errno = (error as NodeJS.ErrnoException | undefined)?.code

@@ -20,7 +20,12 @@ const NONCE_BYTES = 24
 const TAG_BYTES = 16
 
 /** Seals `plain` for whoever has `key`: nonce, ciphertext, tag. The result is fresh memory. */
-export function seal(key: Uint8Array, plain: Uint8Array, about: Uint8Array, random: Random): Buffer {
+export function seal(
+  key: Uint8Array,
+  plain: Uint8Array,
+  about: Uint8Array,
+  random: Random,
+): Buffer {
   const sealed = Buffer.allocUnsafe(NONCE_BYTES + plain.length + TAG_BYTES)
   const nonce = sealed.subarray(0, NONCE_BYTES)
   nonce.set(random.bytes(NONCE_BYTES))

@@ -1,7 +1,7 @@
 /**
  * The ports to time and chance. Everything that needs "now", a timer or random bytes takes these as
- * parameters, so that a whole volume can run in a simulator. Only this file, and files named after a
- * technology, touch the real ones.
+ * parameters, so that a whole volume can run in a simulator. Only this file, and files named after
+ * a technology, touch the real ones.
  */
 import { randomFillSync } from 'node:crypto'
 import type { Hlc } from './types.ts'
@@ -75,8 +75,8 @@ export function sleep(clock: Clock, delayMs: number): Promise<void> {
  * A hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014) in one number.
  *
  * `tick` gives stamps that only grow on this device and exceed everything observed. A stamp from a
- * peer may pull us at most `HLC_AHEAD_MS_MAX` ahead of the wall clock: beyond that it is ignored for
- * our own stamps, and never altered.
+ * peer may pull us at most `HLC_AHEAD_MS_MAX` ahead of the wall clock: beyond that it is ignored
+ * for our own stamps, and never altered.
  */
 export class HybridClock {
   readonly #clock: Clock

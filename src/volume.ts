@@ -5,7 +5,8 @@
  * through one lane, so that a local publication and a remote group never interleave.
  *
  * Order that is never broken:
- *   own edits:      fold -> entry durable in the own feed -> one index transaction -> announced (W2)
+ *   own edits:      fold -> entry durable in the own feed -> one index transaction -> announced
+ * (W2)
  *   remote entries: header and signature -> durable in our copy of the feed -> frontier satisfied
  *                   -> author's role -> content checks -> shards -> one index transaction
  * The index transaction holds everything derived: rows, shard deltas, applied frontier, covered
@@ -123,7 +124,10 @@ export class Volume {
     return new Map(this.#applied)
   }
 
-  /** Exact bytes of a feed's frames for a peer, at most `bytesMax`, at least one if there is one. */
+  /**
+   * Exact bytes of a feed's frames for a peer, at most `bytesMax`, at least one if there is
+   * one.
+   */
   read(feed: FeedId, fromSeq: number, bytesMax: number): Uint8Array[] {
     return this.#options.feeds.read(feed, fromSeq, bytesMax).map((frame) => frame.bytes)
   }
@@ -367,7 +371,7 @@ export class Volume {
 
   /** The next stored, unapplied entry whose frontier is satisfied. */
   #nextReady(): Entry | undefined {
-    const { feeds, keys } = this.#options
+    const { feeds } = this.#options
     for (const [feed, head] of feeds.frontier()) {
       const from = this.#applied.get(feed)?.length ?? 0
       if (from >= head.length || this.#stalled.has(feed)) continue
@@ -393,7 +397,8 @@ export class Volume {
     if (waiting?.seq === frame.seq) return waiting
     const previousFrontier = this.#members.frontierOf(feed)
     try {
-      const entry = openEntry(frame, { volume: this.id, keys: this.#options.keys, previousFrontier })
+      const { keys } = this.#options
+      const entry = openEntry(frame, { volume: this.id, keys, previousFrontier })
       this.#waiting.set(feed, entry)
       return entry
     } catch (error) {

@@ -1,17 +1,18 @@
 /**
- * Where each chunk lies: an open-addressing table in shared memory, written by one thread and read by
- * any number of others without locks or messages.
+ * Where each chunk lies: an open-addressing table in shared memory, written by one thread and read
+ * by any number of others without locks or messages.
  *
- * The memory only grows, in levels of S, S, 2S, 4S … slots: new chunks go to the newest level, and a
- * full level (70 %) is followed by one that doubles the whole. So nothing is ever rehashed or moved,
- * readers need no new handle, and there is never a second copy. A lookup probes from the newest level
- * down. S is chosen when the table is made, so that what is known then fits into one level.
+ * The memory only grows, in levels of S, S, 2S, 4S … slots: new chunks go to the newest level, and
+ * a full level (70 %) is followed by one that doubles the whole. So nothing is ever rehashed or
+ * moved, readers need no new handle, and there is never a second copy. A lookup probes from the
+ * newest level down. S is chosen when the table is made, so that what is known then fits into one
+ * level.
  *
- * Slot, 7 words of 4 bytes: the first 16 bytes of the address, pack, offset, length. Safety: all but
- * `length` is written before `length` is stored atomically, and never again; removing only stores
- * `REMOVED` there, and a chunk that comes back gets another slot. So a reader that has loaded a
- * length sees the pack and offset that belong to it. 16 bytes do not decide what is read: every
- * reader checks the whole digest.
+ * Slot, 7 words of 4 bytes: the first 16 bytes of the address, pack, offset, length. Safety: all
+ * but `length` is written before `length` is stored atomically, and never again; removing only
+ * stores `REMOVED` there, and a chunk that comes back gets another slot. So a reader that has
+ * loaded a length sees the pack and offset that belong to it. 16 bytes do not decide what is read:
+ * every reader checks the whole digest.
  */
 import { WormholeError } from '../errors.ts'
 import type { ChunkAddress } from '../types.ts'

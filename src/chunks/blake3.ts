@@ -1,10 +1,10 @@
 /**
- * BLAKE3 (O'Connor, Aumasson, Neves, Wilcox-O'Hearn, "BLAKE3: one function, fast everywhere", 2021),
- * plain and keyed, 32 bytes, synchronous.
+ * BLAKE3 (O'Connor, Aumasson, Neves, Wilcox-O'Hearn, "BLAKE3: one function, fast everywhere",
+ * 2021), plain and keyed, 32 bytes, synchronous.
  *
  * Two implementations that give the same bits: the native `@napi-rs/blake-hash`, and WebAssembly
- * (`hash-wasm`) where no native binary fits. Hashers are reused: making a native one costs as much as
- * hashing 64 KiB.
+ * (`hash-wasm`) where no native binary fits. Hashers are reused: making a native one costs as much
+ * as hashing 64 KiB.
  */
 import { createRequire } from 'node:module'
 import { createBLAKE3, type IHasher } from 'hash-wasm'
@@ -50,8 +50,8 @@ export function nativeHashers(native: Native): HasherFactory {
 /**
  * The factory over hash-wasm. It makes keyed hashers only asynchronously, but all of them run the
  * same code: a keyed one is the plain one with another start state. That state (`save`) is a 4-byte
- * mark and the C struct `blake3_hasher`: key words, chaining value, …, flags, of which key, value and
- * flags differ. A test compares the result with the native module.
+ * mark and the C struct `blake3_hasher`: key words, chaining value, …, flags, of which key, value
+ * and flags differ. A test compares the result with the native module.
  */
 export async function wasmHashers(): Promise<HasherFactory> {
   const shared: IHasher = await createBLAKE3()

@@ -2,9 +2,10 @@
  * A new content from a base and what was written over it.
  *
  * Only the surroundings of a change are split again: from the end of a chunk before it, until a cut
- * falls on the end of an old chunk behind it. Because cuts depend on bytes since the cut before, that
- * gives the same chunks as splitting the whole. Stretches of 64 KiB or more that nobody wrote stay
- * holes; shorter ones become zeros. A content of up to 64 KiB is split anew, and so is one chunk.
+ * falls on the end of an old chunk behind it. Because cuts depend on bytes since the cut before,
+ * that gives the same chunks as splitting the whole. Stretches of 64 KiB or more that nobody wrote
+ * stay holes; shorter ones become zeros. A content of up to 64 KiB is split anew, and so is one
+ * chunk.
  */
 import { WormholeError } from '../errors.ts'
 import type { BaseContent } from './base.ts'

@@ -1,6 +1,6 @@
 /**
- * Turns a stream of bytes into chunks: bytes are written into the window of a `Gear`, chunks come out
- * as views of it, to be hashed and sealed in place.
+ * Turns a stream of bytes into chunks: bytes are written into the window of a `Gear`, chunks come
+ * out as views of it, to be hashed and sealed in place.
  */
 import assert from 'node:assert/strict'
 import {
@@ -106,8 +106,8 @@ export class Cutter {
   }
 
   /**
-   * The next chunk, or undefined when its end is not yet known. A view of the window, valid until the
-   * next `write`.
+   * The next chunk, or undefined when its end is not yet known. A view of the window, valid until
+   * the next `write`.
    *
    * @param isEnd - whether nothing follows what was written.
    */

@@ -61,8 +61,9 @@ export class Gear {
   }
 
   /**
-   * Length of the first chunk of `window[start, start + length)`. Less than `length`: a cut, whatever
-   * follows. Equal to `length`: only a chunk if that is `CHUNK_SIZE_BYTES_MAX` or the data ends there.
+   * Length of the first chunk of `window[start, start + length)`. Less than `length`: a cut,
+   * whatever follows. Equal to `length`: only a chunk if that is `CHUNK_SIZE_BYTES_MAX` or the
+   * data ends there.
    */
   cut(start: number, length: number): number {
     return this.#cut(WINDOW_START + start, length)

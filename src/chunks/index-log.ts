@@ -1,12 +1,13 @@
 /**
  * The index of a pack directory on disk: a log of 48-byte entries in one file, so that opening does
- * not read the packs. It is never trusted blindly and never needed: entries have checksums, what lies
- * behind a bad one is cut, and what it does not list is found by walking the packs.
+ * not read the packs. It is never trusted blindly and never needed: entries have checksums, what
+ * lies behind a bad one is cut, and what it does not list is found by walking the packs.
  * Format: README.md, "Index log".
  */
 import { hasCode } from '../errors.ts'
 import type { DiskFile } from '../system.ts'
 
+/** Bytes of one entry of the index log. */
 export const INDEX_ENTRY_BYTES = 48
 const HEADER = Buffer.from('WHCINDEX1\n\0\0\0\0\0\0', 'latin1')
 const ENTRY_WORDS = INDEX_ENTRY_BYTES / 4
@@ -120,8 +121,8 @@ export class IndexLog {
   }
 
   /**
-   * Writes the `count` oldest waiting entries. On a full disk they stay waiting, which loses nothing:
-   * what the log does not list is found by walking.
+   * Writes the `count` oldest waiting entries. On a full disk they stay waiting, which loses
+   * nothing: what the log does not list is found by walking.
    *
    * @throws {WormholeError} `IO_ERROR`.
    */

@@ -1,6 +1,6 @@
 /**
- * Manifests: the list of a file's chunks as a tree of nodes, each of which is a sealed chunk itself.
- * Format and rules: README.md, "Manifest".
+ * Manifests: the list of a file's chunks as a tree of nodes, each of which is a sealed chunk
+ * itself. Format and rules: README.md, "Manifest".
  *
  * Where a node ends depends on the addresses in it (a probabilistic B-tree, as in Noms' "prolly
  * trees"), so that equal lists give equal trees and a change rewrites the path above it only.

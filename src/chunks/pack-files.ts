@@ -50,9 +50,11 @@ export interface WalkedRecord {
 
 /**
  * Yields the records of a pack from `start` on. A record that cannot be right is skipped: the walk
- * goes on at the next magic whose record is whole, so damage costs what it hit and nothing behind it.
+ * goes on at the next magic whose record is whole, so damage costs what it hit and nothing behind
+ * it.
  *
- * @param isChecked - whether the digest decides what is right; otherwise magic and length do, except
+ * @param isChecked - whether the digest decides what is right; otherwise magic and length do,
+ * except
  *   behind damage.
  */
 export function* walkPack(

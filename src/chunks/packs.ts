@@ -27,9 +27,9 @@ import {
 } from './pack-files.ts'
 
 /**
- * After so many bytes without a `sync` one is started: dirty memory stays bounded, a full pack rarely
- * has to be waited for (measured: longest `put` 13 ms instead of 63), and little has to be walked
- * after a crash.
+ * After so many bytes without a `sync` one is started: dirty memory stays bounded, a full pack
+ * rarely has to be waited for (measured: longest `put` 13 ms instead of 63), and little has to be
+ * walked after a crash.
  */
 const BACKGROUND_SYNC_BYTES = 32 * 1024 * 1024
 

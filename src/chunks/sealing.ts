@@ -10,9 +10,9 @@ const ID_BYTES = 32
 const SLOT_BYTES = ID_BYTES + 32
 
 /**
- * Remembers the addresses of recently sealed plaintexts, so that bytes seen again are not compressed
- * and sealed again. A direct-mapped cache in memory only: what it forgets costs time, not space,
- * because the same bytes seal to the same address.
+ * Remembers the addresses of recently sealed plaintexts, so that bytes seen again are not
+ * compressed and sealed again. A direct-mapped cache in memory only: what it forgets costs time,
+ * not space, because the same bytes seal to the same address.
  */
 export class DedupCache {
   #slots = Buffer.alloc(SLOT_COUNT_MIN * SLOT_BYTES)

@@ -83,7 +83,10 @@ export class StoreThread {
     return this.#control.call('setKeys', keys)
   }
 
-  /** Syncs, closes the packs and ends the thread; clients fail with `VOLUME_CLOSED` from then on. */
+  /**
+   * Syncs, closes the packs and ends the thread; clients fail with `VOLUME_CLOSED` from then
+   * on.
+   */
   async close(): Promise<void> {
     if (this.#isClosing) return this.#ended
     this.#isClosing = true

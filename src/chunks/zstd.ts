@@ -1,6 +1,6 @@
 /**
- * Zstandard (RFC 8878) with output that is bounded before anything is allocated: the library at hand
- * decodes without a limit, so the frame is walked first.
+ * Zstandard (RFC 8878) with output that is bounded before anything is allocated: the library at
+ * hand decodes without a limit, so the frame is walked first.
  */
 import { createRequire } from 'node:module'
 import { WormholeError } from '../errors.ts'

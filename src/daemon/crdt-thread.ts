@@ -40,6 +40,7 @@ function membersData(volume: Volume): MembersData {
     role: volume.role(),
     members: table.members().map(({ device, name, role }) => ({ device, name, role })),
     invites: table.openInvites(systemClock.nowMs()),
+    knownInvites: table.knownInvites(),
   }
 }
 

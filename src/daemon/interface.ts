@@ -1,7 +1,7 @@
 /**
  * What the daemon offers to the command line, as plain data: every result is what `--json` prints,
- * so fields are documented, stable and only ever added. Types only. Paths are text from the volume's
- * root (`/` first); times are ISO 8601 UTC strings; sizes are bytes.
+ * so fields are documented, stable and only ever added. Types only. Paths are text from the
+ * volume's root (`/` first); times are ISO 8601 UTC strings; sizes are bytes.
  */
 import type { Role } from '../types.ts'
 
@@ -181,6 +181,11 @@ export interface VolumeHandle {
   /** Removes a file, or a directory with everything in it when `isRecursive`. */
   remove(path: string, isRecursive: boolean): Promise<void>
   createInvite(options: { role: Role; days: number; uses: number }): Promise<{ invite: string }>
+  /**
+   * An invite that makes its one user an admin, from the code that `init` printed: for when the
+   * only admin device is lost. Works on any member. @throws {WormholeError} `BAD_ARGUMENT`.
+   */
+  recoveryInvite(code: string): Promise<{ invite: string }>
   mount(directory: string): Promise<{ mountpoint: string }>
   unmount(): Promise<void>
   close(): Promise<void>

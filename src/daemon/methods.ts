@@ -139,9 +139,12 @@ export const methods = {
     return { volume: volume.name, path }
   }),
   createInvite: method(
-    { ...inVolume, role: 'text', days: 'number', uses: 'number' },
-    ({ home }, { role, days, uses, ...words }) =>
-      chooseVolume(home, words).createInvite({ role: checkRole(role), days, uses }),
+    { ...inVolume, role: 'text', days: 'number', uses: 'number', recovery: 'text?' },
+    ({ home }, { role, days, uses, recovery, ...words }) => {
+      const volume = chooseVolume(home, words)
+      if (recovery !== undefined) return volume.recoveryInvite(recovery)
+      return volume.createInvite({ role: checkRole(role), days, uses })
+    },
   ),
   /** `directory` is absolute. */
   mount: method({ ...inVolume, directory: 'text' }, async ({ home }, params) => {

@@ -1,4 +1,7 @@
-/** The latest problems of a volume, for `status`: each once, newest last, bounded, forgotten after a day. */
+/**
+ * The latest problems of a volume, for `status`: each once, newest last, bounded, forgotten after
+ * a day.
+ */
 import type { Clock } from '../system.ts'
 
 /** Something a person should know. */

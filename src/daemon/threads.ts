@@ -68,6 +68,8 @@ export interface MembersData {
     readonly role: Role
   }[]
   readonly invites: readonly OpenInvite[]
+  /** Every invite key ever made, expired and used-up ones and the recovery key included. */
+  readonly knownInvites: readonly string[]
 }
 
 /** Event `head`, crdt to main. */

@@ -4,17 +4,16 @@
  *
  * Order of closing: swarm, fetch duty, threads.
  */
-import os from 'node:os'
 import { WormholeError, errorToData } from '../errors.ts'
 import { encodeInvite } from '../log/invite.ts'
-import { identityFromSeed, VolumeSecrets, type Identity } from '../log/keys.ts'
+import { decodeRecoveryCode, identityFromSeed, VolumeSecrets, type Identity } from '../log/keys.ts'
 import { signingKeys } from '../seal.ts'
 import { systemClock, systemRandom } from '../system.ts'
-import { createNetwork } from '../swarm/network.ts'
+import { createNetwork, networkFingerprint } from '../swarm/network.ts'
 import { Swarm } from '../swarm/swarm.ts'
-import type { KnownAddresses, LogPort, MemberPort, NetworkOptions } from '../swarm/interface.ts'
-import type { DeviceId, FeedHead, FeedId, Role, VolumeId } from '../types.ts'
-import { FetchDuty } from './fetch-duty.ts'
+import type { MemberPort, NetworkOptions } from '../swarm/interface.ts'
+import type { DeviceId, Role, VolumeId } from '../types.ts'
+import type { FetchDuty } from './fetch-duty.ts'
 import type { HomeFilesStore, VolumeSettings } from './home-files.ts'
 import type {
   ConflictReport,
@@ -32,13 +31,10 @@ import type {
 import type { Logger } from './logging.ts'
 import { ProblemList } from './problems.ts'
 import { fileReport, whereReport } from './reports.ts'
-import {
-  volumePaths,
-  type HeadEvent,
-  type MembersData,
-  type ProblemEvent,
-  type ThreadData,
-} from './threads.ts'
+import { runSync, waitOrAbort } from './sync-run.ts'
+import { volumePaths, type MembersData, type ProblemEvent, type ThreadData } from './threads.ts'
+import { readFile, writeFile } from './volume-files.ts'
+import { createFetchDuty, createLogPort } from './volume-ports.ts'
 import { VolumeThreads } from './volume-threads.ts'
 
 /** How long a joiner waits for the log after its admission. */
@@ -74,7 +70,13 @@ export class VolumeHost implements VolumeHandle {
     this.#settings = settings
     this.id = settings.id
     this.#identity = identityFromSeed(options.seed)
-    this.#members = { volumeName: settings.name, role: undefined, members: [], invites: [] }
+    this.#members = {
+      volumeName: settings.name,
+      role: undefined,
+      members: [],
+      invites: [],
+      knownInvites: [],
+    }
   }
 
   get name(): string {
@@ -124,7 +126,10 @@ export class VolumeHost implements VolumeHandle {
         })
       },
     })
-    this.#duty = this.#createDuty()
+    this.#duty = createFetchDuty(this.#threads, {
+      swarm: () => this.#swarm,
+      onProblem: (problem) => this.#problem(problem),
+    })
     const members = this.#memberPort()
     const tlsPort = network.tlsPort || (this.#settings.tlsPort ?? 0)
     const { chunks } = this.#threads
@@ -138,7 +143,7 @@ export class VolumeHost implements VolumeHandle {
     this.#swarm = await Swarm.open({
       volume: this.id,
       device: this.#identity.device,
-      log: this.#logPort(),
+      log: createLogPort(this.#threads),
       members,
       chunks: {
         has: (address) => chunks.has(address),
@@ -153,56 +158,26 @@ export class VolumeHost implements VolumeHandle {
       onAddresses: (addresses) => this.#saveSettings({ addresses }),
       onPeer: () => this.#duty.poke(),
       onReport: (report) => this.#problem({ code: report.code, message: report.message }),
-      networkFingerprint: () => JSON.stringify(os.networkInterfaces()),
+      networkFingerprint,
     })
     this.#saveSettings({})
     this.#duty.poke()
-  }
-
-  #createDuty(): FetchDuty {
-    const crdt = this.#threads.crdt
-    return new FetchDuty({
-      clock: systemClock,
-      wants: (options) => crdt.call('wants', options),
-      fetched: (keys) => crdt.call('fetched', keys),
-      keeps: (inodes) => this.#threads.fs.call('keeps', inodes),
-      has: (address) => this.#threads.chunks.has(address),
-      fetch: (addresses, signal) =>
-        this.#swarm.fetch(addresses, { priority: 'background', signal }),
-      addresses: (content, signal) =>
-        this.#threads.contents.addresses(content, { signal, priority: 'background' }),
-      sync: () => this.#threads.chunks.sync(),
-      hasPeers: () => this.#swarm.peers().some((peer) => peer.routes.length > 0),
-      onProblem: (problem) => this.#problem(problem),
-    })
-  }
-
-  #logPort(): LogPort {
-    const rpc = this.#threads.crdt
-    return {
-      frontier: () => rpc.call('frontier', undefined),
-      read: (feed, fromSeq, bytesMax) => rpc.call('read', { feed, fromSeq, bytesMax }),
-      receive: (feed, frames) => rpc.call('receive', { feed, frames: [...frames] }),
-      publish: () => this.#threads.fs.call('drain', undefined),
-      onHead: (listener: (feed: FeedId, head: FeedHead) => void) => {
-        rpc.on<HeadEvent>('head', ({ feed, head }) => listener(feed, head))
-      },
-    }
   }
 
   #memberPort(): MemberPort {
     return {
       isMember: (device) => this.#knownDevices().some((known) => known.device === device),
       devices: () => this.#knownDevices(),
-      isOpenInvite: (inviteKey) => this.#openInvites().includes(inviteKey),
+      // One that has expired or is used up is let in to be told so.
+      isOpenInvite: (inviteKey) => this.#members.knownInvites.includes(inviteKey),
       openInvites: () => this.#openInvites(),
       admit: (request) => this.#threads.crdt.call('admit', request),
     }
   }
 
   /**
-   * Members as the log says; a joiner that has no log yet takes the device that let it in, and those
-   * it was told of, at their word until the log arrives.
+   * Members as the log says; a joiner that has no log yet takes the device that let it in, and
+   * those it was told of, at their word until the log arrives.
    */
   #knownDevices(): { device: DeviceId; name: string }[] {
     const { members, role } = this.#members
@@ -305,40 +280,22 @@ export class VolumeHost implements VolumeHandle {
     })
   }
 
-  async sync(
+  sync(
     options: { timeoutMs: number; require: number | undefined; signal: AbortSignal },
     onProgress: (progress: { text: string; done: number; total: number }) => void,
   ): Promise<SyncReport> {
-    const startMs = systemClock.monotonicMs()
-    const { signal } = options
-    onProgress({ text: 'publishing', done: 0, total: 0 })
-    await this.#threads.fs.call('drain', undefined)
-    onProgress({ text: 'asking every device', done: 0, total: 0 })
-    const answers = await this.#swarm.syncRound({ timeoutMs: options.timeoutMs, signal })
-    await this.#threads.crdt.call('settled', undefined)
-    const deadlineMs = startMs + options.timeoutMs
-    this.#duty.poke()
-    const total = this.#duty.missing.files
-    const timer = setInterval(() => {
-      const { files } = this.#duty.missing
-      onProgress({ text: 'fetching', done: Math.max(0, total - files), total })
-    }, 250)
-    try {
-      const leftMs = Math.max(0, deadlineMs - systemClock.monotonicMs())
-      await Promise.race([this.#duty.idle(), waitOrAbort(leftMs, signal)])
-    } finally {
-      clearInterval(timer)
-    }
-    const missing = this.#duty.missing
-    const answered = answers.filter((answer) => answer.state === 'in-sync').length
-    const isEnough = options.require === undefined || answered >= options.require
-    const isTimedOut = answers.some((answer) => answer.state === 'timeout')
-    return {
-      isInSync: isEnough && !isTimedOut && missing.files === 0,
-      members: answers.map(({ device, name, state }) => ({ id: device, name, state })),
-      missing,
-      seconds: (systemClock.monotonicMs() - startMs) / 1000,
-    }
+    const { fs, crdt } = this.#threads
+    return runSync(
+      {
+        clock: systemClock,
+        drain: () => fs.call('drain', undefined),
+        syncRound: (how) => this.#swarm.syncRound(how),
+        settled: () => crdt.call('settled', undefined),
+        duty: this.#duty,
+      },
+      options,
+      onProgress,
+    )
   }
 
   conflicts(path: string): Promise<ConflictReport[]> {
@@ -369,40 +326,16 @@ export class VolumeHost implements VolumeHandle {
     return entries.map(fileReport)
   }
 
-  async *read(
-    path: string,
-    version: string | undefined,
-    signal: AbortSignal,
-  ): AsyncGenerator<Uint8Array> {
-    const rpc = this.#threads.fs
-    const content =
-      version === undefined ? undefined : await rpc.call('versionContent', { path, version })
-    const id = await rpc.call('openRead', content ? { path, content } : { path })
-    try {
-      for (;;) {
-        const piece = await rpc.call('readPiece', id, { signal })
-        if (!piece) return
-        yield piece
-      }
-    } finally {
-      await rpc.call('closeRead', id)
-    }
+  read(path: string, version: string | undefined, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    return readFile(this.#threads.fs, path, version, signal)
   }
 
-  async write(
+  write(
     path: string,
     pieces: AsyncIterable<Uint8Array>,
     options: { mode?: number },
   ): Promise<FileReport> {
-    const rpc = this.#threads.fs
-    const id = await rpc.call('openWrite', { path, ...options })
-    try {
-      for await (const piece of pieces) await rpc.call('writePiece', { id, bytes: piece })
-    } catch (error) {
-      await rpc.call('abortWrite', id)
-      throw error
-    }
-    return fileReport(await rpc.call('finishWrite', id))
+    return writeFile(this.#threads.fs, path, pieces, options)
   }
 
   makeDirectory(path: string): Promise<void> {
@@ -434,6 +367,19 @@ export class VolumeHost implements VolumeHandle {
         usesMax: options.uses,
       },
     ])
+    return this.#encodeInvite(seed)
+  }
+
+  recoveryInvite(code: string): Promise<{ invite: string }> {
+    const seed = decodeRecoveryCode(code)
+    const key = signingKeys(seed).publicKey.toString('hex')
+    if (!this.#members.knownInvites.includes(key)) {
+      throw new WormholeError('BAD_ARGUMENT', 'this recovery code belongs to another volume')
+    }
+    return Promise.resolve(this.#encodeInvite(seed))
+  }
+
+  #encodeInvite(seed: Uint8Array): { invite: string } {
     const { bootstrap } = this.#options.network
     const invite = encodeInvite({
       volume: this.id,
@@ -490,7 +436,7 @@ export class VolumeHost implements VolumeHandle {
       }
       await Promise.race([
         new Promise<void>((resolve) => this.#onMembers.push(resolve)),
-        waitOrAbort(1000, options.signal),
+        waitOrAbort(systemClock, 1000, options.signal),
       ])
     }
   }
@@ -529,19 +475,4 @@ export class VolumeHost implements VolumeHandle {
   get device(): DeviceId {
     return this.#identity.device
   }
-}
-
-/** Resolves after `ms`; rejects with `ABORTED` when the signal fires. */
-function waitOrAbort(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = systemClock.setTimer(ms, resolve)
-    signal.addEventListener(
-      'abort',
-      () => {
-        timer.cancel()
-        reject(new WormholeError('ABORTED', 'sync was interrupted'))
-      },
-      { once: true },
-    )
-  })
 }

@@ -1,4 +1,7 @@
-/** The part of the WebAssembly JavaScript interface that Wormhole uses; es2023 has no types for it. */
+/**
+ * The part of the WebAssembly JavaScript interface that Wormhole uses; es2023 has no types for
+ * it.
+ */
 declare namespace WebAssembly {
   class Module {
     constructor(bytes: Uint8Array)

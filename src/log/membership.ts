@@ -450,25 +450,25 @@ export class MemberTable {
     return open
   }
 
+  /** Public keys (hex) of every invite ever made and of the recovery key. */
+  knownInvites(): string[] {
+    return [...new Set(this.#state.invites.map((invite) => invite.inviteKey))]
+  }
+
   /** How many more devices an invite (hex) may let in, as far as is known here; 0 if unknown. */
   usesLeft(inviteKey: string): number {
-    const invites = this.#state.invites.filter((invite) => invite.inviteKey === inviteKey)
+    const invites = this.#state.invites.filter((row) => row.inviteKey === inviteKey)
     if (invites.length === 0) return 0
     return Math.max(0, bestInvite(invites).usesMax - this.#usersOf(inviteKey).size)
   }
 
   /**
-   * The `admit` operation for a joiner's request, checked as `fold` will check it now. A device
-   * that is a member already passes again: append nothing for it, just send the secrets once more.
-   *
+   * The `admit` operation for a joiner's request, checked as `fold` will check it now. A member
+   * passes again: append nothing for it, just send the secrets once more.
    * @throws {WormholeError} `INVITE_INVALID`, `INVITE_EXPIRED`, `INVITE_USED_UP`.
    */
   checkAdmission(
-    request: Omit<Admissible, 'inviteKey'> & {
-      /** Hex. */
-      readonly inviteKey: string
-      readonly signature: Uint8Array
-    },
+    request: Omit<Admissible, 'inviteKey'> & { inviteKey: string; signature: Uint8Array },
     nowMs: number,
   ): ControlOp & { readonly type: 'admit' } {
     if (request.volume !== this.#volume) refuse('INVITE_INVALID', 'it is for another volume')

@@ -244,10 +244,6 @@ export class FakeVolume implements VolumeHandle {
     }
   }
 
-  recoveryInvite(code: string): Promise<{ invite: string }> {
-    return Promise.resolve({ invite: `wormhole1recovery${code}` })
-  }
-
   async createInvite(options: { role: Role; days: number; uses: number }): Promise<{
     invite: string
   }> {

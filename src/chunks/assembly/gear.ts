@@ -11,7 +11,8 @@
 const MIN: u32 = 64 * 1024
 const AVG: u32 = 256 * 1024
 const MAX: u32 = 1024 * 1024
-// The hash forgets a byte after 64 shifts, so hashing starts 64 bytes before the first possible cut.
+// The hash forgets a byte after 64 shifts, so hashing starts 64 bytes before the first possible
+// cut.
 const WARM_UP: u32 = 64
 // 18 bits make 256 KiB; two more before the average, two fewer after it.
 const MASK_BEFORE_AVG: u64 = ((1 << 20) - 1) << 43

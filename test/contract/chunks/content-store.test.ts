@@ -1,6 +1,6 @@
 /**
- * Proves that contents behave the same over memory, over packs in this thread, and through the store
- * thread. Runs the one contract suite on each.
+ * Proves that contents behave the same over memory, over packs in this thread, and through the
+ * store thread. Runs the one contract suite on each.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,6 +1,7 @@
 /**
- * Proves that every `SealedWriter` keeps the promises of the port: idempotent checked puts, damage that
- * is refused and forgotten, a full disk that loses nothing, and power cuts that spare what was synced.
+ * Proves that every `SealedWriter` keeps the promises of the port: idempotent checked puts, damage
+ * that is refused and forgotten, a full disk that loses nothing, and power cuts that spare what
+ * was synced.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'

@@ -1,6 +1,7 @@
 /**
- * Proves that hostile bytes given to every decoder of chunks end in a coded error or a value within its
- * bounds, never in anything else. Valid encodings are mutated at random under a printed seed.
+ * Proves that hostile bytes given to every decoder of chunks end in a coded error or a value
+ * within its bounds, never in anything else. Valid encodings are mutated at random under a printed
+ * seed.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'

@@ -1,6 +1,7 @@
 /**
  * Proves that real trees survive the trip: `cp -a` of this project's node_modules into one device's
- * mount is identical on another device's mount, and a git repository made in a mount is sound there.
+ * mount is identical on another device's mount, and a git repository made in a mount is sound
+ * there.
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'

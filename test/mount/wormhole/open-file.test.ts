@@ -23,7 +23,8 @@ view[0]
 print('open', os.fstat(fd).st_ino, flush=True)
 for line in sys.stdin:
     seen = set(view[:]) | set(os.pread(fd, size, 0)) | set(os.pread(fd, 4096, size // 2))
-    print(','.join(chr(c) for c in sorted(seen)), os.fstat(fd).st_size, os.fstat(fd).st_ino, flush=True)
+    now = os.fstat(fd)
+    print(','.join(chr(c) for c in sorted(seen)), now.st_size, now.st_ino, flush=True)
 `
 
 test('an open file and its mapping keep their version on every page', { skip }, async (t) => {

@@ -78,10 +78,7 @@ test('both sides edit, rename, delete and create; the heal loses nothing', { ski
     what: 'both mounts show the same tree',
     onTimeout: () => `${listing(alice)}\n${listing(bob)}`,
   })
-  assert.deepEqual(
-    compareTrees(alice.mountpoint, bob.mountpoint, { directoryTimes: true }),
-    [],
-  )
+  assert.deepEqual(compareTrees(alice.mountpoint, bob.mountpoint, { directoryTimes: true }), [])
   assert.equal(listing(alice), listing(bob))
   const versions = contents(alice)
   for (const text of [

@@ -1,6 +1,7 @@
 /**
- * Proves that the native and the WebAssembly BLAKE3 give the same bits, plain and keyed, reused and in
- * parts, and the published digest of the empty message. Both are run side by side on many lengths.
+ * Proves that the native and the WebAssembly BLAKE3 give the same bits, plain and keyed, reused
+ * and in parts, and the published digest of the empty message. Both are run side by side on many
+ * lengths.
  */
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'

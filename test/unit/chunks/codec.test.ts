@@ -1,6 +1,7 @@
 /**
- * Proves that sealed chunks open to what was sealed, are the same on every device, and that any changed
- * byte, another kind or a missing key is refused by code. Also bounds what hostile zstd can unfold to.
+ * Proves that sealed chunks open to what was sealed, are the same on every device, and that any
+ * changed byte, another kind or a missing key is refused by code. Also bounds what hostile zstd
+ * can unfold to.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'

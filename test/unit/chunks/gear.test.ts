@@ -1,6 +1,7 @@
 /**
  * Proves that the cuts of the splitter are the format: pinned vectors, and equality with a slow
- * reference in plain JavaScript. Random data shows bounds, mean, and that cuts come back after an insert.
+ * reference in plain JavaScript. Random data shows bounds, mean, and that cuts come back after an
+ * insert.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'

@@ -1,6 +1,7 @@
 /**
- * Proves that manifest trees list what was pushed, do not depend on how they came about, stay small per
- * node, and that malformed nodes are refused. Trees are compared with plain lists of entries.
+ * Proves that manifest trees list what was pushed, do not depend on how they came about, stay
+ * small per node, and that malformed nodes are refused. Trees are compared with plain lists of
+ * entries.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'

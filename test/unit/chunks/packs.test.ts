@@ -1,6 +1,7 @@
 /**
- * Proves that packs give back what was put, recover from torn tails at every length, flipped bytes and
- * lost indexes, and break for good after a failed sync. Runs on the in-memory disk and small packs.
+ * Proves that packs give back what was put, recover from torn tails at every length, flipped bytes
+ * and lost indexes, and break for good after a failed sync. Runs on the in-memory disk and small
+ * packs.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -215,7 +216,7 @@ test('syncs are shared, and one that comes later covers what came later', async 
   assert.equal(countRight(open(disk, 1e6), chunks), 30)
 })
 
-test('power cuts at every write: what a sync covered is there, what is listed is right', async () => {
+test('power cuts at every write: synced is there, what is listed is right', async () => {
   for (const seed of [1, 2, 3]) {
     const disk = new MemoryDisk({ isRecording: true })
     const chunks = createChunks(100 + seed, 40)

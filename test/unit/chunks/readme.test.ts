@@ -1,6 +1,6 @@
 /**
- * Proves that the worked example in the README of chunks is what the code writes. The hex blocks of the
- * document are compared with bytes made here.
+ * Proves that the worked example in the README of chunks is what the code writes. The hex blocks
+ * of the document are compared with bytes made here.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

@@ -1,6 +1,7 @@
 /**
  * Proves what only the store thread and its clients have: damage found by a reader is forgotten and
- * fetched again, builds fetch through a client, keys rotate, and every way of ending fails waits by code.
+ * fetched again, builds fetch through a client, keys rotate, and every way of ending fails waits
+ * by code.
  */
 import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -45,7 +46,7 @@ function fetcherFrom(from: MemoryStore, into: StoreClient): ChunkFetcher {
   }
 }
 
-test('what one client stores, another reads without a message; all survives a restart', async (t) => {
+test('what one client stores another reads without a message; it survives a restart', async (t) => {
   const { directory, thread, client } = await createThread(t)
   const other = await StoreClient.connect(thread.port())
   const sealed = createBytes(createRandom(1), 5000)

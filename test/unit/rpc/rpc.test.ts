@@ -1,6 +1,7 @@
 /**
- * Proves that calls, results, errors with their codes, aborts, events and transferred buffers cross a
- * message port, and that closing ends every wait. Both ends run in one thread over a MessageChannel.
+ * Proves that calls, results, errors with their codes, aborts, events and transferred buffers
+ * cross a message port, and that closing ends every wait. Both ends run in one thread over a
+ * MessageChannel.
  */
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'

@@ -88,7 +88,7 @@ test('what was created and removed before publication never reaches the log', as
   assert.equal(alice.volume.coveredTo, last)
 })
 
-test('the index lost: everything is rebuilt from the log, and nothing is published twice', async () => {
+test('the index lost: all is rebuilt from the log, nothing is published twice', async () => {
   const seed = 'rebuild'
   const shared = createTestVolume(seed)
   const disk = new MemoryDisk()

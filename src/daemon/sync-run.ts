@@ -1,0 +1,88 @@
+/**
+ * One `wormhole sync --wait`: publish what is pending here, ask every known member to do the same,
+ * wait for equal frontiers, then for the contents that this device keeps.
+ */
+import { WormholeError } from '../errors.ts'
+import type { SyncAnswer } from '../swarm/interface.ts'
+import type { Clock } from '../system.ts'
+import type { FetchDuty } from './fetch-duty.ts'
+import type { SyncReport } from './interface.ts'
+
+const PROGRESS_MS = 250
+
+/** What a run needs of its volume. */
+export interface SyncPorts {
+  readonly clock: Clock
+  readonly duty: FetchDuty
+  /** Publishes everything pending on this device. */
+  drain(): Promise<void>
+  syncRound(options: { timeoutMs: number; signal: AbortSignal }): Promise<SyncAnswer[]>
+  /** Resolves when everything that arrived has been applied. */
+  settled(): Promise<void>
+}
+
+/** Runs it. @throws {WormholeError} `ABORTED`, and what publishing here throws. */
+export async function runSync(
+  ports: SyncPorts,
+  options: { timeoutMs: number; require: number | undefined; signal: AbortSignal },
+  onProgress: (progress: { text: string; done: number; total: number }) => void,
+): Promise<SyncReport> {
+  const { clock, duty } = ports
+  const { timeoutMs, signal } = options
+  const startMs = clock.monotonicMs()
+  onProgress({ text: 'publishing', done: 0, total: 0 })
+  await ports.drain()
+  onProgress({ text: 'asking every device', done: 0, total: 0 })
+  const answers = await ports.syncRound({ timeoutMs, signal })
+  await ports.settled()
+  duty.poke()
+  await fetchMissing(ports, startMs + timeoutMs, signal, onProgress)
+  const { missing } = duty
+  const answered = answers.filter((answer) => answer.state === 'in-sync').length
+  const isEnough = options.require === undefined || answered >= options.require
+  const isTimedOut = answers.some((answer) => answer.state === 'timeout')
+  return {
+    isInSync: isEnough && !isTimedOut && missing.files === 0,
+    members: answers.map(({ device, name, state }) => ({ id: device, name, state })),
+    missing,
+    seconds: (clock.monotonicMs() - startMs) / 1000,
+  }
+}
+
+/** Waits for the fetch duty, with progress, until the deadline. */
+async function fetchMissing(
+  { clock, duty }: SyncPorts,
+  deadlineMs: number,
+  signal: AbortSignal,
+  onProgress: (progress: { text: string; done: number; total: number }) => void,
+): Promise<void> {
+  let total = 0
+  let timer = clock.setTimer(PROGRESS_MS, tick)
+  function tick(): void {
+    const { files } = duty.missing
+    total = Math.max(total, files)
+    onProgress({ text: 'fetching', done: total - files, total })
+    timer = clock.setTimer(PROGRESS_MS, tick)
+  }
+  try {
+    const leftMs = Math.max(0, deadlineMs - clock.monotonicMs())
+    await Promise.race([duty.idle(), waitOrAbort(clock, leftMs, signal)])
+  } finally {
+    timer.cancel()
+  }
+}
+
+/** Resolves after `ms`; rejects with `ABORTED` when the signal fires. */
+export function waitOrAbort(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.setTimer(ms, () => {
+      signal.removeEventListener('abort', onAbort)
+      resolve()
+    })
+    const onAbort = (): void => {
+      timer.cancel()
+      reject(new WormholeError('ABORTED', 'interrupted'))
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+}

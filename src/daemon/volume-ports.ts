@@ -1,0 +1,45 @@
+/** The ports that main gives to the swarm and to the fetch duty, over the threads of a volume. */
+import type { LogPort } from '../swarm/interface.ts'
+import type { Swarm } from '../swarm/swarm.ts'
+import { systemClock } from '../system.ts'
+import { FetchDuty } from './fetch-duty.ts'
+import type { HeadEvent, ProblemEvent } from './threads.ts'
+import type { VolumeThreads } from './volume-threads.ts'
+
+/** The log of a volume as the swarm needs it. */
+export function createLogPort({ crdt, fs }: VolumeThreads): LogPort {
+  return {
+    frontier: () => crdt.call('frontier', undefined),
+    read: (feed, fromSeq, bytesMax) => crdt.call('read', { feed, fromSeq, bytesMax }),
+    receive: (feed, frames) => crdt.call('receive', { feed, frames: [...frames] }),
+    publish: () => fs.call('drain', undefined),
+    onHead: (listener) => {
+      crdt.on<HeadEvent>('head', ({ feed, head }) => listener(feed, head))
+    },
+  }
+}
+
+/** The duty to bring what this device keeps. `swarm` is asked for when it is needed. */
+export function createFetchDuty(
+  threads: VolumeThreads,
+  options: { swarm: () => Swarm; onProblem: (problem: ProblemEvent) => void },
+): FetchDuty {
+  const { crdt, fs, chunks, contents } = threads
+  return new FetchDuty({
+    clock: systemClock,
+    wants: (how) => crdt.call('wants', how),
+    fetched: (keys) => crdt.call('fetched', keys),
+    keeps: (inodes) => fs.call('keeps', inodes),
+    has: (address) => chunks.has(address),
+    fetch: (addresses, signal) =>
+      options.swarm().fetch(addresses, { priority: 'background', signal }),
+    addresses: (content, signal) => contents.addresses(content, { signal, priority: 'background' }),
+    sync: () => chunks.sync(),
+    hasPeers: () =>
+      options
+        .swarm()
+        .peers()
+        .some((peer) => peer.routes.length > 0),
+    onProblem: options.onProblem,
+  })
+}
