@@ -1,7 +1,6 @@
 /**
  * Proves that what a newcomer sees first works: the whole demonstration passes its own checks.
  * Runs `scripts/demo.mjs --once` in a child process, with mounts and networks where it can.
- * them.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
