@@ -52,8 +52,14 @@ export class TreeQueries {
     conflicts: (path: string) => this.#conflicts(path),
     conflictCount: () => this.#conflictViews().length,
     resolveConflict: (args: { path: string; keep: number | 'both' }) => {
-      const { parent, name } = this.#conflictAt(args.path)
-      return this.#vfs.perform(() => this.#overlay.resolve(parent, name, args.keep))
+      const { parent, name, versions } = this.#conflictAt(args.path)
+      const { keep } = args
+      if (keep !== 'both' && !versions[keep - 1]) {
+        const allowed = `1 to ${versions.length}, or both`
+        throw new WormholeError('BAD_ARGUMENT', `there is no version ${keep}: keep ${allowed}`)
+      }
+      const index = keep === 'both' ? keep : keep - 1
+      return this.#vfs.perform(() => this.#overlay.resolve(parent, name, index))
     },
     history: (path: string) => this.#history(path),
     versionContent: (args: { path: string; version: string }) => this.#versionContent(args),
@@ -189,7 +195,12 @@ export class TreeQueries {
 
   async #policyCheck(path: string): Promise<PolicyCheckReport> {
     const entry = this.#vfs.paths.stat(path, { follow: true })
-    const file = entry.type === 'directory' ? joinPath(path, POLICY_FILE_NAME) : path
+    const isDirectory = entry.type === 'directory'
+    const file = isDirectory ? joinPath(path, POLICY_FILE_NAME) : path
+    const name = nameFromText(POLICY_FILE_NAME)
+    if (isDirectory && !this.#overlay.lookup(entry.inode, name)) {
+      return { isValid: true, problems: [] }
+    }
     const pieces: Buffer[] = []
     for await (const piece of this.#vfs.paths.readFile(file)) pieces.push(Buffer.from(piece))
     const parsed = parsePolicy(Buffer.concat(pieces))
