@@ -8,8 +8,8 @@ import { Caller, type RequestBuffer } from './request.ts'
 import type { Session } from './session.ts'
 
 /**
- * Mean padded size of a name that batches are cut for. Shorter names leave the reply not quite full;
- * longer ones make the rest of a batch be asked for again.
+ * Mean padded size of a name that batches are cut for. Shorter names leave the reply not quite
+ * full; longer ones make the rest of a batch be asked for again.
  */
 const NAME_BYTES_MEAN = 16
 

@@ -2,20 +2,21 @@
  * The guard: a detached shell that unmounts when the daemon dies, by whatever death, and when the
  * daemon asks. It never touches a mount that does not carry the random tag of its own.
  *
- * It reads words from a pipe: `unmount` and `force` are answered with what umount(8) says and a line
- * `=<status>`; `done` ends it. The end of the pipe without `done` means that the daemon is gone.
+ * It reads words from a pipe: `unmount` and `force` are answered with what umount(8) says and a
+ * line `=<status>`; `done` ends it. The end of the pipe without `done` means that the daemon is
+ * gone.
  *
- * The daemon does not run umount(8) itself: starting a program blocks the serving thread until the new
- * process has closed its copies of the daemon's files, and closing one that lies in the mount is a
- * FLUSH request to that very thread. Measured: it hangs for good.
+ * The daemon does not run umount(8) itself: starting a program blocks the serving thread until the
+ * new process has closed its copies of the daemon's files, and closing one that lies in the mount
+ * is a FLUSH request to that very thread. Measured: it hangs for good.
  */
 import { spawn } from 'node:child_process'
 import { WormholeError } from '../../errors.ts'
 import { unmount } from './mount.ts'
 
 /**
- * `$1` mount point, `$2` the same as mountinfo writes it, `$3` source with the tag. umount(8) neither
- * resolves the path (the mount may be dead) nor calls a helper.
+ * `$1` mount point, `$2` the same as mountinfo writes it, `$3` source with the tag. umount(8)
+ * neither resolves the path (the mount may be dead) nor calls a helper.
  */
 const SCRIPT = `
 trap '' INT TERM HUP QUIT PIPE

@@ -12,7 +12,7 @@ import {
 import type { RequestBuffer } from './request.ts'
 import type { Session } from './session.ts'
 
-/** Requests that the kernel sends without waiting (read-ahead, asynchronous direct I/O). */
+/** Requests that the kernel sends without waiting (read-ahead). */
 const BACKGROUND_MAX = 64
 /** From here on the kernel considers the mount congested: three quarters of the maximum. */
 const CONGESTION_THRESHOLD = 48
@@ -26,13 +26,13 @@ const EPROTO = 71
  * Asked for, if the kernel has it. Left out on purpose: WRITEBACK_CACHE (the kernel would ignore
  * sizes that change elsewhere), POSIX_LOCKS and FLOCK_LOCKS (the kernel keeps them), SPLICE
  * (not reachable from here), EXPLICIT_INVAL_DATA (a size that changes drops pages even if a
- * notification were missing), READDIRPLUS_AUTO (README.md, "Decisions").
+ * notification were missing), ASYNC_DIO (a direct read that waits could not even be killed),
+ * READDIRPLUS_AUTO (README.md, "Decisions").
  */
 const WANTED =
   INIT_FLAG.ASYNC_READ |
   INIT_FLAG.ATOMIC_O_TRUNC |
   INIT_FLAG.BIG_WRITES |
-  INIT_FLAG.ASYNC_DIO |
   INIT_FLAG.PARALLEL_DIROPS |
   INIT_FLAG.MAX_PAGES |
   INIT_FLAG.CACHE_SYMLINKS |

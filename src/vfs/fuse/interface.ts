@@ -18,7 +18,10 @@ export interface CacheTimes {
 export interface MountOptions {
   /** The directory to mount on. It must exist and be empty. */
   readonly directory: string
-  /** Shown by `df` and `mount`; a random tag is appended. Other than `[A-Za-z0-9._-]` becomes `_`. */
+  /**
+   * Shown by `df` and `mount`; a random tag is appended. Other than `[A-Za-z0-9._-]` becomes
+   * `_`.
+   */
   readonly fsName: string
   readonly isReadOnly?: boolean
   /** Lets other users in, by mode bits. Default true (only root mounts so far). */
@@ -44,7 +47,10 @@ export interface ServeOptions extends MountOptions {
 
 /** Why a mount ended. */
 export interface MountEnd {
-  /** `closed`: by `close()`. `unmounted`: by somebody else. `failed`: the device broke, see `error`. */
+  /**
+   * `closed`: by `close()`. `unmounted`: by somebody else. `failed`: the device broke, see
+   * `error`.
+   */
   readonly reason: 'closed' | 'unmounted' | 'failed'
   readonly error?: Error
 }
@@ -61,7 +67,10 @@ export interface ServedMount {
   readonly directory: string
   readonly transport: TransportKind
   readonly notifier: SettlingNotifier
-  /** Resolves, never rejects, when the mount is gone and every handle and node has been released. */
+  /**
+   * Resolves, never rejects, when the mount is gone and every handle and node has been
+   * released.
+   */
   readonly ended: Promise<MountEnd>
   /**
    * Unmounts. While files are open elsewhere it detaches the mount, waits `graceMs` (default 2000)

@@ -43,8 +43,9 @@ export async function unmount(
 }
 
 /**
- * Removes dead wormhole mounts (their daemon was killed, every access says `ENOTCONN`) at `directory`.
- * A living mount, and one of another type, stays. @returns whether there was a dead one.
+ * Removes dead wormhole mounts (their daemon was killed, every access says `ENOTCONN`) at
+ * `directory`. A living mount, and one of another type, stays. @returns whether there was a dead
+ * one.
  */
 export async function repairStale(directory: string, clock: Clock): Promise<boolean> {
   const place = await realDirectory(directory)
@@ -109,7 +110,10 @@ export function openDevice(): number {
   }
 }
 
-/** The source shown in the mount table: a readable name and a tag that tells this mount from others. */
+/**
+ * The source shown in the mount table: a readable name and a tag that tells this mount from
+ * others.
+ */
 export function mountSource(fsName: string, tag: Uint8Array): string {
   return `${fsName.replace(/[^A-Za-z0-9._-]/g, '_')}@${Buffer.from(tag).toString('hex')}`
 }

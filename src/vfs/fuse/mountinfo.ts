@@ -1,6 +1,6 @@
 /**
- * The table of mounts of this process, `/proc/self/mountinfo`: proc_pid_mountinfo(5). Fields that can
- * hold spaces are octal-escaped (`\040`), and bytes are kept one per character.
+ * The table of mounts of this process, `/proc/self/mountinfo`: proc_pid_mountinfo(5). Fields that
+ * can hold spaces are octal-escaped (`\040`), and bytes are kept one per character.
  */
 import fs from 'node:fs'
 

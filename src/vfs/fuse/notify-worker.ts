@@ -1,14 +1,16 @@
 /**
- * The notification thread: writes what it is sent to the FUSE device, one notification per write(2),
- * blocking as long as the kernel likes. It knows nothing else and holds nothing that others wait for.
+ * The notification thread: writes what it is sent to the FUSE device, one notification per
+ * write(2), blocking as long as the kernel likes. It knows nothing else and holds nothing that
+ * others wait for.
  */
 import fs from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { NotifyReply, NotifyRequest } from './notify.ts'
 
 /**
- * Normal answers. ENOENT: the kernel has no such node or name cached. ENOTDIR: it caches the parent as
- * something else. ENOTEMPTY, EBUSY: a directory in use stays. ENODEV, ENOTCONN: unmounted.
+ * Normal answers. ENOENT: the kernel has no such node or name cached. ENOTDIR: it caches the
+ * parent as something else. ENOTEMPTY, EBUSY: a directory in use stays. ENODEV, ENOTCONN:
+ * unmounted.
  */
 const EXPECTED = new Set(['ENOENT', 'ENOTDIR', 'ENOTEMPTY', 'EBUSY', 'ENODEV', 'ENOTCONN'])
 /** More of one batch are not reported. */

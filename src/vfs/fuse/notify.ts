@@ -1,10 +1,10 @@
 /**
- * Invalidations on their way to the kernel. The serving thread only collects them; a thread of its own
- * writes them, one at a time, because a write waits for directory and page locks that pending requests
- * hold (README.md, "Notifications").
+ * Invalidations on their way to the kernel. The serving thread only collects them; a thread of its
+ * own writes them, one at a time, because a write waits for directory and page locks that pending
+ * requests hold (README.md, "Notifications").
  *
- * One batch is under way at a time. What is told meanwhile is collected without duplicates, so memory
- * is bounded by the number of different names and nodes.
+ * One batch is under way at a time. What is told meanwhile is collected without duplicates, so
+ * memory is bounded by the number of different names and nodes.
  */
 import { Worker } from 'node:worker_threads'
 import type { FileName } from '../../types.ts'

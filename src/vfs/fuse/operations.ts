@@ -2,9 +2,9 @@
  * The operations of the kernel protocol: one row each with its name, the fixed size of its body
  * (struct fuse_*_in, which the dispatcher checks), and how it becomes a call of the file system.
  *
- * Not offered, answered ENOSYS once so that the kernel falls back by itself: ACCESS (it checks modes,
- * `default_permissions`), LSEEK (no holes known), COPY_FILE_RANGE (read and write), IOCTL, POLL,
- * BMAP, TMPFILE, STATX, and locks (kept by the kernel).
+ * Not offered, answered ENOSYS once so that the kernel falls back by itself: ACCESS (it checks
+ * modes, `default_permissions`), LSEEK (no holes known), COPY_FILE_RANGE (read and write), IOCTL,
+ * POLL, BMAP, TMPFILE, STATX, and locks (kept by the kernel).
  */
 import { WormholeError } from '../../errors.ts'
 import { ENODATA, ENOSYS, ERANGE } from '../errno.ts'

@@ -1,9 +1,9 @@
 /**
- * Numbers of the FUSE kernel protocol, as in include/uapi/linux/fuse.h of Linux 6.18 (protocol 7.45);
- * spoken from 7.31 (Linux 5.2) on. Names follow the header without the `FUSE_` prefix.
+ * Numbers of the FUSE kernel protocol, as in include/uapi/linux/fuse.h of Linux 6.18 (protocol
+ * 7.45); spoken from 7.31 (Linux 5.2) on. Names follow the header without the `FUSE_` prefix.
  *
- * All integers are in the byte order of the machine. Words of 64 bits are read as two of 32, low one
- * first, so this works on little-endian machines only.
+ * All integers are in the byte order of the machine. Words of 64 bits are read as two of 32, low
+ * one first, so this works on little-endian machines only.
  */
 import assert from 'node:assert/strict'
 import os from 'node:os'
@@ -67,7 +67,6 @@ export const INIT_FLAG = {
   BIG_WRITES: 1 << 5,
   DO_READDIRPLUS: 1 << 13,
   READDIRPLUS_AUTO: 1 << 14,
-  ASYNC_DIO: 1 << 15,
   PARALLEL_DIROPS: 1 << 18,
   MAX_PAGES: 1 << 22,
   CACHE_SYMLINKS: 1 << 23,

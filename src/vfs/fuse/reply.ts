@@ -1,6 +1,6 @@
 /**
- * Encoding of replies into one reused buffer, and writing them to the device at once. A reply is one
- * write(2): struct fuse_out_header, then the body. No allocation except for large reads.
+ * Encoding of replies into one reused buffer, and writing them to the device at once. A reply is
+ * one write(2): struct fuse_out_header, then the body. No allocation except for large reads.
  */
 import type { Attr, EntryReply, OpenReply } from '../interface.ts'
 import type { CacheTimes } from './interface.ts'
@@ -69,7 +69,10 @@ export class ReplyWriter {
     return this.#send(unique, ENTRY_OUT_BYTES)
   }
 
-  /** There is no such name, and the kernel may remember it: struct fuse_entry_out with node id 0. */
+  /**
+   * There is no such name, and the kernel may remember it: struct fuse_entry_out with node id
+   * 0.
+   */
   noEntry(unique: number): boolean {
     this.#words.fill(0, BODY, BODY + (ENTRY_OUT_BYTES >>> 2))
     this.#words[BODY + 4] = this.#times.negativeS

@@ -1,6 +1,7 @@
 /**
- * A buffer for requests of the kernel, and their decoding. Every access is checked against the length
- * of the request: malformed bytes throw `BAD_ARGUMENT` and nothing outside the request is used.
+ * A buffer for requests of the kernel, and their decoding. Every access is checked against the
+ * length of the request: malformed bytes throw `BAD_ARGUMENT` and nothing outside the request is
+ * used.
  */
 import { WormholeError } from '../../errors.ts'
 import type { FileName } from '../../types.ts'
@@ -15,6 +16,7 @@ export class Caller implements RequestContext {
   readonly umask: number
   readonly clearsSetId: boolean
   #controller: AbortController | undefined
+  #isAborted = false
 
   constructor(request: RequestBuffer, umask: number, clearsSetId: boolean) {
     this.uid = request.uid
@@ -26,13 +28,19 @@ export class Caller implements RequestContext {
 
   signal(): AbortSignal {
     this.#controller ??= new AbortController()
+    if (this.#isAborted) this.#controller.abort(interrupted())
     return this.#controller.signal
   }
 
-  /** The kernel does not wait any more. Does nothing if nobody has asked for the signal. */
+  /** The kernel does not wait any more; says so also to who asks for the signal later. */
   abort(): void {
-    this.#controller?.abort(new WormholeError('ABORTED', 'the caller was interrupted'))
+    this.#isAborted = true
+    this.#controller?.abort(interrupted())
   }
+}
+
+function interrupted(): WormholeError {
+  return new WormholeError('ABORTED', 'the caller was interrupted')
 }
 
 /** One outstanding read of the device: bytes, and after `load` the request that they are. */

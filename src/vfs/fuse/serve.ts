@@ -1,10 +1,10 @@
 /**
- * Composition of one kernel mount on the thread that calls it: mount point, guard, device, transport,
- * session, notification thread.
+ * Composition of one kernel mount on the thread that calls it: mount point, guard, device,
+ * transport, session, notification thread.
  *
  * Order of the end, which must never be broken: the connection ends, replies are cut, the session
- * gives everything back, the notification thread ends, and only then the descriptor is closed, since
- * its number may then come to mean another file.
+ * gives everything back, the notification thread ends, and only then the descriptor is closed,
+ * since its number may then come to mean another file.
  */
 import fs from 'node:fs'
 import { WormholeError } from '../../errors.ts'
@@ -40,8 +40,8 @@ const DETACHED_MS_MAX = 1_000
  * Mounts a file system and serves it on this thread (a worker thread, never one that touches the
  * mount synchronously). Resolves when the kernel has agreed on the protocol.
  *
- * Start the worker with `trackUnmanagedFds: false`: Node would otherwise close the device's number a
- * second time when the worker ends.
+ * Start the worker with `trackUnmanagedFds: false`: Node would otherwise close the device's number
+ * a second time when the worker ends.
  *
  * @throws {WormholeError} `MOUNT_UNAVAILABLE` (this machine or user cannot mount), `MOUNT_FAILED`
  *   (this directory cannot be a mount point). Nothing is left behind in either case.
@@ -148,19 +148,20 @@ class Mount implements ServedMount {
 
   async #close(graceMs: number): Promise<void> {
     this.#isClosing = true
+    this.#session.interruptAll()
+    // Detached by somebody else, or stuck in the kernel, it lives on: closing the device ends it.
+    const timer = this.#clock.setTimer(graceMs + DETACHED_MS_MAX, () => this.#break(undefined))
     const deadlineMs = this.#clock.monotonicMs() + graceMs
     for (let isForced = false; !this.#isEnded && !isForced;) {
       isForced = this.#clock.monotonicMs() >= deadlineMs
       try {
-        await this.#guard.unmount({ isForced })
+        await Promise.race([this.#guard.unmount({ isForced }), this.ended])
         break
       } catch (error) {
         if (isForced) this.#onBug(asError(error), 'unmount')
         else await Promise.race([sleep(this.#clock, RETRY_MS), this.ended])
       }
     }
-    // Detached by somebody else while files are open, it lives on: closing the device ends it.
-    const timer = this.#clock.setTimer(graceMs + DETACHED_MS_MAX, () => this.#break(undefined))
     await this.ended
     timer.cancel()
   }

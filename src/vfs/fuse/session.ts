@@ -56,6 +56,7 @@ export class Session {
   readonly #lookups = new Map<number, number>()
   readonly #releasing = new Set<Promise<void>>()
   #isReady = false
+  #isInterrupting = false
   #ending: Promise<void> | undefined
 
   constructor(options: SessionOptions) {
@@ -65,7 +66,10 @@ export class Session {
     this.replies = new ReplyWriter(options.device, options.cacheTimes)
   }
 
-  /** Handles the first `length` bytes of `request` as one request, unless it has ended. Never throws. */
+  /**
+   * Handles the first `length` bytes of `request` as one request, unless it has ended. Never
+   * throws.
+   */
   receive(request: RequestBuffer, length: number): void {
     if (this.#ending) return
     if (!request.load(length)) {
@@ -102,6 +106,7 @@ export class Session {
     }
     const done = this.#finish(unique, request.opcode, result, reply)
     this.#pending.set(unique, { caller, done })
+    if (this.#isInterrupting) caller?.abort()
   }
 
   async #finish<T>(
@@ -131,6 +136,15 @@ export class Session {
     const pending = this.#pending.get(unique)
     if (pending) pending.caller?.abort()
     else this.replies.errno(interruptUnique, EAGAIN)
+  }
+
+  /**
+   * Aborts whatever waits, now and from now on. Before an unmount: read-ahead that is never
+   * answered keeps its pages locked, and umount(8) would wait for them inside the kernel.
+   */
+  interruptAll(): void {
+    this.#isInterrupting = true
+    for (const { caller } of this.#pending.values()) caller?.abort()
   }
 
   /** Hands `entry` to the kernel: counts the reference, and takes it back if it does not arrive. */
@@ -178,12 +192,8 @@ export class Session {
 
   async #end(): Promise<void> {
     this.ready(new WormholeError('MOUNT_FAILED', 'the mount ended before it was ready'))
-    const waits = []
-    for (const { caller, done } of this.#pending.values()) {
-      caller?.abort()
-      waits.push(done)
-    }
-    await Promise.all(waits)
+    this.interruptAll()
+    await Promise.all([...this.#pending.values()].map(({ done }) => done))
     const { files, directories, fileSystem } = this
     for (const handle of files) this.#takeBack(() => fileSystem.release(handle), 'RELEASE')
     for (const handle of directories) {

@@ -98,7 +98,8 @@ interface PipeHandle {
 /**
  * Node's `pipe_wrap` and `stream_wrap` through `process.binding`, which is deprecated (DEP0111)
  * without a successor: no public API polls a character device. Undefined where it is not available;
- * the warning that `--pending-deprecation` would give is not shown, since `pool` takes over by itself.
+ * the warning that `--pending-deprecation` would give is not shown, since `pool` takes over by
+ * itself.
  */
 function streamBindings(): StreamBindings | undefined {
   const host = process as unknown as {
