@@ -12,16 +12,8 @@ import { fileURLToPath } from 'node:url'
 import { systemClock } from '../../../src/system.ts'
 import { isMounted, repairStale, unmount } from '../../../src/vfs/fuse/mount.ts'
 import { findMount } from '../../../src/vfs/fuse/mountinfo.ts'
+import { untilTrue } from '../../helpers/until.ts'
 import { BOOT, createMount, createMountPoint, run, SERVER, skip } from './harness.ts'
-
-/** Waits until `check` holds, at most 10 s. */
-async function until(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
-  for (let left = 500; left > 0; left--) {
-    if (await check()) return
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-  assert.fail(`still not: ${what}`)
-}
 
 /** Closes a file whose mount has been cut off. */
 function closeCut(descriptor: number): void {
@@ -149,25 +141,28 @@ async function startProcess(t: TestContext, directory: string): Promise<ReturnTy
   return child
 }
 
-/** Process ids of the guards that watch over `directory`. */
-function guards(directory: string): number[] {
-  return fs
-    .readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      const file = `/proc/${pid}/cmdline`
-      const text = fs.existsSync(file) ? readIfThere(file) : ''
-      return text.includes('wormhole-guard') && text.split('\0').includes(directory)
-    })
-    .map(Number)
+/** The guard of `directory` among the children of the process that serves it. */
+function guardOf(directory: string, server: number): number {
+  const children = fs
+    .readdirSync(`/proc/${server}/task`)
+    .flatMap((thread) =>
+      fs.readFileSync(`/proc/${server}/task/${thread}/children`, 'utf8').split(' '),
+    )
+    .filter(Boolean)
+  const guards = children.filter((pid) => {
+    const words = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    return words.includes('wormhole-guard') && words.includes(directory)
+  })
+  assert.equal(guards.length, 1)
+  return Number(guards[0])
 }
 
-function readIfThere(file: string): string {
+function isRunning(pid: number): boolean {
   try {
-    return fs.readFileSync(file, 'utf8')
+    return process.kill(pid, 0)
   } catch (error) {
-    assert.match((error as NodeJS.ErrnoException).code ?? '', /ENOENT|ESRCH/)
-    return ''
+    assert.equal((error as NodeJS.ErrnoException).code, 'ESRCH')
+    return false
   }
 }
 
@@ -177,10 +172,10 @@ test('the guard unmounts when the server is killed', { skip }, async (t) => {
   fs.writeFileSync(path.join(directory, 'file'), 'x')
   const descriptor = fs.openSync(path.join(directory, 'file'), 'r')
   try {
-    assert.equal(guards(directory).length, 1)
+    const guard = guardOf(directory, child.pid as number)
     child.kill('SIGKILL')
-    await until('unmounted', () => findMount(directory) === undefined)
-    await until('the guard is gone', () => guards(directory).length === 0)
+    await untilTrue(() => findMount(directory) === undefined, 'unmounted')
+    await untilTrue(() => !isRunning(guard), 'the guard has ended')
     assert.deepEqual(fs.readdirSync(directory), [])
   } finally {
     closeCut(descriptor)
@@ -189,39 +184,39 @@ test('the guard unmounts when the server is killed', { skip }, async (t) => {
 
 test('the guard ends with a clean unmount', { skip }, async (t) => {
   const mount = await createMount(t)
-  assert.equal(guards(mount.directory).length, 1)
+  const guard = guardOf(mount.directory, process.pid)
   await mount.ask('close')
-  await until('the guard is gone', () => guards(mount.directory).length === 0)
+  await untilTrue(() => !isRunning(guard), 'the guard has ended')
 })
 
 test('a guard leaves the newer mount of another server alone', { skip }, async (t) => {
   const directory = createMountPoint(t)
   const first = await startProcess(t, directory)
-  const [guard] = guards(directory) as [number]
+  const guard = guardOf(directory, first.pid as number)
   process.kill(guard, 'SIGSTOP')
   first.kill('SIGKILL')
   await once(first, 'exit')
   await createMount(t, { directory })
   const before = findMount(directory)
   process.kill(guard, 'SIGCONT')
-  await until('the old guard is gone', () => !guards(directory).includes(guard))
+  await untilTrue(() => !isRunning(guard), 'the old guard has ended')
   assert.deepEqual(findMount(directory), before)
 })
 
 test('a dead mount is repaired by the next one', { skip }, async (t) => {
   const directory = createMountPoint(t)
   const child = await startProcess(t, directory)
-  for (const pid of guards(directory)) process.kill(pid, 'SIGKILL')
+  process.kill(guardOf(directory, child.pid as number), 'SIGKILL')
   child.kill('SIGKILL')
   await once(child, 'exit')
-  await until('dead', () => {
+  await untilTrue(() => {
     try {
       fs.statSync(directory)
       return false
     } catch (error) {
       return (error as NodeJS.ErrnoException).code === 'ENOTCONN'
     }
-  })
+  }, 'the mount is dead')
   const mount = await createMount(t, { directory })
   assert.equal(await mount.run('echo x > y; cat y'), 'x\n')
   assert.equal(await repairStale(directory, systemClock), false, 'a living mount stays')
