@@ -5,9 +5,10 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { openLmdbRowStore } from '../crdt/lmdb.ts'
+import type { RowStore } from '../crdt/rows.ts'
 import { TreeWriter } from '../crdt/writer.ts'
 import { systemDisk } from '../disk.ts'
-import { errorToData } from '../errors.ts'
+import { errorToData, hasCode } from '../errors.ts'
 import { DiskFeedStore } from '../log/feeds.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
 import type { ControlOp } from '../log/interface.ts'
@@ -17,7 +18,7 @@ import { HybridClock, systemClock, systemRandom } from '../system.ts'
 import type { AdmissionRequest } from '../swarm/interface.ts'
 import { feedId, type ActorId, type DeviceId, type FeedId } from '../types.ts'
 import type { Edit } from '../crdt/interface.ts'
-import { Volume } from '../volume.ts'
+import { Volume, type VolumeEvents } from '../volume.ts'
 import { stampToIso } from './reports.ts'
 import { strategyOf } from './strategy.ts'
 import type { SubmitPendingApi } from './fs-thread.ts'
@@ -44,16 +45,67 @@ function membersData(volume: Volume): MembersData {
   }
 }
 
-async function start() {
+const actor = Buffer.from(systemRandom.bytes(16)).toString('hex') as ActorId
+
+/** Opens index and volume. Rows belong to the caller. */
+async function openVolume(
+  feeds: DiskFeedStore,
+  events: VolumeEvents,
+): Promise<{ rows: RowStore; volume: Volume }> {
   const rows = openLmdbRowStore({
     directory: data.paths.index,
     key: identity.localKey(`index/${data.volume}`),
     random: systemRandom,
     isReadOnly: false,
   })
-  const actor = Buffer.from(systemRandom.bytes(16)).toString('hex') as ActorId
   const self = { actor, device: identity.device, deviceName: data.deviceName }
-  const tree = new TreeWriter({ rows, self, strategyOf })
+  try {
+    const volume = await Volume.open({
+      id: data.volume,
+      device: identity.device,
+      deviceName: data.deviceName,
+      feed: feedId(identity.device, data.generation),
+      signing: identity.signing,
+      keys: secrets.logKeys(),
+      feeds,
+      tree: new TreeWriter({ rows, self, strategyOf }),
+      actor,
+      clock: systemClock,
+      hlc,
+      random: systemRandom,
+      events,
+    })
+    return { rows, volume }
+  } catch (error) {
+    await rows.close()
+    throw error
+  }
+}
+
+/**
+ * As `openVolume`. The index holds nothing that is not in the log: a damaged one is set aside and
+ * made anew from there.
+ */
+async function openOrRebuild(
+  feeds: DiskFeedStore,
+  events: VolumeEvents,
+): Promise<{ rows: RowStore; volume: Volume }> {
+  try {
+    return await openVolume(feeds, events)
+  } catch (error) {
+    if (!hasCode(error, 'INDEX_CORRUPT')) throw error
+    const aside = `${data.paths.index}.damaged`
+    systemDisk.removeSync(aside)
+    systemDisk.renameSync(data.paths.index, aside)
+    events.onProblem({
+      code: 'INDEX_CORRUPT',
+      message: `${error.message}; the index was rebuilt from the log, the old one is ${aside}`,
+    })
+    return openVolume(feeds, events)
+  }
+}
+
+async function start() {
   const feeds = DiskFeedStore.open({
     disk: systemDisk,
     random: systemRandom,
@@ -93,35 +145,23 @@ async function start() {
   const fs = new Rpc<SubmitPendingApi>(data.fs, {
     submit: (edits: Edit[]) => volume.submit(edits),
   })
-  const volume: Volume = await Volume.open({
-    id: data.volume,
-    device: identity.device,
-    deviceName: data.deviceName,
-    feed: feedId(identity.device, data.generation),
-    signing: identity.signing,
-    keys: secrets.logKeys(),
-    feeds,
-    tree,
-    actor,
-    clock: systemClock,
-    hlc,
-    random: systemRandom,
-    events: {
-      onHead: (feed, head) => main.emit('head', { feed, head } satisfies HeadEvent),
-      onDelta: (delta, coveredTo) => {
-        // What opening applies needs no news: nobody has read the index yet.
-        if (!opened) return
-        const role = opened.role()
-        fs.emit('delta', { delta, coveredTo, role, hlc: hlc.last } satisfies DeltaEvent)
-        if (delta.contents.length > 0) main.emit('wants', delta.contents.length)
-      },
-      onMembers: () => {
-        if (opened) main.emit('members', membersData(opened))
-      },
-      onProblem: (problem) => main.emit('problem', problem satisfies ProblemEvent),
-      submitPending: () => fs.call('submitPending', undefined),
+  const state = await openOrRebuild(feeds, {
+    onHead: (feed, head) => main.emit('head', { feed, head } satisfies HeadEvent),
+    onDelta: (delta, coveredTo) => {
+      // What opening applies needs no news: nobody has read the index yet.
+      if (!opened) return
+      const role = opened.role()
+      fs.emit('delta', { delta, coveredTo, role, hlc: hlc.last } satisfies DeltaEvent)
+      if (delta.contents.length > 0) main.emit('wants', delta.contents.length)
     },
+    onMembers: () => {
+      if (opened) main.emit('members', membersData(opened))
+    },
+    onProblem: (problem) => main.emit('problem', problem satisfies ProblemEvent),
+    submitPending: () => fs.call('submitPending', undefined),
   })
+  const { rows } = state
+  const volume: Volume = state.volume
   opened = volume
   main.emit('ready', { coveredTo: volume.coveredTo, members: membersData(volume) })
   return mainHandlers

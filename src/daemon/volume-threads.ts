@@ -129,12 +129,14 @@ async function startCrdt(
     data,
     transfer: [data.fs],
     handlers: {},
+    events: {
+      members: (members: MembersData) => options.onMembers(members),
+      problem: (problem: ProblemEvent) => options.onProblem(problem),
+      wants: () => options.onWants(),
+    },
     onDeath: options.onDeath,
   })
   options.onMembers(thread.ready.members)
-  thread.rpc.on<MembersData>('members', (members) => options.onMembers(members))
-  thread.rpc.on<ProblemEvent>('problem', (problem) => options.onProblem(problem))
-  thread.rpc.on('wants', () => options.onWants())
   return thread
 }
 
@@ -145,16 +147,15 @@ async function startFs(
   const handlers: MainApi = {
     fetch: ({ addresses, priority }, { signal }) => options.fetch(addresses, { priority, signal }),
   }
-  const thread = await startWorkerThread<FsApi, object>({
+  return startWorkerThread<FsApi, object>({
     url: siblingModule(import.meta.url, './fs-thread'),
     data,
     transfer: [data.crdt, data.store],
     handlers,
+    events: {
+      problem: (problem: ProblemEvent) => options.onProblem(problem),
+      unmounted: (end: { reason: string; message?: string }) => options.onUnmounted(end),
+    },
     onDeath: options.onDeath,
   })
-  thread.rpc.on<ProblemEvent>('problem', (problem) => options.onProblem(problem))
-  thread.rpc.on<{ reason: string; message?: string }>('unmounted', (end) =>
-    options.onUnmounted(end),
-  )
-  return thread
 }

@@ -23,6 +23,8 @@ export async function startWorkerThread<Api extends Handlers, Ready>(options: {
   readonly data: object
   readonly transfer: readonly TransferListItem[]
   readonly handlers: Handlers
+  /** Listeners to the thread's events, heard from its first moment on. */
+  readonly events: Readonly<Record<string, (value: never) => void>>
   readonly onDeath: (error: Error) => void
 }): Promise<WorkerThread<Api, Ready>> {
   const worker = new Worker(options.url, {
@@ -30,6 +32,7 @@ export async function startWorkerThread<Api extends Handlers, Ready>(options: {
     transferList: [...options.transfer],
   })
   const rpc = new Rpc<Api>(worker as never, options.handlers)
+  for (const [event, listener] of Object.entries(options.events)) rpc.on(event, listener)
   let isClosing = false
   let isReady = false
   const ready = await new Promise<Ready>((resolve, reject) => {
