@@ -21,8 +21,14 @@ import type { Edit } from '../crdt/interface.ts'
 import { Volume, type VolumeEvents } from '../volume.ts'
 import { stampToIso } from './reports.ts'
 import { strategyOf } from './strategy.ts'
-import type { SubmitPendingApi } from './fs-thread.ts'
-import type { CrdtThreadData, DeltaEvent, HeadEvent, MembersData, ProblemEvent } from './threads.ts'
+import type {
+  CrdtThreadData,
+  DeltaEvent,
+  HeadEvent,
+  MembersData,
+  ProblemEvent,
+  SubmitPendingApi,
+} from './threads.ts'
 
 const data = workerData as CrdtThreadData
 const identity = identityFromSeed(data.seed)
@@ -169,11 +175,6 @@ async function start() {
 
 /** The methods that main calls on the crdt thread. */
 export type CrdtApi = Awaited<ReturnType<typeof start>>
-
-/** The methods that the fs thread calls on the crdt thread. */
-export type SubmitApi = {
-  submit: (edits: Edit[]) => Promise<{ coveredTo: number }>
-}
 
 start().catch((error: unknown) => {
   new Rpc(parentPort as MessagePortLike).emit('failed', errorToData(error))

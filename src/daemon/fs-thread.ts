@@ -22,13 +22,13 @@ import { Vfs } from '../vfs/vfs.ts'
 import type { ServedMount } from '../vfs/fuse/interface.ts'
 import { FileStreams } from './file-streams.ts'
 import { TreeQueries } from './tree-queries.ts'
-import type { SubmitApi } from './crdt-thread.ts'
-import type { MainApi } from './volume-threads.ts'
 import {
   chunkKeysData,
   type DeltaEvent,
   type FsThreadData,
+  type MainApi,
   type ProblemEvent,
+  type SubmitApi,
   type VolumePaths,
 } from './threads.ts'
 import { strategyOf } from './strategy.ts'
@@ -148,8 +148,6 @@ async function start() {
 
 /** The methods that main calls on the fs thread. */
 export type FsApi = Awaited<ReturnType<typeof start>>
-/** The methods that the crdt thread calls on the fs thread. */
-export type SubmitPendingApi = { submitPending: () => Promise<void> }
 
 start().catch((error: unknown) => {
   new Rpc(parentPort as MessagePortLike).emit('failed', errorToData(error))

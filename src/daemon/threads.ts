@@ -7,11 +7,11 @@
  *   fs -> main: fetch                   crdt -> main: events `head`, `members`, `problem`, `wants`
  */
 import type { MessagePort } from 'node:worker_threads'
-import type { TreeDelta } from '../crdt/interface.ts'
+import type { Edit, TreeDelta } from '../crdt/interface.ts'
 import type { ChunkKeysData } from '../chunks/keys.ts'
 import type { VolumeSecrets } from '../log/keys.ts'
 import type { OpenInvite } from '../log/membership.ts'
-import type { DeviceId, FeedHead, FeedId, Role, VolumeId } from '../types.ts'
+import type { ChunkAddress, DeviceId, FeedHead, FeedId, Role, VolumeId } from '../types.ts'
 
 /** Where one volume keeps its state; absolute paths. */
 export interface VolumePaths {
@@ -57,6 +57,22 @@ export interface FsThreadData extends ThreadData {
   readonly coveredTo: number
   readonly role: Role | undefined
 }
+
+/** What the fs thread may call on main. */
+export type MainApi = {
+  fetch: (
+    args: { addresses: readonly ChunkAddress[]; priority: 'foreground' | 'background' },
+    context: { signal: AbortSignal },
+  ) => Promise<void>
+}
+
+/** What the fs thread calls on the crdt thread. */
+export type SubmitApi = {
+  submit: (edits: Edit[]) => Promise<{ coveredTo: number }>
+}
+
+/** What the crdt thread calls on the fs thread. */
+export type SubmitPendingApi = { submitPending: () => Promise<void> }
 
 /** Membership as main mirrors it, so that firewalls can ask without waiting. */
 export interface MembersData {

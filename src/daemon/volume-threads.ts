@@ -11,13 +11,13 @@ import { StoreClient, StoreThread } from '../chunks/thread.ts'
 import { VolumeSecrets } from '../log/keys.ts'
 import { siblingModule } from '../module-url.ts'
 import type { Rpc } from '../rpc.ts'
-import type { ChunkAddress } from '../types.ts'
 import type { CrdtApi } from './crdt-thread.ts'
 import type { FsApi } from './fs-thread.ts'
 import {
   chunkKeysData,
   type CrdtThreadData,
   type FsThreadData,
+  type MainApi,
   type MembersData,
   type ProblemEvent,
   type ThreadData,
@@ -25,14 +25,6 @@ import {
 import { startWorkerThread, type WorkerThread } from './worker-thread.ts'
 
 type CrdtReady = { coveredTo: number; members: MembersData }
-
-/** What the fs thread may call on main. */
-export type MainApi = {
-  fetch: (
-    args: { addresses: readonly ChunkAddress[]; priority: 'foreground' | 'background' },
-    context: { signal: AbortSignal },
-  ) => Promise<void>
-}
 
 /** What the threads tell main. */
 export interface VolumeThreadsOptions {
