@@ -26,8 +26,7 @@ const EPROTO = 71
  * Asked for, if the kernel has it. Left out on purpose: WRITEBACK_CACHE (the kernel would ignore
  * sizes that change elsewhere), POSIX_LOCKS and FLOCK_LOCKS (the kernel keeps them), SPLICE
  * (not reachable from here), EXPLICIT_INVAL_DATA (a size that changes drops pages even if a
- * notification were missing), ASYNC_DIO (a direct read that waits could not even be killed),
- * READDIRPLUS_AUTO (README.md, "Decisions").
+ * notification were missing), ASYNC_DIO (a direct read that waits could not even be killed).
  */
 const WANTED =
   INIT_FLAG.ASYNC_READ |
@@ -61,7 +60,9 @@ export function negotiate(session: Session, request: RequestBuffer): void {
     return
   }
   const offered = request.u32(12)
-  const plus = session.fileSystem.readdirplus ? INIT_FLAG.DO_READDIRPLUS : 0
+  const plus = session.fileSystem.readdirplus
+    ? INIT_FLAG.DO_READDIRPLUS | INIT_FLAG.READDIRPLUS_AUTO
+    : 0
   const flags = (WANTED | plus) & offered
   let flags2 = 0
   if (flags & INIT_FLAG.INIT_EXT) {
