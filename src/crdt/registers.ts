@@ -41,6 +41,9 @@ export const NAME_BYTES_MAX = 255
 export const SYMLINK_TARGET_BYTES_MAX = 4095
 /** UTF-8 bytes of a policy's canonical text. */
 export const POLICY_BYTES_MAX = 16 * 1024
+/** What a register holds of times, in ns since 1970: the years 1677 to 2262. */
+export const TIME_NS_MIN = -(2n ** 63n)
+export const TIME_NS_MAX = 2n ** 63n - 1n
 /** XATTR_NAME_MAX of Linux. */
 export const XATTR_NAME_BYTES_MAX = 255
 /** Names and values of all extended attributes of one inode together. */

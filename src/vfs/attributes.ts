@@ -1,7 +1,12 @@
 /** Attributes and extended attributes. POSIX promises: README.md. */
 import type { NodeView } from '../crdt/interface.ts'
 import type { AttributeChanges } from '../crdt/overlay.ts'
-import { XATTR_NAME_BYTES_MAX, XATTR_TOTAL_BYTES_MAX } from '../crdt/registers.ts'
+import {
+  TIME_NS_MAX,
+  TIME_NS_MIN,
+  XATTR_NAME_BYTES_MAX,
+  XATTR_TOTAL_BYTES_MAX,
+} from '../crdt/registers.ts'
 import { WormholeError } from '../errors.ts'
 import { S_IFMT, withoutSetId } from './attr.ts'
 import { checkWritable, type Core } from './core.ts'
@@ -36,12 +41,13 @@ export class Attributes {
       if (handle === undefined && node.file) this.#core.writeback.closed(node.file)
     }
     const wanted = this.#wanted(context, node, changes)
-    if (changes.mtimeNs !== undefined && node.file?.isDirty) {
-      node.file.setMtime(changes.mtimeNs)
+    const mtimeNs = changes.mtimeNs === undefined ? undefined : storableTime(changes.mtimeNs)
+    if (mtimeNs !== undefined && node.file?.isDirty) {
+      node.file.setMtime(mtimeNs)
       this.#core.files.appendState(node.file)
       nodes.touch(node, this.#core.clock.nowNs())
-    } else if (changes.mtimeNs !== undefined) {
-      Object.assign(wanted, { mtimeNs: changes.mtimeNs })
+    } else if (mtimeNs !== undefined) {
+      Object.assign(wanted, { mtimeNs })
     }
     if (Object.keys(wanted).length > 0) this.#change(node, wanted)
     return nodes.attr(node)
@@ -122,6 +128,12 @@ export class Attributes {
     if (!xattrs.delete(name)) throw noAttribute(name)
     this.#change(node, { xattrs })
   }
+}
+
+/** The nearest time that fits a register; Linux cuts times to what a file system holds, too. */
+function storableTime(ns: bigint): bigint {
+  if (ns < TIME_NS_MIN) return TIME_NS_MIN
+  return ns > TIME_NS_MAX ? TIME_NS_MAX : ns
 }
 
 function withChanges(view: NodeView, changes: AttributeChanges): NodeView {

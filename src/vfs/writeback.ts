@@ -238,7 +238,10 @@ export class Writeback {
     if (built.length > 0) {
       try {
         await contents.sync()
-        for (const job of built) await this.#commit(job)
+        // One that cannot be published holds nobody else back.
+        for (const job of built) {
+          await this.#commit(job).catch((error: unknown) => failures.set(job.file, error))
+        }
         publisher.kick()
       } catch (error) {
         for (const { file } of built) if (file.isFrozen) failures.set(file, error)

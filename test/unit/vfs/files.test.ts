@@ -259,3 +259,42 @@ test('fallocate grows unless told otherwise; other modes are unsupported', async
   assert.throws(() => device.fs.fallocate(CONTEXT, handle, 0, 10, 3), { code: 'UNSUPPORTED' })
   assert.throws(() => device.fs.fallocate(CONTEXT, handle, 0, 2e9, 0), { code: 'DISK_FULL' })
 })
+
+test('a time beyond what is stored becomes the nearest that is, dirty or not', async () => {
+  const [device, other] = (await createWorld(2)) as [VfsDevice, VfsDevice]
+  const year9999 = 253_402_300_799n * 1_000_000_000n
+  const { nodeId, handle } = device.create(ROOT, 'dirty')
+  await device.write(handle, 0, 'text')
+  await device.fs.setattr(CONTEXT, nodeId, { mtimeNs: year9999 }, handle)
+  device.close(handle)
+  const clean = await device.put('clean', 'text')
+  await device.drain()
+  await device.fs.setattr(CONTEXT, clean, { mtimeNs: -year9999 }, undefined)
+  await device.drain()
+  await other.receive(device)
+  for (const each of [device, other]) {
+    assert.equal(each.find('dirty')?.attr.mtimeS, 9_223_372_036)
+    assert.equal(each.find('clean')?.attr.mtimeS, -9_223_372_037)
+  }
+  assert.deepEqual(device.problems, [])
+})
+
+test('a file that cannot be published holds no other back', async () => {
+  const [device, other] = (await createWorld(2)) as [VfsDevice, VfsDevice]
+  await device.put('first', 'one')
+  const { overlay } = device
+  const setContent = overlay.setContent.bind(overlay)
+  overlay.setContent = (inode, content) => {
+    if (content.sizeBytes === 3) throw new RangeError('only this one')
+    return setContent(inode, content)
+  }
+  await device.put('second', 'other')
+  await assert.rejects(device.drain(), { message: 'only this one' })
+  overlay.setContent = setContent
+  await other.receive(device)
+  assert.equal(await other.cat('second'), 'other')
+  assert.equal(await device.cat('first'), 'one')
+  await device.drain()
+  await other.receive(device)
+  assert.equal(await other.cat('first'), 'one')
+})
