@@ -30,8 +30,8 @@ export async function startWorkerThread<Api extends Handlers, Ready>(options: {
   const worker = new Worker(options.url, {
     workerData: options.data,
     transferList: [...options.transfer],
-    // A thread that serves a mount hands its descriptor to libuv, which closes it. Node would close the
-    // same number again at the end of the thread, when it may be another thread's file.
+    // A thread that serves a mount hands its descriptor to libuv, which closes it. Node would close
+    // the same number again at the end of the thread, when it may be another thread's file.
     trackUnmanagedFds: false,
   })
   const rpc = new Rpc<Api>(worker as never, options.handlers)

@@ -21,6 +21,7 @@ import {
   type Reply,
   type RequestContext,
 } from '../../src/vfs/interface.ts'
+import { MemoryPages } from './memory-pages.ts'
 
 const S_IFMT = 0o170000
 const S_IFDIR = 0o040000
@@ -32,8 +33,6 @@ const S_IXGRP = 0o010
 const O_EXCL = 0o200
 const O_TRUNC = 0o1000
 const FALLOCATE_KEEP_SIZE = 1
-const PAGE_BYTES = 16 * 1024
-const ZEROS = Buffer.alloc(PAGE_BYTES)
 const NAME_BYTES_MAX = 255
 const SECOND = 1_000_000_000n
 
@@ -47,7 +46,7 @@ export interface Node {
   readonly nodeId: number
   readonly attr: Attr
   readonly children: Map<FileName, Dirent>
-  readonly pages: Map<number, Buffer>
+  readonly pages: MemoryPages
   target: Buffer
   readonly attributes: Map<string, Buffer>
   parent: Node
@@ -241,29 +240,14 @@ export class MemoryFileSystem implements FileSystem {
     length: number,
   ): Reply<readonly Buffer[]> {
     const node = this.#file(handle)
-    const parts: Buffer[] = []
-    const end = Math.min(offset + length, node.attr.sizeBytes)
-    for (let at = offset; at < end;) {
-      const within = at % PAGE_BYTES
-      const count = Math.min(PAGE_BYTES - within, end - at)
-      const page = node.pages.get(Math.floor(at / PAGE_BYTES)) ?? ZEROS
-      parts.push(page.subarray(within, within + count))
-      at += count
-    }
-    return parts
+    return node.pages.read(offset, Math.min(offset + length, node.attr.sizeBytes))
   }
 
   write(context: RequestContext, handle: number, offset: number, bytes: Buffer): Reply<number> {
     const node = this.#file(handle)
     const end = offset + bytes.length
     if (end > Number.MAX_SAFE_INTEGER) fail('FILE_TOO_LARGE', 'files end at 2^53 - 1')
-    for (let at = offset; at < end;) {
-      const index = Math.floor(at / PAGE_BYTES)
-      const within = at % PAGE_BYTES
-      let page = node.pages.get(index)
-      if (!page) node.pages.set(index, (page = Buffer.alloc(PAGE_BYTES)))
-      at += bytes.copy(page, within, at - offset)
-    }
+    node.pages.write(offset, bytes)
     if (end > node.attr.sizeBytes) this.#setSize(node, end)
     if (context.clearsSetId) this.#clearSetId(node)
     this.#touch(node, true)
@@ -399,8 +383,8 @@ export class MemoryFileSystem implements FileSystem {
       nodeId,
       attr,
       children: new Map(),
-      pages: new Map(),
-      target: ZEROS.subarray(0, 0),
+      pages: new MemoryPages(),
+      target: Buffer.alloc(0),
       attributes: new Map(),
       lookups: 0,
       opens: 0,
@@ -489,11 +473,7 @@ export class MemoryFileSystem implements FileSystem {
 
   #resize(node: Node, sizeBytes: number): void {
     if (isDirectory(node)) fail('IS_DIRECTORY', 'directories have no size')
-    const last = Math.floor(sizeBytes / PAGE_BYTES)
-    if (sizeBytes < node.attr.sizeBytes) {
-      for (const index of node.pages.keys()) if (index > last) node.pages.delete(index)
-      node.pages.get(last)?.fill(0, sizeBytes % PAGE_BYTES)
-    }
+    if (sizeBytes < node.attr.sizeBytes) node.pages.truncate(sizeBytes)
     this.#setSize(node, sizeBytes)
     this.#touch(node, true)
   }

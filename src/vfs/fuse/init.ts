@@ -51,10 +51,11 @@ export function negotiate(session: Session, request: RequestBuffer): void {
   if (major < KERNEL_MAJOR || minor < KERNEL_MINOR_MIN) {
     session.replies.errno(unique, EPROTO)
     const spoken = `${major}.${minor}`
+    const needed = `${KERNEL_MAJOR}.${KERNEL_MINOR_MIN}`
     session.ready(
       new WormholeError(
         'MOUNT_UNAVAILABLE',
-        `the kernel speaks FUSE ${spoken}; ${KERNEL_MAJOR}.${KERNEL_MINOR_MIN} (Linux 5.2) is needed`,
+        `the kernel speaks FUSE ${spoken}; ${needed} (Linux 5.2) is needed`,
       ),
     )
     return

@@ -10,6 +10,7 @@ import os from 'node:os'
 
 assert(os.endianness() === 'LE', 'the FUSE structures are read as little-endian')
 
+/** The major version; a newer kernel falls back to it. */
 export const KERNEL_MAJOR = 7
 /** The newest minor version that this code knows. */
 export const KERNEL_MINOR_MAX = 45

@@ -1,6 +1,6 @@
 /**
- * Proves that no bytes from the device can crash a session, make it read outside the request, or leave
- * it without an answer: seeded random and mutated requests, each answered at most once.
+ * Proves that no bytes from the device can crash a session, make it read outside the request, or
+ * leave it without an answer: seeded random and mutated requests, each answered at most once.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

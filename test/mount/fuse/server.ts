@@ -142,7 +142,8 @@ function commands(
     overwrite: (name: string, text: string) => {
       const node = fileSystem.node(ROOT).children.get(name as FileName)?.node
       if (!node) throw new Error(`no ${name}`)
-      node.pages.set(0, Buffer.concat([Buffer.from(text), Buffer.alloc(16 * 1024)]))
+      node.pages.truncate(0)
+      node.pages.write(0, Buffer.from(text))
       node.attr.sizeBytes = text.length
       return node.nodeId
     },

@@ -1,5 +1,5 @@
 /**
- * Proves that invalidations are encoded as the kernel wants them, merged while a batch is under way,
+ * Proves that invalidations are encoded as the kernel wants, merged while a batch is under way,
  * and never lost or sent after the end. The thread is replaced by a recorder.
  */
 import assert from 'node:assert/strict'

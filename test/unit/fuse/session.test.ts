@@ -101,6 +101,7 @@ test('READ and WRITE: small and large, and bad handles', () => {
   const isOff = words(handle, 0, 0, 0x200000, 8, 0, 0, 0, 0, 0)
   assert.equal(kernel.ask(OPCODE.READ, nodeId, isOff).errno, 27, 'EFBIG from 2^53 on')
   assert.equal(kernel.ask(OPCODE.READ, nodeId, transfer(99, 0, 8)).errno, 9)
+  assert.throws(() => kernel.session.checkHandle(new Set(), 99), { code: 'BAD_HANDLE' })
   const release = words(handle, 0, 0, 0, 0, 0)
   assert.equal(kernel.ask(OPCODE.RELEASE, nodeId, release).errno, 0)
   assert.equal(kernel.ask(OPCODE.RELEASE, nodeId, release).errno, 9, 'released once')
@@ -185,7 +186,7 @@ test('a reply that does not arrive takes back its reference and its handle', asy
   assert.deepEqual(kernel.bugs, [])
 })
 
-test('the end aborts what waits, releases everything once and ignores what comes late', async () => {
+test('the end aborts what waits, releases all once and ignores what comes late', async () => {
   let isAborted = false
   class Waiting extends MemoryFileSystem {
     released = 0
