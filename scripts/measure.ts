@@ -32,10 +32,19 @@ export interface FigureLine {
   readonly wall_s: number
 }
 
+/** A value that was taken elsewhere, with the seconds it took. */
+export interface Sample {
+  readonly value: number
+  readonly cpuSeconds: number
+  readonly wallSeconds: number
+}
+
 /** Takes the figures of one group. */
 export interface Report {
   /** Runs `work`, which returns the value; prints the line; returns the value. */
   measure(figure: Figure, work: () => number | Promise<number>): Promise<number>
+  /** Prints the line of a figure that came with others: interleaved rounds, percentiles. */
+  take(figure: Figure, sample: Sample): void
 }
 
 /** Benchmarks that belong together; each file in scripts/bench/ exports one as `group`. */
@@ -61,28 +70,38 @@ function ownCpuSeconds(): number {
 
 /** A report that gives each line to `print`, with the group's name before that of the figure. */
 export function createReport(group: string, print: (line: FigureLine) => void): Report {
+  function take(figure: Figure, { value, cpuSeconds, wallSeconds }: Sample): void {
+    const { name, unit, better, bar } = figure
+    const isReached = bar === undefined || (better === 'higher' ? value >= bar : value <= bar)
+    print({
+      name: `${group}.${name}`,
+      value: rounded(value),
+      unit,
+      better,
+      bar: bar ?? null,
+      ok: isReached && Number.isFinite(value),
+      cpu_s: rounded(cpuSeconds),
+      wall_s: rounded(wallSeconds),
+    })
+  }
   return {
+    take,
     async measure(figure, work) {
-      const { name, unit, better, bar, cpuSeconds = ownCpuSeconds } = figure
+      const { cpuSeconds = ownCpuSeconds } = figure
       const startMs = performance.now()
       const startCpu = cpuSeconds()
       const value = await work()
-      const cpu = cpuSeconds() - startCpu
-      const wall = (performance.now() - startMs) / 1000
-      const isReached = bar === undefined || (better === 'higher' ? value >= bar : value <= bar)
-      print({
-        name: `${group}.${name}`,
-        value: rounded(value),
-        unit,
-        better,
-        bar: bar ?? null,
-        ok: isReached && Number.isFinite(value),
-        cpu_s: rounded(cpu),
-        wall_s: rounded(wall),
-      })
+      const wallSeconds = (performance.now() - startMs) / 1000
+      take(figure, { value, cpuSeconds: cpuSeconds() - startCpu, wallSeconds })
       return value
     },
   }
+}
+
+/** The value that `share` (0 to 1) of the values do not exceed. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN
 }
 
 /** The middle value; the mean of the two middle ones for an even count. */

@@ -6,31 +6,13 @@ import fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { median, type Group, type Report } from '../measure.ts'
+import { noise, secondsOf } from '../workload.ts'
 
 const MIB = 1024 * 1024
 const FILE_BYTES = 256 * MIB
 const FILE_COUNT = 2_000
 const SYNC_COUNT = 100
 const ROUNDS = 3
-
-function secondsOf(work: () => void): number {
-  const startMs = performance.now()
-  work()
-  return (performance.now() - startMs) / 1000
-}
-
-/** Bytes that no layer below can compress or deduplicate: a xorshift32 stream. */
-function noise(count: number): Buffer {
-  const words = new Uint32Array(count / 4)
-  let state = 0x9e3779b9
-  for (let index = 0; index < words.length; index++) {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    words[index] = state
-  }
-  return Buffer.from(words.buffer)
-}
 
 function writeFile(file: string, piece: Buffer): void {
   const descriptor = fs.openSync(file, 'w')

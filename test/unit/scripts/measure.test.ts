@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createReport, median, type FigureLine } from '../../../scripts/measure.ts'
+import { createReport, median, percentile, type FigureLine } from '../../../scripts/measure.ts'
 
 async function lineOf(
   value: number,
@@ -55,4 +55,20 @@ test('the median is the middle', () => {
   assert.equal(median([3, 1, 2]), 2)
   assert.equal(median([4, 1, 2, 3]), 2.5)
   assert.ok(Number.isNaN(median([])))
+})
+
+test('a percentile is a value that was measured', () => {
+  const values = [30, 10, 20, 40]
+  assert.equal(percentile(values, 0.5), 20)
+  assert.equal(percentile(values, 0.95), 40)
+  assert.ok(Number.isNaN(percentile([], 0.5)))
+})
+
+test('a figure may be taken with others', () => {
+  const lines: FigureLine[] = []
+  const report = createReport('g', (line) => lines.push(line))
+  const figure = { name: 'f', unit: 'ms', better: 'lower', bar: 25 } as const
+  report.take(figure, { value: 26, cpuSeconds: 1, wallSeconds: 2 })
+  const line = { name: 'g.f', value: 26, unit: 'ms', better: 'lower', bar: 25, ok: false }
+  assert.deepEqual(lines, [{ ...line, cpu_s: 1, wall_s: 2 }])
 })
