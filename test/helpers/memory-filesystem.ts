@@ -21,10 +21,9 @@ import {
   type Reply,
   type RequestContext,
 } from '../../src/vfs/interface.ts'
+import { isDirectory, S_IFDIR, S_IFMT, type Node } from './memory-node.ts'
 import { MemoryPages } from './memory-pages.ts'
 
-const S_IFMT = 0o170000
-const S_IFDIR = 0o040000
 const S_IFREG = 0o100000
 const S_IFLNK = 0o120000
 const S_ISUID = 0o4000
@@ -35,24 +34,6 @@ const O_TRUNC = 0o1000
 const FALLOCATE_KEEP_SIZE = 1
 const NAME_BYTES_MAX = 255
 const SECOND = 1_000_000_000n
-
-interface Dirent {
-  readonly node: Node
-  readonly position: number
-}
-
-/** One inode. Exactly one of `children`, `pages`, `target` is used, by type. */
-export interface Node {
-  readonly nodeId: number
-  readonly attr: Attr
-  readonly children: Map<FileName, Dirent>
-  readonly pages: MemoryPages
-  target: Buffer
-  readonly attributes: Map<string, Buffer>
-  parent: Node
-  lookups: number
-  opens: number
-}
 
 function fail(code: ConstructorParameters<typeof WormholeError>[0], what: string): never {
   throw new WormholeError(code, what)
@@ -493,10 +474,6 @@ export class MemoryFileSystem implements FileSystem {
     attr.mtimeS = attr.ctimeS
     attr.mtimeNs = attr.ctimeNs
   }
-}
-
-function isDirectory(node: Node): boolean {
-  return (node.attr.mode & S_IFMT) === S_IFDIR
 }
 
 /** Seconds (negative before 1970) and nanoseconds (never negative). */

@@ -1,6 +1,6 @@
 /**
- * Proves that the mount table is read with its escapes and optional fields, that the guard writes the
- * same escapes, and that every error code has an errno. Lines are as Linux 6.18 writes them.
+ * Proves that the mount table is read with its escapes and optional fields, that the guard writes
+ * the same escapes, and that every error code has an errno. Lines are as Linux 6.18 writes them.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
