@@ -29,6 +29,8 @@ class MemoryLink extends BaseLink {
   #queuedBytes = 0
   #freeAtMs = 0
   #isDrainDue = false
+  /** Nothing arrives any more, and nobody is told. */
+  isStuck = false
 
   constructor(
     network: MemoryNetwork,
@@ -65,7 +67,7 @@ class MemoryLink extends BaseLink {
 
   /** Delivers the next message, if the network lets it through. */
   pump(): void {
-    if (this.#network.isCut(this.#localKey, this.remoteKey)) return
+    if (this.isStuck || this.#network.isCut(this.#localKey, this.remoteKey)) return
     const item = this.#queued.shift()
     if (!item) return
     this.#queuedBytes -= item.message.length
@@ -134,8 +136,14 @@ export class MemoryNetwork {
     this.#groupOf = (key) => groups.findIndex((group) => group.includes(key))
   }
 
-  /** Everyone reaches everyone; what waited is delivered. */
-  heal(): void {
+  /**
+   * Everyone reaches everyone; what waited is delivered. `isForgotten`: links that were cut stay
+   * silent for ever, as when a router in between has forgotten them.
+   */
+  heal(options: { isForgotten?: boolean } = {}): void {
+    for (const link of options.isForgotten ? this.#links : []) {
+      link.isStuck ||= this.isCut(link.remoteKey, link.peer.remoteKey)
+    }
     this.#groupOf = () => 0
     for (const link of this.#links) {
       for (let count = link.waiting; count > 0; count--) {

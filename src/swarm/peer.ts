@@ -31,10 +31,14 @@ export class Peer implements ChunkPeer {
     return this.#sessions.size > 0
   }
 
-  /** Takes up a session. An older one of the same kind must show that it lives. */
+  /**
+   * Takes up a session. Older ones must show that they live; those that were silent for too long
+   * end, since the new one proves that the network works.
+   */
   add(session: Session, ports: { log: LogPort; chunks: ChunkPort }): void {
     for (const other of this.#sessions.keys()) {
-      if (other.link.route === session.link.route) other.probe()
+      if (other.isSuspect) other.fail('PEER_UNREACHABLE', 'silent, and connected again')
+      else if (other.link.route === session.link.route) other.probe()
     }
     this.#sessions.set(session, {
       log: new LogServer(session, ports.log),
@@ -66,14 +70,34 @@ export class Peer implements ChunkPeer {
     return [...this.#sessions.keys()]
   }
 
-  /** The session to use: direct TLS before Hyperswarm, then the oldest. */
+  /** The session that was opened last. */
+  newest(): Session | undefined {
+    return [...this.#sessions.keys()].at(-1)
+  }
+
+  /** The session to use: one that lives, direct TLS before Hyperswarm, then the oldest. */
   best(): Session | undefined {
     let best: Session | undefined
+    let bestRank = -1
     for (const session of this.#sessions.keys()) {
       if (session.isClosed) continue
-      if (!best || (best.link.route !== 'tls' && session.link.route === 'tls')) best = session
+      const rank = (session.isSuspect ? 0 : 2) + (session.link.route === 'tls' ? 1 : 0)
+      if (rank > bestRank) [best, bestRank] = [session, rank]
     }
     return best
+  }
+
+  /** Whether there is a link of this kind that nothing speaks against. */
+  hasLiveLink(route: Route): boolean {
+    for (const session of this.#sessions.keys()) {
+      if (session.link.route === route && !session.isSuspect) return true
+    }
+    return false
+  }
+
+  /** Whether every link may be dead. */
+  get isSuspect(): boolean {
+    return this.best()?.isSuspect ?? true
   }
 
   routes(): Route[] {

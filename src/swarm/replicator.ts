@@ -150,14 +150,21 @@ export class Replicator {
     return this.tellFrontier(peer)
   }
 
-  /** A peer told all it has. */
-  onFrontier(peer: DeviceId, frontier: Frontier, nowMs: number): Effect[] {
+  /**
+   * A peer told all it has. `isLate`: by a link that is not its newest, so that heads told by a
+   * newer link may have overtaken it; else it may have less than before (a restored home).
+   */
+  onFrontier(peer: DeviceId, frontier: Frontier, nowMs: number, isLate = false): Effect[] {
     const log = this.#peers.get(peer)
     if (!log) return []
-    log.frontier = new Map(frontier)
+    if (!isLate) log.frontier.clear()
     log.hasTold = true
     const effects: Effect[] = []
-    for (const [feed, head] of frontier) this.#compare(peer, log, feed, head, effects)
+    for (const [feed, head] of frontier) {
+      if ((log.frontier.get(feed)?.length ?? 0) > head.length) continue
+      log.frontier.set(feed, head)
+      this.#compare(peer, log, feed, head, effects)
+    }
     return [...effects, ...this.#pump(nowMs)]
   }
 

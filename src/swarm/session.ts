@@ -18,6 +18,10 @@ const HELLO_MS_MAX = 8000
  * the pause between two pings of the peer, because our own ping may wait behind bulk.
  */
 const PROBE_PART = 1 / 2
+/**
+ * A link silent for this part of the longest silence may be dead: pings come three times as often.
+ */
+const SUSPECT_PART = 0.45
 /** Bytes that may wait for a peer that does not read before it is given up. */
 const QUEUED_BYTES_MAX = 64 * 1024 * 1024
 /** Weight of a new round-trip time in the average. */
@@ -105,6 +109,11 @@ export class Session {
       if (this.#queuedBytes > QUEUED_BYTES_MAX) this.fail('PEER_MISBEHAVED', 'does not read')
     }
     return this.isWritable
+  }
+
+  /** Whether the link was silent for longer than pings allow: another one should be made. */
+  get isSuspect(): boolean {
+    return this.#silentMs > this.#silenceMsMax * SUSPECT_PART
   }
 
   /** Ends the session because of something the peer did. */

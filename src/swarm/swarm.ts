@@ -305,9 +305,11 @@ export class Swarm implements ChunkFetcher {
         this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs))
         this.#publishAsks.answer(device, message.id, message.frontier)
         break
-      case 'frontier':
-        this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs))
+      case 'frontier': {
+        const isLate = this.#peers.get(device)?.newest() !== session
+        this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs, isLate))
         break
+      }
       case 'head':
         this.#carryOut(this.#replicator.onHead(device, message.feed, message.head, nowMs))
         break
@@ -452,7 +454,7 @@ export class Swarm implements ChunkFetcher {
   #absent(): { device: DeviceId; isAlone: boolean }[] {
     return this.#otherMembers().flatMap(({ device }) => {
       const peer = this.#peers.get(device)
-      return peer?.routes().includes('tls') ? [] : [{ device, isAlone: peer === undefined }]
+      return peer?.hasLiveLink('tls') ? [] : [{ device, isAlone: peer?.isSuspect ?? true }]
     })
   }
 

@@ -54,6 +54,23 @@ for (const seed of [1, 2, 3, 4, 5, 6]) {
   })
 }
 
+test('links that are forgotten on the way are replaced before they are given up', async () => {
+  for (const cutMs of [1000, 4500, 6500, 8500, 20_000]) {
+    const world = await createWorld({ count: 2, seed: cutMs })
+    const [alice, bob] = world.devices
+    const isConnected = (): boolean => bob!.swarm.peers().every(({ routes }) => routes.length > 0)
+    await world.clock.until(isConnected, 5000, 'connected')
+    world.network.partition([[alice!.device], [bob!.device]])
+    alice!.log.append(Buffer.from('written while cut'))
+    await world.clock.run(cutMs)
+    world.network.heal({ isForgotten: true })
+    // Nobody can know it sooner than a live peer would have pinged.
+    const sinceMs = Math.max(0, 4250 - cutMs)
+    await world.clock.until(() => isConverged(world.devices), sinceMs + 2000, `cut for ${cutMs} ms`)
+    await world.close()
+  }
+})
+
 test('entries cross a device in the middle', async () => {
   const world = await createWorld({ count: 3, seed: 9 })
   const [a, b, c] = world.devices.map(({ device }) => device)
