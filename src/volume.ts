@@ -12,25 +12,36 @@
  * The index transaction holds everything derived: rows, shard deltas, applied frontier, covered
  * journal numbers, member table. Starting is therefore: open, apply what the feeds hold after the
  * applied frontier. Before a remote group is applied, the pending local edits are closed into an
- * own entry (`drainLocal`), so that they stay concurrent to what their author had not seen.
+ * own entry (`submitPending`), so that they stay concurrent to what their author had not seen. When
+ * that fails they wait: the bases of their puts keep them concurrent too.
+ *
+ * The log is the truth. An index that shows entries which the feeds do not hold any more (damage, a
+ * restored directory) is thrown away and built anew from what is here. When entries of the own feed
+ * are lost, or come back from a peer, the device goes on in the next generation of its feed: W4.
  */
 import type { Edit, TreeDelta } from './crdt/interface.ts'
 import type { TreeWriter, Want } from './crdt/writer.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
-import { WormholeError, errorToData, hasCode } from './errors.ts'
+import { WormholeError, errorToData } from './errors.ts'
+import { EntryQueue } from './log/entry-queue.ts'
 import { openEntry, sealEntry, verifyFrame } from './log/entry.ts'
 import { readFrontier, writeFrontier } from './log/frontier.ts'
-import type { ControlOp, Entry, EntryFrame, FeedStore, LogKeys, TreePart } from './log/interface.ts'
+import type { ControlOp, Entry, FeedStore, LogKeys, TreePart } from './log/interface.ts'
 import { MemberTable, type FoldResult } from './log/membership.ts'
+import { OwnFeed } from './log/own-feed.ts'
+import { Strangers } from './log/strangers.ts'
 import type { SigningKeys } from './seal.ts'
-import type { Clock, HybridClock, Random } from './system.ts'
-import type { ActorId, DeviceId, FeedHead, FeedId, Frontier, Role, VolumeId } from './types.ts'
-import { feedDevice } from './types.ts'
+import type { Clock, HybridClock, Random, Timer } from './system.ts'
+import type { DeviceId, FeedHead, FeedId, Frontier, Role, VolumeId } from './types.ts'
+import { feedDevice, feedGeneration } from './types.ts'
 
 /** Longest time the crdt thread works on remote entries before it commits and lets others in. */
 const APPLY_SLICE_MS = 10
-/** Bytes kept of feeds whose device is not known as a member (its admission may be under way). */
-const UNKNOWN_FEED_BYTES_MAX = 16 * 1024 * 1024
+/** Pause before what could not be applied is tried again. */
+const RETRY_MS_MIN = 1000
+const RETRY_MS_MAX = 60_000
+/** Meta row: the generation of the own feed below which nothing is written any more. */
+const GENERATION_ROW = 'generation'
 /** Prefix of the member table's rows among the tree's meta rows. */
 const MEMBER_ROW = 'm/'
 /** The member table's row that changes only when membership does. */
@@ -41,14 +52,12 @@ export interface VolumeOptions {
   readonly id: VolumeId
   readonly device: DeviceId
   readonly deviceName: string
-  /** The feed that this home writes. */
+  /** The feed that this home writes, unless the volume knows of a later generation. */
   readonly feed: FeedId
   readonly signing: SigningKeys
   readonly keys: LogKeys
   readonly feeds: FeedStore
   readonly tree: TreeWriter
-  /** The actor under which `tree` writes in this process run. */
-  readonly actor: ActorId
   readonly clock: Clock
   readonly hlc: HybridClock
   readonly random: Random
@@ -79,27 +88,35 @@ export class Volume {
   #lane: Promise<unknown> = Promise.resolve()
   #applying: Promise<void> | undefined
   #isApplyWanted = false
-  #isActorAnnounced = false
-  /** Feeds whose next entry needs a newer version of this program. */
-  readonly #stalled = new Set<FeedId>()
+  #retry: Timer | undefined
+  #retryMs = RETRY_MS_MIN
+  readonly #queue: EntryQueue
   readonly #stamps = new Map<DeviceId, number>()
-  /** The opened next entry of each feed, while it waits for its frontier. */
-  readonly #waiting = new Map<FeedId, Entry>()
-  /** A malformed entry was passed over since the last commit. */
-  #isSkipped = false
-  #unknownBytes = 0
+  readonly #own: OwnFeed
+  readonly #strangers: Strangers
   #isClosed = false
 
   private constructor(options: VolumeOptions) {
-    this.id = options.id
+    const { id, feeds, keys, events } = options
+    this.id = id
     this.#options = options
-    this.#members = new MemberTable(options.id)
+    this.#members = new MemberTable(id)
+    this.#queue = new EntryQueue({
+      volume: id,
+      keys,
+      feeds,
+      onProblem: (problem) => events.onProblem(problem),
+    })
+    this.#own = new OwnFeed(options)
+    this.#strangers = new Strangers(feeds)
   }
 
   /** Opens a volume: reads how far the index is and applies what the feeds hold beyond it. */
   static async open(options: VolumeOptions): Promise<Volume> {
     const volume = new Volume(options)
     volume.#reload()
+    volume.#checkIndex()
+    for (const stamp of volume.#stamps.values()) options.hlc.observe(stamp)
     await volume.#exclusive(() => volume.#applyReady())
     return volume
   }
@@ -119,7 +136,7 @@ export class Volume {
     return this.#options.feeds.frontier()
   }
 
-  /** Heads of everything applied: what the tree shows. */
+  /** What the tree shows. */
   appliedFrontier(): Frontier {
     return new Map(this.#applied)
   }
@@ -141,11 +158,12 @@ export class Volume {
    * Publishes own edits, in order. Resolves when they are in the log and in the index.
    *
    * @throws {WormholeError} `DISK_FULL`, `WRITER_BROKEN`, `IO_ERROR`: nothing was published, try
-   *   again later. `READ_ONLY` when this device may not write.
+   *   again later. `READ_ONLY` when this device may not write, `NOT_A_MEMBER` while its admission
+   *   has not arrived: everybody would refuse what it wrote.
    */
   submit(edits: readonly Edit[]): Promise<{ coveredTo: number }> {
     return this.#exclusive(async () => {
-      if (this.role() === 'reader') {
+      if (this.#checkMember() === 'reader') {
         throw new WormholeError('READ_ONLY', 'this device is a reader of the volume')
       }
       const folded = this.#options.tree.fold(edits)
@@ -155,18 +173,34 @@ export class Volume {
       }
       this.#coveredTo = Math.max(this.#coveredTo, folded.coveredTo)
       this.#commit()
-      if (folded.changes.length > 0) this.#tellHead(this.#options.feed)
+      if (folded.changes.length > 0) this.#tellHead(this.#own.feed)
       return { coveredTo: this.#coveredTo }
     })
   }
 
-  /** Writes an entry that holds statements only (an invite, an admission, labels). */
-  write(control: readonly ControlOp[]): Promise<void> {
+  /**
+   * Writes an entry that holds statements only (an invite, an admission, labels). A function is
+   * asked for them when it is their turn, so that it sees everything written before; none: nothing
+   * is written.
+   *
+   * @throws {WormholeError} as `submit`, and what the function throws.
+   */
+  write(control: readonly ControlOp[] | (() => readonly ControlOp[])): Promise<void> {
     return this.#exclusive(async () => {
-      await this.#appendOwn(control, undefined, this.#options.hlc.tick())
+      this.#checkMember()
+      const statements = typeof control === 'function' ? control() : control
+      if (statements.length === 0) return
+      await this.#appendOwn(statements, undefined, this.#options.hlc.tick())
       this.#commit()
-      this.#tellHead(this.#options.feed)
+      this.#tellHead(this.#own.feed)
     })
+  }
+
+  /** @throws {WormholeError} `NOT_A_MEMBER`. */
+  #checkMember(): Role {
+    const role = this.role()
+    if (role !== undefined) return role
+    throw new WormholeError('NOT_A_MEMBER', 'the admission of this device has not arrived yet')
   }
 
   /**
@@ -177,16 +211,25 @@ export class Volume {
    */
   async receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<void> {
     const checked = frames.map((bytes) => verifyFrame(bytes, { volume: this.id, feed }))
-    const hasGenesis = this.#members.members().length > 0
-    if (hasGenesis && !this.#members.isMember(feedDevice(feed))) {
-      for (const frame of checked) this.#unknownBytes += frame.bytes.length
-      if (this.#unknownBytes > UNKNOWN_FEED_BYTES_MAX) {
-        throw new WormholeError('NOT_A_MEMBER', `feed ${feed} belongs to no member`)
-      }
-    }
-    await this.#exclusive(() => this.#options.feeds.append(checked))
+    this.#strangers.admit(feed, checked, this.#members)
+    await this.#exclusive(async () => {
+      const before = this.#options.feeds.head(feed)?.length ?? 0
+      await this.#options.feeds.append(checked)
+      const isNew = (this.#options.feeds.head(feed)?.length ?? 0) > before
+      if (isNew && feedDevice(feed) === this.#options.device) this.#retire(feed)
+    })
     this.#tellHead(feed)
     this.#requestApply()
+  }
+
+  /** Own entries came from elsewhere: nothing is written behind them in this feed. */
+  #retire(feed: FeedId): void {
+    const { tree, device, deviceName, events } = this.#options
+    if (!this.#own.retire(feed)) return
+    tree.become({ actor: this.#own.actor, device, deviceName })
+    const message = 'own entries came back from a peer: this home was restored or lost some'
+    events.onProblem({ code: 'FEED_CORRUPT', message })
+    this.#commit()
   }
 
   /** Resolves when nothing that could be applied is left unapplied. */
@@ -215,6 +258,7 @@ export class Volume {
   /** Finishes what is running and closes feeds. The row store belongs to the caller. */
   async close(): Promise<void> {
     this.#isApplyWanted = false
+    this.#retry?.cancel()
     await this.settled()
     this.#isClosed = true
     await this.#lane
@@ -240,26 +284,56 @@ export class Volume {
 
   /** Reads the state of the last index transaction. */
   #reload(): void {
-    const { tree, id } = this.#options
+    const { tree, id, device, deviceName } = this.#options
     const frontier = tree.meta('frontier')
     this.#applied = frontier ? readFrontier(new ByteReader(frontier, 'INDEX_CORRUPT')) : new Map()
     this.#coveredTo = tree.coveredTo
     this.#stamps.clear()
-    this.#waiting.clear()
-    this.#isSkipped = false
+    this.#queue.reset()
     const stamps = tree.meta('stamps')
     if (stamps) {
       const pairs = JSON.parse(stamps.toString()) as [DeviceId, number][]
       for (const [device, stamp] of pairs) this.#stamps.set(device, stamp)
     }
     this.#members = MemberTable.restore(id, (key) => tree.meta(MEMBER_ROW + key))
+    const generation = Number(tree.meta(GENERATION_ROW)?.toString() ?? 0)
+    this.#own.atLeast(generation)
+    tree.become({ actor: this.#own.actor, device, deviceName })
+  }
+
+  /** Whether all entries that the index shows are in the feeds; if not, the index goes. */
+  #checkIndex(): void {
+    const { feeds, tree, device, events } = this.#options
+    let { generation } = this.#own
+    const lost: FeedId[] = []
+    for (const [feed, head] of this.#applied) {
+      const stored = feeds.head(feed)
+      const isNewest = stored?.length === head.length
+      const last = isNewest ? stored : feeds.read(feed, head.length - 1, 1)[0]
+      if (last?.hash === head.hash) continue
+      lost.push(feed)
+      if (feedDevice(feed) === device) generation = Math.max(generation, feedGeneration(feed) + 1)
+    }
+    if (lost.length === 0) return
+    const message =
+      `the log lost entries of ${lost.map((feed) => feed.slice(0, 8)).join(', ')}: the tree is ` +
+      'rebuilt from what is left, and what peers have is fetched again'
+    events.onProblem({ code: 'FEED_CORRUPT', message })
+    tree.clear(new Map([[GENERATION_ROW, Buffer.from(String(generation))]]))
+    this.#reload()
   }
 
   /** An own entry that reached the feed but, because of a failure, not the index. */
   async #applyOwnLeftover(): Promise<void> {
-    const { feed, feeds } = this.#options
-    const isBehind = (feeds.head(feed)?.length ?? 0) > (this.#applied.get(feed)?.length ?? 0)
-    if (isBehind) await this.#applyReady()
+    const feed = this.#own.feed
+    const isBehind = (this.#options.feeds.head(feed)?.length ?? 0) > this.#appliedLength(feed)
+    if (!isBehind) return
+    await this.#applyReady()
+    this.#tellHead(feed)
+  }
+
+  #appliedLength(feed: FeedId): number {
+    return this.#applied.get(feed)?.length ?? 0
   }
 
   /** Seals, signs and stores one own entry, and takes it into the tables (not yet committed). */
@@ -268,11 +342,12 @@ export class Volume {
     tree: TreePart | undefined,
     stamp: number,
   ): Promise<void> {
-    const { feed, feeds, keys, signing, random, actor, deviceName } = this.#options
+    const { feeds, keys, signing, random, deviceName } = this.#options
+    const feed = this.#own.feed
     const head = feeds.head(feed)
-    const announce: ControlOp[] = this.#isActorAnnounced
+    const announce: ControlOp[] = this.#own.isAnnounced
       ? []
-      : [{ type: 'actor', actor, deviceName }]
+      : [{ type: 'actor', actor: this.#own.actor, deviceName }]
     const frontier = new Map(this.#applied)
     frontier.delete(feed)
     const previousFrontier = this.#members.frontierOf(feed)
@@ -283,7 +358,7 @@ export class Volume {
     )
     const entry = openEntry(frame, { volume: this.id, keys, previousFrontier })
     await feeds.append([frame])
-    this.#isActorAnnounced = true
+    this.#own.isAnnounced = true
     this.#fold(entry)
   }
 
@@ -307,13 +382,13 @@ export class Volume {
     const meta = new Map<string, Uint8Array>([
       ['frontier', writer.finish()],
       ['stamps', Buffer.from(JSON.stringify([...this.#stamps]))],
+      [GENERATION_ROW, Buffer.from(String(this.#own.generation))],
     ])
     const memberRows = this.#members.takeRows()
     for (const [key, row] of memberRows) meta.set(MEMBER_ROW + key, row)
     const delta = tree.commit(meta)
     events.onDelta(delta, this.#coveredTo)
     if (memberRows.has(MEMBERS_ROW)) events.onMembers()
-    this.#isSkipped = false
   }
 
   #tellHead(feed: FeedId): void {
@@ -330,19 +405,43 @@ export class Volume {
     })
   }
 
+  /** Never rejects. */
   async #applyLoop(): Promise<void> {
     while (this.#isApplyWanted && !this.#isClosed) {
       this.#isApplyWanted = false
-      if (this.#nextReady() === undefined) continue
       try {
-        await this.#options.events.submitPending()
+        if (this.#queue.next(this.#members, this.#applied) === undefined) continue
+        await this.#drain()
         for (let isMore = true; isMore;) isMore = await this.#exclusive(() => this.#applySlice())
+        this.#retryMs = RETRY_MS_MIN
       } catch (error) {
-        const { code, message } = errorToData(error)
-        this.#options.events.onProblem({ code, message: `cannot apply what arrived: ${message}` })
+        this.#failed(error)
         return
       }
     }
+  }
+
+  /** Closes the pending local edits into an own entry, if this device may write one. */
+  async #drain(): Promise<void> {
+    const { events } = this.#options
+    const role = this.role()
+    if (role === undefined || role === 'reader') return
+    try {
+      await events.submitPending()
+    } catch (error) {
+      const { code, message } = errorToData(error)
+      events.onProblem({ code, message: `changes wait for publication: ${message}` })
+    }
+  }
+
+  /** What arrived could not be applied: says so, and tries again later. */
+  #failed(error: unknown): void {
+    if (this.#isClosed) return
+    const { code, message } = errorToData(error)
+    this.#options.events.onProblem({ code, message: `cannot apply what arrived: ${message}` })
+    this.#retry?.cancel()
+    this.#retry = this.#options.clock.setTimer(this.#retryMs, () => this.#requestApply())
+    this.#retryMs = Math.min(RETRY_MS_MAX, this.#retryMs * 2)
   }
 
   async #applyReady(): Promise<void> {
@@ -350,88 +449,39 @@ export class Volume {
   }
 
   /**
-   * Applies entries whose frontier is satisfied, for at most `APPLY_SLICE_MS`, and commits them in
-   * one transaction. Returns whether there may be more.
+   * Applies entries whose turn it is, for at most `APPLY_SLICE_MS`, and commits them in one
+   * transaction. Returns whether there may be more.
    */
   #applySlice(): boolean {
     const { clock } = this.#options
     const startMs = clock.monotonicMs()
     let count = 0
     for (;;) {
-      const entry = this.#nextReady()
-      if (!entry) break
-      this.#apply(entry)
+      const next = this.#queue.next(this.#members, this.#applied)
+      if (!next) break
+      if (next.type === 'entry') this.#apply(next.entry)
+      else {
+        const { feed, seq, hash } = next.frame
+        this.#members.skip(next.frame)
+        this.#applied.set(feed, { length: seq + 1, hash })
+      }
       count++
       if (clock.monotonicMs() - startMs >= APPLY_SLICE_MS) break
     }
-    if (count === 0 && !this.#isSkipped) return false
+    if (count === 0) return false
     this.#commit()
-    return true
-  }
-
-  /** The next stored, unapplied entry whose frontier is satisfied. */
-  #nextReady(): Entry | undefined {
-    const { feeds } = this.#options
-    for (const [feed, head] of feeds.frontier()) {
-      const from = this.#applied.get(feed)?.length ?? 0
-      if (from >= head.length || this.#stalled.has(feed)) continue
-      const frame = feeds.read(feed, from, 1)[0]
-      if (!frame) continue
-      const entry = this.#open(frame)
-      if (!entry || !this.#isSatisfied(entry.frontier)) continue
-      const verdict = this.#members.check(entry)
-      if (verdict.state !== 'unknown') return entry
-      this.#stalled.add(feed)
-      this.#options.events.onProblem({ code: 'UPGRADE_NEEDED', message: verdict.reason })
-    }
-    return undefined
-  }
-
-  /**
-   * Opens a stored frame. One that is malformed counts as empty, on every device alike; one that a
-   * newer version wrote, or whose key is not here, stalls its feed.
-   */
-  #open(frame: EntryFrame): Entry | undefined {
-    const { feed } = frame
-    const waiting = this.#waiting.get(feed)
-    if (waiting?.seq === frame.seq) return waiting
-    const previousFrontier = this.#members.frontierOf(feed)
-    try {
-      const { keys } = this.#options
-      const entry = openEntry(frame, { volume: this.id, keys, previousFrontier })
-      this.#waiting.set(feed, entry)
-      return entry
-    } catch (error) {
-      const { code, message } = errorToData(error)
-      const text = `entry ${frame.seq} of feed ${feed} does not open: ${message}`
-      this.#options.events.onProblem({ code, message: text })
-      if (hasCode(error, 'ENTRY_INVALID')) {
-        this.#members.skip(frame)
-        this.#applied.set(feed, { length: frame.seq + 1, hash: frame.hash })
-        this.#isSkipped = true
-      } else {
-        this.#stalled.add(feed)
-      }
-      return undefined
-    }
-  }
-
-  #isSatisfied(frontier: Frontier): boolean {
-    for (const [feed, head] of frontier) {
-      if ((this.#applied.get(feed)?.length ?? 0) < head.length) return false
-    }
     return true
   }
 
   /** Takes one entry into tables and shards; a refused one stays in the chain, counts as empty. */
   #apply(entry: Entry): void {
-    const { tree, hlc, events, feed } = this.#options
+    const { tree, hlc, events } = this.#options
     const author = feedDevice(entry.feed)
     const { verdict } = this.#fold(entry)
     const changes = entry.tree?.changes ?? []
     let refusal = verdict.state === 'valid' ? undefined : verdict.reason
     if (!refusal && changes.length > 0) {
-      const check = tree.check(changes, { actors: this.#members.actorsOf(author) })
+      const check = tree.check(changes, { actors: this.#members.actorsOf(entry.feed) })
       if (!check.isValid) refusal = check.reason ?? 'its changes are not valid'
     }
     if (refusal) {
@@ -440,7 +490,8 @@ export class Volume {
       return
     }
     hlc.observe(entry.hlc)
-    const isOwn = entry.feed === feed
+    // Journal numbers in what came back from a peer may be those of another journal.
+    const isOwn = this.#own.hasWritten(entry)
     if (changes.length > 0) {
       tree.apply(changes, isOwn ? { coveredTo: entry.tree?.coveredTo ?? 0 } : undefined)
     }

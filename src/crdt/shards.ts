@@ -127,6 +127,13 @@ export class Shards {
     this.#states.clear()
   }
 
+  /** The rows are not what they were: reads them anew. */
+  forget(): void {
+    this.close()
+    this.#dirty.clear()
+    this.#states.clear()
+  }
+
   /** Frees the wasm memory. */
   close(): void {
     for (const document of this.#documents.values()) document.free()

@@ -67,7 +67,7 @@ const BYTES_PER_CHANGE_MAX = 4 * 1024 * 1024
  */
 export class TreeWriter {
   readonly #rows: RowStore
-  readonly #self: ActorInfo
+  #self: ActorInfo
   readonly #layer: Layer
   readonly #view: View
   readonly #shards: Shards
@@ -82,6 +82,11 @@ export class TreeWriter {
     this.#view = new View(this.#layer, options.strategyOf)
     this.#shards = new Shards(this.#layer)
     this.#coveredTo = readCoveredTo(this.#layer)
+  }
+
+  /** From now on own edits are written by this actor, which is fresh and announced in the log. */
+  become(self: ActorInfo): void {
+    this.#self = self
   }
 
   /** Journal number up to which own edits are in the tree; 0 at first. */
@@ -241,6 +246,20 @@ export class TreeWriter {
     this.#view.reset()
     this.#shards.rollback()
     this.#newWants = []
+    this.#coveredTo = readCoveredTo(this.#layer)
+  }
+
+  /**
+   * Empties the index, in one transaction that stores `meta`: it is built anew from the log.
+   */
+  clear(meta: ReadonlyMap<string, Uint8Array>): void {
+    this.rollback()
+    this.#rows.transaction((rows) => {
+      for (const { key } of rows.range('')) rows.remove(key)
+      for (const [name, value] of meta) rows.put(metaKey(name), value)
+    })
+    this.#layer.discard({ andCache: true })
+    this.#shards.forget()
     this.#coveredTo = readCoveredTo(this.#layer)
   }
 

@@ -9,6 +9,7 @@ import type { RowStore } from '../crdt/rows.ts'
 import { TreeWriter } from '../crdt/writer.ts'
 import { systemDisk } from '../disk.ts'
 import { errorToData, hasCode } from '../errors.ts'
+import { createActor } from '../log/actors.ts'
 import { DiskFeedStore } from '../log/feeds.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
 import type { ControlOp } from '../log/interface.ts'
@@ -16,7 +17,7 @@ import { Rpc, type MessagePortLike } from '../rpc.ts'
 import { sealToBox } from '../seal.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
 import type { AdmissionRequest } from '../swarm/interface.ts'
-import { feedId, type ActorId, type DeviceId, type FeedId } from '../types.ts'
+import { feedId, type DeviceId, type FeedId } from '../types.ts'
 import type { Edit } from '../crdt/interface.ts'
 import { Volume, type VolumeEvents } from '../volume.ts'
 import { stampToIso } from './reports.ts'
@@ -51,7 +52,8 @@ function membersData(volume: Volume): MembersData {
   }
 }
 
-const actor = Buffer.from(systemRandom.bytes(16)).toString('hex') as ActorId
+const feed = feedId(identity.device, data.generation)
+const actor = createActor(feed, systemRandom)
 
 /** Opens index and volume. Rows belong to the caller. */
 async function openVolume(
@@ -70,12 +72,11 @@ async function openVolume(
       id: data.volume,
       device: identity.device,
       deviceName: data.deviceName,
-      feed: feedId(identity.device, data.generation),
+      feed,
       signing: identity.signing,
       keys: secrets.logKeys(),
       feeds,
       tree: new TreeWriter({ rows, self, strategyOf }),
-      actor,
       clock: systemClock,
       hlc,
       random: systemRandom,
@@ -136,8 +137,11 @@ async function start() {
     },
     write: (control: ControlOp[]) => volume.write(control),
     admit: async (request: AdmissionRequest) => {
-      const op = volume.members.checkAdmission(request, systemClock.nowMs())
-      if (!volume.members.isMember(request.device)) await volume.write([op])
+      // Checked when it is its turn: of two at a time, only one may have the last use.
+      await volume.write(() => {
+        const op = volume.members.checkAdmission(request, systemClock.nowMs())
+        return volume.members.isMember(request.device) ? [] : [op]
+      })
       return sealedSecrets(request.boxKey)
     },
     wants: (options: { after?: string; countMax: number }) => volume.wants(options),

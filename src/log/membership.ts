@@ -14,6 +14,7 @@ import { WormholeError } from '../errors.ts'
 import { verify } from '../seal.ts'
 import { feedDevice, feedGeneration } from '../types.ts'
 import type { ActorId, DeviceId, FeedId, Frontier, Role, VolumeId } from '../types.ts'
+import { isActorOf } from './actors.ts'
 import { admissionMessage, type Admissible } from './admission.ts'
 import { asBuffer } from './frame.ts'
 import { EMPTY_FRONTIER, frontierHas } from './frontier.ts'
@@ -87,7 +88,7 @@ export class MemberTable {
   #isStateDirty = false
   readonly #dirtyFeeds = new Set<FeedId>()
   /** Derived from the state. */
-  readonly #actors = new Map<DeviceId, Set<ActorId>>()
+  readonly #actors = new Map<FeedId, Set<ActorId>>()
   #members: Map<DeviceId, Member> | undefined
 
   /** An empty table: the next entry to fold is the genesis. */
@@ -99,7 +100,7 @@ export class MemberTable {
     this.#volume = volume
     this.#state = state
     this.#progress = progress
-    for (const { actor, position } of state.claims) this.#addActor(feedDevice(position.feed), actor)
+    for (const { actor, position } of state.claims) this.#addActor(position.feed, actor)
   }
 
   /**
@@ -306,21 +307,18 @@ export class MemberTable {
 
   #foldActor(entry: Entry, op: ControlOp & { type: 'actor' }, notes: Notes): string | undefined {
     const device = feedDevice(entry.feed)
-    for (const { actor, position } of this.#state.claims) {
-      const isOther = actor === op.actor && feedDevice(position.feed) !== device
-      if (isOther && this.#isBefore(position, entry)) return 'the actor is of another device'
-    }
+    if (!isActorOf(op.actor, entry.feed)) return 'the actor is of another feed'
     const position = { feed: entry.feed, seq: entry.seq }
     this.#state.claims.push({ actor: op.actor, position })
-    this.#addActor(device, op.actor)
+    this.#addActor(entry.feed, op.actor)
     this.#foldSelf(entry, { name: op.deviceName })
     notes.actors.push({ actor: op.actor, device, deviceName: op.deviceName })
     return undefined
   }
 
-  #addActor(device: DeviceId, actor: ActorId): void {
-    const actors = this.#actors.get(device) ?? new Set()
-    this.#actors.set(device, actors.add(actor))
+  #addActor(feed: FeedId, actor: ActorId): void {
+    const actors = this.#actors.get(feed) ?? new Set()
+    this.#actors.set(feed, actors.add(actor))
   }
 
   /** A device's own word about itself; the greatest (generation, seq) holds. */
@@ -430,9 +428,9 @@ export class MemberTable {
     return this.#members
   }
 
-  /** Actors this device has announced so far. */
-  actorsOf(device: DeviceId): ReadonlySet<ActorId> {
-    return this.#actors.get(device) ?? new Set()
+  /** Actors announced in this feed so far. */
+  actorsOf(feed: FeedId): ReadonlySet<ActorId> {
+    return this.#actors.get(feed) ?? new Set()
   }
 
   /** Invites that may admit somebody at this time, the recovery key among them. */

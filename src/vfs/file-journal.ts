@@ -118,7 +118,6 @@ export class FileJournal {
   }
 
   #appendRanges(file: OpenFile): void {
-    this.#waiting.delete(file)
     for (const session of file.sessions) {
       const { ranges } = session
       if (ranges.length === 0) continue
@@ -135,6 +134,8 @@ export class FileJournal {
       }
       ranges.length = 0
     }
+    // Not before: when the journal refuses (a full disk), the next sync must find it here.
+    this.#waiting.delete(file)
   }
 
   /**

@@ -7,6 +7,7 @@ import { Overlay } from '../../src/crdt/overlay.ts'
 import { TreeWriter } from '../../src/crdt/writer.ts'
 import type { Edit, TreeDelta } from '../../src/crdt/interface.ts'
 import { MemoryDisk } from '../../src/disk-memory.ts'
+import { createActor } from '../../src/log/actors.ts'
 import { sealEntry } from '../../src/log/entry.ts'
 import { DiskFeedStore } from '../../src/log/feeds.ts'
 import { EMPTY_FRONTIER } from '../../src/log/frontier.ts'
@@ -16,7 +17,7 @@ import { admissionMessage } from '../../src/log/membership.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
 import { hash, sign, signingKeys } from '../../src/seal.ts'
 import { HybridClock, type Clock, type Random } from '../../src/system.ts'
-import { feedId, type ActorId, type Role, type VolumeId } from '../../src/types.ts'
+import { feedId, type Role, type VolumeId } from '../../src/types.ts'
 import { Volume } from '../../src/volume.ts'
 
 /** A reproducible source of bytes: BLAKE2b of seed and counter. */
@@ -130,7 +131,8 @@ export class TestDevice {
     const identity = identityFromSeed(hash(Buffer.from(`${seed}/${name}`)))
     const random = seededRandom(`${seed}/${name}/${run}`)
     const hlc = new HybridClock(shared.clock)
-    const actor = Buffer.from(random.bytes(16)).toString('hex') as ActorId
+    const feed = feedId(identity.device, 0)
+    const actor = createActor(feed, random)
     const self = { actor, device: identity.device, deviceName: name }
     const tree = new TreeWriter({ rows: state.rows, self, strategyOf })
     const feeds = DiskFeedStore.open({
@@ -154,12 +156,11 @@ export class TestDevice {
       id: shared.id,
       device: identity.device,
       deviceName: name,
-      feed: feedId(identity.device, 0),
+      feed,
       signing: identity.signing,
       keys: shared.secrets.logKeys(),
       feeds,
       tree,
-      actor,
       clock: shared.clock,
       hlc,
       random,

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { createActor } from '../../../src/log/actors.ts'
 import { openEntry } from '../../../src/log/entry.ts'
 import { frontierHas } from '../../../src/log/frontier.ts'
 import type { ControlOp, Entry, EntryFrame } from '../../../src/log/interface.ts'
@@ -14,12 +15,17 @@ import {
   type FoldResult,
 } from '../../../src/log/membership.ts'
 import { signingKeys } from '../../../src/seal.ts'
-import type { ActorId, VolumeId } from '../../../src/types.ts'
+import { feedId, type ActorId, type VolumeId } from '../../../src/types.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
 import { type Author, LogWorld, NOW_MS, treeOf } from './authors.ts'
 
 const DAY_MS = 24 * 3600 * 1000
 const INVITE_SEED = Buffer.alloc(32, 0x17)
+
+/** An actor of an author's feed. */
+function actorOf({ feed }: Author, seed = 0): ActorId {
+  return createActor(feed, new SeededRandom(seed))
+}
 
 /** A table and the entries it folded, in the order of calls. */
 class Folder {
@@ -123,7 +129,7 @@ test('a stranger, and a member that does not know of its admission yet, count as
 test('a reader writes acknowledgements but no tree', () => {
   const { folder, bob, world } = joined({ role: 'reader' })
   assert.equal(folder.fold(bob.write({ control: [{ type: 'ack' }] })).verdict.state, 'valid')
-  const actor: ControlOp = { type: 'actor', actor: 'ab'.repeat(16) as ActorId, deviceName: 'bob' }
+  const actor: ControlOp = { type: 'actor', actor: actorOf(bob), deviceName: 'bob' }
   const result = folder.fold(bob.write({ tree: treeOf(world, 5), control: [actor] }))
   assert.deepEqual(result.verdict, { state: 'empty', reason: 'a reader changes the tree' })
   assert.deepEqual(result.actors, [], 'nothing of the entry counts')
@@ -193,7 +199,7 @@ test('an invite used too often during a partition lets all of them in, and says 
 
 test('a device says its name, its labels and its actors', () => {
   const { folder, bob, creator } = joined()
-  const actor = 'cd'.repeat(16) as ActorId
+  const actor = actorOf(bob)
   const control: ControlOp[] = [
     { type: 'actor', actor, deviceName: 'bob on the road' },
     { type: 'labels', labels: { region: 'eu' } },
@@ -203,9 +209,13 @@ test('a device says its name, its labels and its actors', () => {
   assert.deepEqual(result.actors, [{ actor, device, deviceName: 'bob on the road' }])
   assert.equal(folder.table.member(device)?.name, 'bob on the road')
   assert.deepEqual(folder.table.member(device)?.labels, { region: 'eu' })
-  assert.deepEqual([...folder.table.actorsOf(device)], [actor])
+  assert.deepEqual([...folder.table.actorsOf(feedId(device, 0))], [actor])
   const thief = folder.fold(creator.see(bob).write({ control: control.slice(0, 1) }))
-  assert.match(thief.problems[0] as string, /of another device/)
+  assert.match(thief.problems[0] as string, /of another feed/)
+  const early = folder.fold(
+    creator.write({ control: control.slice(0, 1), frontier: new Map(creator.frontier) }),
+  )
+  assert.deepEqual(early.actors, [])
 })
 
 test('operations of a newer version stop the feed, not the table', () => {
@@ -269,7 +279,7 @@ function show(table: MemberTable): unknown {
       .members()
       .map((member) => ({ ...member, boxKey: Buffer.from(member.boxKey).toString('hex') })),
     invites: table.openInvites(NOW_MS).sort((a, b) => (a.inviteKey < b.inviteKey ? -1 : 1)),
-    actors: table.members().map(({ device }) => [...table.actorsOf(device)].sort()),
+    actors: table.members().map(({ device }) => [...table.actorsOf(feedId(device, 0))].sort()),
   }
 }
 
@@ -291,7 +301,7 @@ test('every causal order gives the same table, and so does putting it away in be
         admitOp(world, pick(), world.recoverySeed),
         {
           type: 'actor',
-          actor: Buffer.alloc(16, invitePick).toString('hex') as ActorId,
+          actor: actorOf(pick(), invitePick),
           deviceName: `n${seed}`,
         },
         { type: 'labels', labels: { k: `${random.below(99)}` } },
