@@ -92,13 +92,16 @@ export async function createMount(
   })
   const waiting = new Map<number, (reply: ServerReply) => void>()
   worker.on('message', (reply: ServerReply) => waiting.get(reply.id)?.(reply))
-  worker.on('error', (error) => {
-    for (const resolve of waiting.values()) {
-      resolve({ id: 0, error: { message: String(error), code: undefined } })
-    }
-  })
+  let ending: string | undefined
+  const end = (why: string): void => {
+    ending ??= why
+    for (const [id, resolve] of waiting) resolve({ id, error: { message: why, code: undefined } })
+  }
+  worker.on('error', (error) => end(String(error)))
+  worker.on('exit', () => end('the server has ended'))
   let nextId = 1
   const ask = async <T>(call: string, ...parameters: unknown[]): Promise<T> => {
+    if (ending !== undefined) throw new Error(ending)
     const id = nextId++
     const { value, error } = await new Promise<ServerReply>((resolve) => {
       waiting.set(id, resolve)

@@ -202,12 +202,16 @@ async function start(data: ServerData): Promise<ReturnType<typeof commands>> {
   return commands(fileSystem, mount, bugs)
 }
 
+type Started = { table: ReturnType<typeof commands> } | { error: unknown }
+
 async function answer(
-  table: ReturnType<typeof commands>,
+  started: Promise<Started>,
   { id, call, parameters }: ServerRequest,
 ): Promise<ServerReply> {
   try {
-    return { id, value: await table[call]?.(...(parameters as never[])) }
+    const result = await started
+    if ('error' in result) throw result.error
+    return { id, value: await result.table[call]?.(...(parameters as never[])) }
   } catch (error) {
     return { id, error: { message: String(error), code: (error as WormholeError).code } }
   }
@@ -218,13 +222,11 @@ if (isMainThread) {
   process.stdout.write('mounted\n')
 } else if (parentPort) {
   const port = parentPort
-  const started = start((workerData as { server: ServerData }).server)
-  port.on('message', async (request: ServerRequest) => {
-    try {
-      port.postMessage(await answer(await started, request))
-    } catch (error) {
-      const { code } = error as WormholeError
-      port.postMessage({ id: request.id, error: { message: String(error), code } })
-    }
+  const started = start((workerData as { server: ServerData }).server).then(
+    (table) => ({ table }),
+    (error: unknown) => ({ error }),
+  )
+  port.on('message', (request: ServerRequest) => {
+    void answer(started, request).then((reply) => port.postMessage(reply))
   })
 }
