@@ -40,17 +40,14 @@ export const ERANGE = 34
 /** The request must be asked again. */
 export const EAGAIN = 11
 
-/**
- * What the kernel is told for each code. Data that no reachable device holds is `EHOSTUNREACH`, so
- * that it is told apart from damage (`EIO`, `EUCLEAN`).
- */
+/** What the kernel is told for each code. Data that no reachable device holds is `EIO`. */
 export const ERRNO: Record<ErrorCode, number> = {
   ABORTED: EINTR,
   ALREADY_EXISTS: EEXIST,
   BAD_ARGUMENT: EINVAL,
   BAD_HANDLE: EBADF,
   CHUNK_CORRUPT: EIO,
-  CHUNK_UNAVAILABLE: EHOSTUNREACH,
+  CHUNK_UNAVAILABLE: EIO,
   DAEMON_NOT_RUNNING: ENOTCONN,
   DAEMON_RUNNING: EBUSY,
   DISK_FULL: ENOSPC,
