@@ -31,14 +31,10 @@ export class Peer implements ChunkPeer {
     return this.#sessions.size > 0
   }
 
-  /**
-   * Takes up a session. Older ones must show that they live; those that were silent for too long
-   * end, since the new one proves that the network works.
-   */
+  /** Takes up a session. An older one of the same kind must show that it lives. */
   add(session: Session, ports: { log: LogPort; chunks: ChunkPort }): void {
     for (const other of this.#sessions.keys()) {
-      if (other.isSuspect) other.fail('PEER_UNREACHABLE', 'silent, and connected again')
-      else if (other.link.route === session.link.route) other.probe()
+      if (other.link.route === session.link.route) other.probe()
     }
     this.#sessions.set(session, {
       log: new LogServer(session, ports.log),
@@ -75,13 +71,17 @@ export class Peer implements ChunkPeer {
     return [...this.#sessions.keys()].at(-1)
   }
 
-  /** The session to use: one that lives, direct TLS before Hyperswarm, then the oldest. */
+  /**
+   * The session to use: one that lives, direct TLS before Hyperswarm, then the oldest. One that
+   * must still show that it lives comes after all that need not.
+   */
   best(): Session | undefined {
     let best: Session | undefined
     let bestRank = -1
     for (const session of this.#sessions.keys()) {
       if (session.isClosed) continue
-      const rank = (session.isSuspect ? 0 : 2) + (session.link.route === 'tls' ? 1 : 0)
+      const life = session.isSuspect ? 0 : session.isProbed ? 2 : 4
+      const rank = life + (session.link.route === 'tls' ? 1 : 0)
       if (rank > bestRank) [best, bestRank] = [session, rank]
     }
     return best
@@ -122,6 +122,17 @@ export class Peer implements ChunkPeer {
 
   rttMs(): number | undefined {
     return this.best()?.rttMs
+  }
+
+  /**
+   * Gives up links that may be dead when another one lives, so that what was sent over them is sent
+   * again at once.
+   */
+  closeSuspects(): void {
+    if (this.#sessions.size < 2 || this.isSuspect) return
+    for (const session of this.#sessions.keys()) {
+      if (session.isSuspect) session.fail('PEER_UNREACHABLE', 'silent while another link is not')
+    }
   }
 
   /**

@@ -22,6 +22,8 @@ const PROBE_PART = 1 / 2
  * A link silent for this part of the longest silence may be dead: pings come three times as often.
  */
 const SUSPECT_PART = 0.45
+/** The same for a link that was asked for a sign of life: so long, or three round trips. */
+const PROBE_MS_MIN = 750
 /** Bytes that may wait for a peer that does not read before it is given up. */
 const QUEUED_BYTES_MAX = 64 * 1024 * 1024
 /** Weight of a new round-trip time in the average. */
@@ -61,7 +63,8 @@ export class Session {
   #lastTickMs: number
   #pingSentMs: number | undefined
   #pingToken = 0
-  #probeUntilMs: number | undefined
+  /** Since when a sign of life is asked for. */
+  #probedMs: number | undefined
 
   constructor(options: {
     link: Link
@@ -113,7 +116,15 @@ export class Session {
 
   /** Whether the link was silent for longer than pings allow: another one should be made. */
   get isSuspect(): boolean {
-    return this.#silentMs > this.#silenceMsMax * SUSPECT_PART
+    if (this.link.receivedBytes !== this.#seenBytes) return false
+    if (this.#silentMs > this.#silenceMsMax * SUSPECT_PART) return true
+    const patienceMs = Math.max(PROBE_MS_MIN, 3 * (this.rttMs ?? 0))
+    return this.#clock.monotonicMs() - (this.#probedMs ?? Infinity) > patienceMs
+  }
+
+  /** Whether a sign of life is asked for and has not come. */
+  get isProbed(): boolean {
+    return this.#probedMs !== undefined && this.link.receivedBytes === this.#seenBytes
   }
 
   /** Ends the session because of something the peer did. */
@@ -128,7 +139,7 @@ export class Session {
 
   /** Asks for a sign of life soon; without one the session ends. */
   probe(): void {
-    this.#probeUntilMs ??= this.#clock.monotonicMs() + this.#silenceMsMax * PROBE_PART
+    this.#probedMs ??= this.#clock.monotonicMs()
     this.#ping()
   }
 
@@ -143,11 +154,11 @@ export class Session {
     if (received === this.#seenBytes) this.#silentMs += stepMs
     else {
       this.#silentMs = 0
-      this.#probeUntilMs = undefined
+      this.#probedMs = undefined
     }
     this.#seenBytes = received
     this.#unsentMs += stepMs
-    const isLate = this.#probeUntilMs !== undefined && nowMs > this.#probeUntilMs
+    const isLate = nowMs - (this.#probedMs ?? Infinity) > this.#silenceMsMax * PROBE_PART
     if (this.#silentMs > this.#silenceMsMax || isLate) {
       this.fail('PEER_UNREACHABLE', 'silent')
     } else if (!this.isReady && nowMs - this.openedMs > HELLO_MS_MAX) {

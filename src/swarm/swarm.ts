@@ -36,7 +36,7 @@ const TICK_MS = 250
 /** Pause before heads of other devices' feeds are passed on, so that several go as one. */
 const FLUSH_MS = 40
 /** How often interfaces are compared. */
-const NETWORK_MS = 1500
+const NETWORK_MS = 500
 /** Pause before changed addresses are handed out to be persisted. */
 const SAVE_MS = 2000
 
@@ -441,6 +441,7 @@ export class Swarm implements ChunkFetcher {
       const nowMs = this.#options.clock.monotonicMs()
       for (const session of this.#sessions()) session.tick(nowMs)
       for (const peer of this.#peers.values()) {
+        peer.closeSuspects()
         if (this.#options.device < peer.device) peer.closeDuplicates(nowMs)
       }
       this.#carryOut(this.#replicator.onTick(nowMs))

@@ -39,7 +39,7 @@ export interface Network {
 export type Layout = 'lan' | 'sites'
 
 const HUB = '10.77.0.1'
-const DEVICES_MAX = 100
+const DEVICES_MAX = 60
 
 function ip(...args: string[]): void {
   const result = spawnSync('ip', args, { encoding: 'utf8' })
@@ -118,7 +118,7 @@ export function createNetwork(
     readdress: (name) => {
       if (layout !== 'lan') throw new TypeError('a device of a site keeps its address')
       const number = Number(addresses.get(name)?.split('.')[3]) + DEVICES_MAX
-      if (number > 253) throw new TypeError(`${name} has had another address already`)
+      if (number > 253) throw new TypeError(`${name} has had four addresses already`)
       addresses.set(name, `10.77.0.${number}`)
       setAddress(`${id}-${name}`, `10.77.0.${number}`, HUB)
     },
