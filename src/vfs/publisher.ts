@@ -44,6 +44,8 @@ export class Publisher {
   #pending: Edit[] = []
   #coveredTo: number
   #isSubmitting = false
+  /** `kick` was called while a submission ran: what is pending then follows at once. */
+  #isKicked = false
   #timer: Timer | undefined
   #trimTimer: Timer | undefined
   #retryMs = 0
@@ -116,6 +118,7 @@ export class Publisher {
   kick(): void {
     this.#timer?.cancel()
     this.#timer = undefined
+    if (this.#isSubmitting) this.#isKicked = true
     if (this.#isSubmitting || this.#pending.length === 0) return
     this.#isSubmitting = true
     void this.#submitAll().finally(() => {
@@ -135,6 +138,7 @@ export class Publisher {
   /** Submits until nobody waits: later edits wait for their own group. Never rejects. */
   async #submitAll(): Promise<void> {
     do {
+      this.#isKicked = false
       const batch = this.#nextBatch()
       const first = batch[0]
       if (!first) return
@@ -150,7 +154,7 @@ export class Publisher {
         this.#failed(error)
         return
       }
-    } while (this.#waiters.length > 0 || this.#pending.length >= BATCH_EDITS_MAX)
+    } while (this.#isKicked || this.#waiters.length > 0 || this.#pending.length >= BATCH_EDITS_MAX)
   }
 
   #nextBatch(): Edit[] {

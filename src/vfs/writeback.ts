@@ -2,8 +2,9 @@
  * From dirty files to contents and edits.
  *
  * A closed file is built, its chunks are made durable, then the edit that names them is committed
- * (W1). Files wait up to `CLOSE_MS` for company, so that many share one sync and one entry, and a
- * temporary file that is gone by then is never built. Big files are built piece by piece while they
+ * (W1). A file that is closed alone waits `ALONE_MS`, so that it is soon seen elsewhere; files of a
+ * burst wait `CLOSE_MS` for company, so that many share one sync and one entry, and a temporary
+ * file that is gone by then is never built. Big files are built piece by piece while they
  * are written (segments), which bounds memory and journal. Files held open are published when an
  * fsync asks, at most every `HELD_MS`, or when nobody has written for `QUIET_MS`.
  */
@@ -19,8 +20,13 @@ import { buildSnapshot, type Base, type OpenFile, type Snapshot } from './open-f
 import type { PolicyFiles } from './policy-files.ts'
 import type { Publisher } from './publisher.ts'
 
-/** How long a closed file waits for company. */
+/** How long a closed file waits that comes alone: an editor's probe is gone by then. */
+export const ALONE_MS = 4
+/** How long a closed file of a burst waits for company. */
 export const CLOSE_MS = 25
+/** So many closes within so long make a burst. */
+const BURST_COUNT = 4
+const BURST_MS = 50
 /** A file held open is published at most this often. */
 export const HELD_MS = 3000
 /** A file held open that nobody syncs is published when it has been quiet for so long. */
@@ -77,6 +83,8 @@ export class Writeback {
   #blocked: unknown
   #retryMs = 0
   #running: Promise<void> | undefined
+  /** Monotonic times of the newest closes, oldest first; at most `BURST_COUNT`. */
+  readonly #closes: number[] = []
   #isClosed = false
   #timer: Timer | undefined
   #heldTimer: Timer | undefined
@@ -116,7 +124,16 @@ export class Writeback {
   closed(file: OpenFile): void {
     if (file.isDropped || !file.isDirty) return
     this.#queue.set(file, true)
-    this.#schedule(CLOSE_MS)
+    this.#closes.push(this.#options.clock.monotonicMs())
+    if (this.#closes.length > BURST_COUNT) this.#closes.shift()
+    this.#schedule(this.#isBurst() ? CLOSE_MS : ALONE_MS)
+  }
+
+  /** Whether closes have been coming thick and fast until now. */
+  #isBurst(): boolean {
+    const [first] = this.#closes
+    if (first === undefined || this.#closes.length < BURST_COUNT) return false
+    return this.#options.clock.monotonicMs() - first <= BURST_MS
   }
 
   /** An fsync has made the present state durable. */
@@ -242,7 +259,7 @@ export class Writeback {
         for (const job of built) {
           await this.#commit(job).catch((error: unknown) => failures.set(job.file, error))
         }
-        publisher.kick()
+        if (!this.#isBurst()) publisher.kick()
       } catch (error) {
         for (const { file } of built) if (file.isFrozen) failures.set(file, error)
       }

@@ -1,0 +1,70 @@
+/**
+ * Proves when closed files are published: soon when they come alone, in company in a burst. Real
+ * tree and file system on memory ports, simulated time.
+ */
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { CONTEXT, createWorld, name, ROOT, VfsDevice } from '../../helpers/vfs-world.ts'
+import { ALONE_MS, CLOSE_MS } from '../../../src/vfs/writeback.ts'
+
+async function oneDevice(): Promise<VfsDevice> {
+  const [device] = await createWorld(1)
+  return device as VfsDevice
+}
+
+/** Writes and closes a file; time stands still. */
+async function save(device: VfsDevice, entry: string): Promise<void> {
+  const { handle } = device.create(ROOT, entry)
+  await device.write(handle, 0, `content of ${entry}`)
+  device.close(handle)
+}
+
+async function burst(device: VfsDevice, count: number): Promise<void> {
+  for (let index = 0; index < count; index++) {
+    await save(device, `burst-${index}`)
+    await device.clock.run(5)
+  }
+}
+
+test('a file closed alone is in the log at once', async () => {
+  const device = await oneDevice()
+  await save(device, 'alone')
+  await device.clock.run(ALONE_MS)
+  assert.equal(device.contents.buildCount, 1)
+  assert.equal(device.vfs.pendingEdits, 0)
+})
+
+test('an edit that comes while a submission runs follows it at once', async () => {
+  const device = await oneDevice()
+  let open = (): void => undefined
+  device.submitGate = new Promise((resolve) => (open = resolve))
+  await save(device, 'first')
+  await device.clock.run(100)
+  await save(device, 'second')
+  await device.clock.run(100)
+  assert.equal(device.submitCount, 0)
+  open()
+  await device.clock.run(1)
+  assert.equal(device.submitCount, 2)
+  assert.equal(device.vfs.pendingEdits, 0)
+})
+
+test('a temporary file of a burst is never built', async () => {
+  const device = await oneDevice()
+  await burst(device, 8)
+  await device.clock.run(CLOSE_MS)
+  assert.equal(device.contents.buildCount, 8)
+  await save(device, 'temporary')
+  await device.clock.run(CLOSE_MS - 5)
+  await device.fs.unlink(CONTEXT, ROOT, name('temporary'))
+  await device.clock.run(1000)
+  assert.equal(device.contents.buildCount, 8)
+})
+
+test('files of a burst share entries; the last ones do not wait for more', async () => {
+  const device = await oneDevice()
+  await burst(device, 40)
+  assert.ok(device.submitCount <= 8, `${device.submitCount} submissions for 40 files in 200 ms`)
+  await device.clock.run(100)
+  assert.equal(device.vfs.pendingEdits, 0)
+})
