@@ -200,14 +200,18 @@ export class Device {
     return path.join(this.mountpoint, ...names)
   }
 
+  /** The program and arguments of `wormhole …` on this device, for who starts it himself. */
+  words(args: readonly string[]): string[] {
+    return [...this.#prefix, process.execPath, bin, ...args]
+  }
+
   /**
    * Runs `wormhole …` on this device.
    *
    * @throws when the exit code is none of `codes`, with the output and the end of the logs.
    */
   async run(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
-    const words = [...this.#prefix, process.execPath, bin, ...args]
-    const result = await runProgram(words, this.env, options)
+    const result = await runProgram(this.words(args), this.env, options)
     this.#processes.list()
     const codes = options.codes ?? [0]
     if (codes !== 'any' && !codes.includes(result.code ?? -1)) {
