@@ -167,7 +167,7 @@ export class Vfs {
 
   /**
    * Unpublished bytes of a file that the tree has lost: a new file in its last place, or in the
-   * root when that is gone too.
+   * root, under a name that is free, when that is gone too.
    */
   #revive(file: OpenFile, content: Base & { readonly mtimeNs: bigint }): Created {
     const { overlay, nodes } = this.#core
@@ -189,6 +189,10 @@ export class Vfs {
         if (!hasCode(error, 'ALREADY_EXISTS') && !hasCode(error, 'NOT_FOUND')) throw error
       }
     }
-    return overlay.createFile(overlay.root, fallback, options)
+    let name = fallback
+    for (let count = 2; overlay.lookup(overlay.root, name); count++) {
+      name = nameFromText(`recovered ${file.inode} ${count}`)
+    }
+    return overlay.createFile(overlay.root, name, options)
   }
 }

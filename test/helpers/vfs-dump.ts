@@ -1,8 +1,8 @@
 /** A volume's visible tree as plain data, to compare. */
-import { ROOT, type VfsDevice } from './vfs-world.ts'
+import { ROOT, type VfsUser } from './vfs-user.ts'
 
 /** One line per path: type, mode, names, and bytes or target. */
-export async function dumpTree(device: VfsDevice): Promise<Map<string, string>> {
+export async function dumpTree(device: VfsUser): Promise<Map<string, string>> {
   const lines = new Map<string, string>()
   const walk = async (nodeId: number, path: string): Promise<void> => {
     for (const entry of await device.names(nodeId)) {

@@ -52,13 +52,12 @@ export interface TestVolume {
   readonly genesis: EntryFrame
   readonly secrets: VolumeSecrets
   readonly founder: Identity
-  readonly clock: TestClock
+  readonly clock: Clock
 }
 
 /** Makes a volume founded by `alice`. */
-export function createTestVolume(seed: string): TestVolume {
+export function createTestVolume(seed: string, clock: Clock = new TestClock()): TestVolume {
   const random = seededRandom(`${seed}/volume`)
-  const clock = new TestClock()
   const secrets = VolumeSecrets.create(random)
   const founder = identityFromSeed(hash(Buffer.from(`${seed}/alice`)))
   const genesis = sealEntry(
@@ -193,28 +192,31 @@ export class TestDevice {
   }
 
   /** Lets `joiner` in with an invite that this device makes. */
-  async admit(joiner: Identity, deviceName: string, role: Role, shared: TestVolume): Promise<void> {
-    const keys = signingKeys(hash(Buffer.from(`${deviceName}/invite`)))
-    const nowMs = shared.clock.nowMs()
-    const expiresMs = nowMs + 3600_000
-    await this.volume.write([
-      { type: 'invite', inviteKey: keys.publicKey, role, expiresMs, usesMax: 1 },
-    ])
-    const request = {
-      volume: shared.id,
-      device: joiner.device,
-      deviceName,
-      boxKey: joiner.box.publicKey,
-    }
-    const signature = sign(
-      keys.secretKey,
-      admissionMessage({ ...request, inviteKey: keys.publicKey }),
-    )
-    const inviteKey = keys.publicKey.toString('hex')
-    await this.volume.write([
-      this.volume.members.checkAdmission({ ...request, inviteKey, signature }, nowMs),
-    ])
+  admit(joiner: Identity, deviceName: string, role: Role, shared: TestVolume): Promise<void> {
+    return admitTo(this.volume, joiner, deviceName, shared, role)
   }
+}
+
+/** Lets `joiner` in with an invite made by an admin's volume. */
+export async function admitTo(
+  volume: Volume,
+  joiner: Identity,
+  deviceName: string,
+  shared: TestVolume,
+  role: Role = 'writer',
+): Promise<void> {
+  const keys = signingKeys(hash(Buffer.from(`${deviceName}/invite`)))
+  const nowMs = shared.clock.nowMs()
+  const expiresMs = nowMs + 3600_000
+  await volume.write([{ type: 'invite', inviteKey: keys.publicKey, role, expiresMs, usesMax: 1 }])
+  const { device, box } = joiner
+  const request = { volume: shared.id, device, deviceName, boxKey: box.publicKey }
+  const signature = sign(
+    keys.secretKey,
+    admissionMessage({ ...request, inviteKey: keys.publicKey }),
+  )
+  const inviteKey = keys.publicKey.toString('hex')
+  await volume.write([volume.members.checkAdmission({ ...request, inviteKey, signature }, nowMs)])
 }
 
 /** Brings everything that `from` has stored to `to`, and lets it be applied. */

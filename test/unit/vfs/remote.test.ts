@@ -143,3 +143,29 @@ test('unpublished bytes outlive the removal of their file elsewhere', async () =
   assert.equal(await bob.cat('f'), 'mine')
   assert.equal(await alice.cat('f'), 'mine')
 })
+
+test('they also outlive the removal of the directory, when the name for it is taken', async () => {
+  const [alice, bob] = await twoDevices()
+  await alice.fs.mkdir(CONTEXT, ROOT, name('d'), 0o755)
+  const made = alice.find('d') ?? assert.fail('no d')
+  await alice.put('g', 'one', made.nodeId)
+  await alice.drain()
+  await bob.receive(alice)
+  const node = bob.find('d/g') ?? assert.fail('no d/g')
+  const handle = bob.open(node.nodeId)
+  await bob.write(handle, 0, 'mine')
+  await alice.fs.unlink(CONTEXT, made.nodeId, name('g'))
+  await alice.fs.rmdir(CONTEXT, ROOT, name('d'))
+  await alice.drain()
+  const inode = bob.overlay.lookup(
+    bob.overlay.lookup(bob.overlay.root, name('d'))?.id ?? assert.fail('no d'),
+    name('g'),
+  )?.id
+  await bob.put(`recovered ${inode}`, 'in the way')
+  await bob.receive(alice)
+  bob.close(handle)
+  await bob.drain()
+  await alice.receive(bob)
+  assert.equal(await alice.cat(`recovered ${inode} 2`), 'mine')
+  assert.equal(await alice.cat(`recovered ${inode}`), 'in the way')
+})

@@ -1,0 +1,305 @@
+/**
+ * One whole device of a volume in this thread: real log, tree, journal and file system on a disk
+ * in memory and on simulated time. It can die between any two operations of its disk or index, with
+ * or without its power, and start again on what is left.
+ */
+import { MemoryRowStore } from '../../src/crdt/memory.ts'
+import { Overlay } from '../../src/crdt/overlay.ts'
+import type { RowStore, RowWriter } from '../../src/crdt/rows.ts'
+import { TreeWriter } from '../../src/crdt/writer.ts'
+import { strategyOf } from '../../src/daemon/strategy.ts'
+import { MemoryDisk, type Survivors } from '../../src/disk-memory.ts'
+import { WormholeError } from '../../src/errors.ts'
+import { createActor } from '../../src/log/actors.ts'
+import { DiskFeedStore } from '../../src/log/feeds.ts'
+import { DiskJournal } from '../../src/log/journal.ts'
+import { identityFromSeed, type Identity } from '../../src/log/keys.ts'
+import { hash } from '../../src/seal.ts'
+import { HybridClock, type Clock, type Disk, type DiskFile } from '../../src/system.ts'
+import { feedId } from '../../src/types.ts'
+import type { FileSystem } from '../../src/vfs/interface.ts'
+import { Vfs } from '../../src/vfs/vfs.ts'
+import { Volume } from '../../src/volume.ts'
+import { SeededRandom, type SimClock } from './sim-clock.ts'
+import { MemoryContents } from './vfs-ports.ts'
+import { VfsUser } from './vfs-user.ts'
+import type { TestVolume } from './volume-device.ts'
+
+/** What a crash leaves of the index. */
+export type IndexFate = 'kept' | 'older' | 'lost'
+
+/** One run of the daemon. Dies at the operation that `fuse` counts down to. */
+class Process {
+  isAlive = true
+  /** Operations until death; undefined: immortal. */
+  fuse: number | undefined
+
+  /** Before an operation of disk or index. */
+  step(): void {
+    if (this.fuse !== undefined && --this.fuse <= 0) this.isAlive = false
+    if (!this.isAlive) throw new WormholeError('IO_ERROR', 'the process is dead')
+  }
+}
+
+/** A disk that a dead process cannot reach any more. */
+function guardDisk(disk: MemoryDisk, process: Process): Disk {
+  const guard = <T extends object>(target: T): T =>
+    new Proxy(target, {
+      get: (object, key) => {
+        const value = Reflect.get(object, key) as unknown
+        if (typeof value !== 'function') return value
+        return (...args: unknown[]) => {
+          // A dead process closes nothing itself: the kernel does.
+          if (key === 'close' && !process.isAlive) return undefined
+          process.step()
+          const result = (value as (...all: unknown[]) => unknown).apply(object, args)
+          return key === 'openSync' ? guard(result as DiskFile) : result
+        }
+      },
+    })
+  return guard(disk as Disk)
+}
+
+/** The index of a process, with a memory of what it was a while ago. */
+class GuardedRows implements RowStore {
+  readonly #rows: MemoryRowStore
+  readonly #process: Process
+  readonly #random: SeededRandom
+  #older: { key: string; value: Buffer }[] = []
+
+  constructor(rows: MemoryRowStore, process: Process, random: SeededRandom) {
+    this.#rows = rows
+    this.#process = process
+    this.#random = random
+    this.#older = rows.range('')
+  }
+
+  /** The index as it was at some commit of this run. */
+  older(): MemoryRowStore {
+    const rows = new MemoryRowStore()
+    rows.transaction((writer) => {
+      for (const { key, value } of this.#older) writer.put(key, value)
+    })
+    return rows
+  }
+
+  hashName(name: string): string {
+    return this.#rows.hashName(name)
+  }
+
+  get(key: string): Buffer | undefined {
+    return this.#rows.get(key)
+  }
+
+  range(prefix: string, options?: { readonly after?: string; readonly countMax?: number }) {
+    return this.#rows.range(prefix, options)
+  }
+
+  transaction<T>(run: (rows: RowWriter) => T): T {
+    this.#process.step()
+    const result = this.#rows.transaction(run)
+    if (this.#random.below(8) === 0) this.#older = this.#rows.range('')
+    this.#process.step()
+    return result
+  }
+
+  refresh(): void {}
+
+  close(): Promise<void> {
+    return Promise.resolve()
+  }
+}
+
+/** Contents of one device; what it lacks it reads from the others. */
+class SimContents extends MemoryContents {
+  readonly peers: SimDevice[]
+
+  constructor(peers: SimDevice[], stored?: MemoryContents['stored']) {
+    super()
+    this.peers = peers
+    for (const [address, bytes] of stored ?? []) {
+      this.stored.set(address, bytes)
+      this.synced.add(address)
+    }
+  }
+
+  override bytesOf(content: Parameters<MemoryContents['bytesOf']>[0]): Buffer {
+    const { ref } = content
+    if (ref.type === 'empty' || this.stored.has(ref.address)) return super.bytesOf(content)
+    for (const { contents } of this.peers) {
+      const bytes = contents.stored.get(ref.address)
+      if (bytes) return bytes
+    }
+    throw new WormholeError('CHUNK_UNAVAILABLE', `nobody has ${ref.address}`)
+  }
+}
+
+/** See the head of this file. */
+export class SimDevice extends VfsUser {
+  readonly name: string
+  readonly shared: TestVolume
+  readonly clock: SimClock
+  readonly random: SeededRandom
+  readonly identity: Identity
+  disk = new MemoryDisk()
+  contents: SimContents
+  problems: string[] = []
+  /** The disk failed or was full since the start: only what is acknowledged one by one is owed. */
+  hasTrouble = false
+  volume!: Volume
+  vfs!: Vfs
+  overlay!: Overlay
+  #rows = new MemoryRowStore()
+  #guarded!: GuardedRows
+  #process = new Process()
+  readonly #peers: SimDevice[]
+
+  constructor(options: {
+    name: string
+    shared: TestVolume
+    clock: SimClock
+    seed: string
+    random: SeededRandom
+    peers: SimDevice[]
+  }) {
+    super()
+    this.name = options.name
+    this.shared = options.shared
+    this.clock = options.clock
+    this.random = options.random
+    this.identity = identityFromSeed(hash(Buffer.from(`${options.seed}/${options.name}`)))
+    this.#peers = options.peers
+    this.contents = new SimContents(this.#peers)
+  }
+
+  get fs(): FileSystem {
+    return this.vfs.fileSystem
+  }
+
+  get isAlive(): boolean {
+    return this.#process.isAlive
+  }
+
+  get isWriter(): boolean {
+    return this.isAlive && this.volume.role() !== undefined
+  }
+
+  /** Dies at the `count`th operation of disk or index from now. */
+  lightFuse(count: number): void {
+    this.#process.fuse = count
+  }
+
+  /** Starts the daemon on what is on the disk. */
+  async start(): Promise<void> {
+    const { shared, identity, random, clock } = this
+    const process = (this.#process = new Process())
+    this.hasTrouble = false
+    const disk = guardDisk(this.disk, process)
+    this.#guarded = new GuardedRows(this.#rows, process, random)
+    const mortal: Clock = {
+      nowMs: () => clock.nowMs(),
+      nowNs: () => clock.nowNs(),
+      monotonicMs: () => clock.monotonicMs(),
+      setTimer: (delayMs, fire) => clock.setTimer(delayMs, () => process.isAlive && fire()),
+    }
+    const [logClock, fsClock] = [new HybridClock(mortal), new HybridClock(mortal)]
+    const feed = feedId(identity.device, 0)
+    const self = { actor: createActor(feed, random), device: identity.device }
+    const tree = new TreeWriter({
+      rows: this.#guarded,
+      self: { ...self, deviceName: this.name },
+      strategyOf,
+    })
+    const feeds = DiskFeedStore.open({ disk, random, directory: '/log', volume: shared.id })
+    if (!feeds.head(shared.genesis.feed)) await feeds.append([shared.genesis])
+    let vfs: Vfs | undefined
+    const onProblem = ({ code, message }: { code: string; message: string }): void => {
+      if (!process.isAlive) return
+      this.problems.push(`${code}: ${message}`)
+      if (code === 'DISK_FULL' || code === 'IO_ERROR' || code === 'WRITER_BROKEN') {
+        this.hasTrouble = true
+      }
+    }
+    const volume = await Volume.open({
+      id: shared.id,
+      device: identity.device,
+      deviceName: this.name,
+      feed,
+      signing: identity.signing,
+      keys: shared.secrets.logKeys(),
+      feeds,
+      tree,
+      clock: mortal,
+      hlc: logClock,
+      random,
+      events: {
+        onHead: () => undefined,
+        onDelta: (delta, coveredTo) => {
+          if (!process.isAlive) return
+          fsClock.observe(logClock.last)
+          vfs?.applyDelta(delta, coveredTo)
+        },
+        onMembers: () => undefined,
+        onProblem,
+        submitPending: () => vfs?.submitPending() ?? Promise.resolve(),
+      },
+    })
+    const journal = DiskJournal.open({
+      disk,
+      random,
+      directory: '/journal',
+      key: identity.localKey('journal'),
+      numberMin: volume.coveredTo + 1,
+    })
+    const overlay = new Overlay({
+      rows: this.#rows.reader(),
+      random,
+      tick: () => fsClock.tick(),
+      nowNs: () => clock.nowNs(),
+      strategyOf,
+    })
+    vfs = await Vfs.open({
+      overlay,
+      journal,
+      committer: { submit: (edits) => volume.submit(edits) },
+      contents: this.contents,
+      clock: mortal,
+      random,
+      role: () => volume.role() ?? 'reader',
+      coveredTo: volume.coveredTo,
+      policyOf: (text) => ({ policy: text.toString() }),
+      space: () => ({ freeBytes: 1e9, totalBytes: 2e9 }),
+      onProblem,
+    })
+    this.volume = volume
+    this.overlay = overlay
+    this.vfs = vfs
+  }
+
+  /** The daemon dies, if it has not yet; the machine stays. */
+  kill(): void {
+    this.#process.isAlive = false
+    this.contents = new SimContents(this.#peers, this.contents.stored)
+  }
+
+  /** The power fails: what was not synced may be gone, and the index may be an older one. */
+  powerCut(survivors: Survivors, index: IndexFate): void {
+    this.#process.isAlive = false
+    this.disk.powerCut({ survivors, random: this.random })
+    const { stored, synced } = this.contents
+    const kept = new Map([...stored].filter(([address]) => synced.has(address)))
+    this.contents = new SimContents(this.#peers, kept)
+    if (index === 'older') this.#rows = this.#guarded.older()
+    else if (index === 'lost') this.#rows = new MemoryRowStore()
+  }
+
+  /** Publishes everything, written files included. */
+  drain(): Promise<void> {
+    return this.clock.settle(this.vfs.drain(), 60_000)
+  }
+
+  /** The index is gone; only while the daemon is dead. */
+  loseIndex(): void {
+    this.#rows = new MemoryRowStore()
+  }
+}
