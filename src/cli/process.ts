@@ -12,6 +12,19 @@ async function loadSystemHome(): Promise<OpenHome> {
 }
 
 /**
+ * Where the command was given. The directory itself may be gone, or in a mount whose daemon has
+ * ended; then by the name that the shell has for it.
+ */
+function workingDirectory(): string {
+  try {
+    return process.cwd()
+  } catch {
+    const { PWD } = process.env
+    return PWD?.startsWith('/') ? PWD : '/'
+  }
+}
+
+/**
  * Runs this process's command line and ends the process with its exit code. The first Ctrl-C
  * cancels the command, the second ends the process at once.
  */
@@ -32,7 +45,7 @@ export async function runProcess(
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,
-    cwd: process.cwd(),
+    cwd: workingDirectory(),
     signal: abort.signal,
     restart: [process.execPath, ...process.execArgv, process.argv[1] as string],
     loadHome,

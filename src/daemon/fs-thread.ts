@@ -21,6 +21,7 @@ import type { ChunkAddress, InodeId, Role } from '../types.ts'
 import { Vfs } from '../vfs/vfs.ts'
 import type { ServedMount } from '../vfs/fuse/interface.ts'
 import { FileStreams } from './file-streams.ts'
+import { PolicyWatch } from './policy-watch.ts'
 import { TreeQueries } from './tree-queries.ts'
 import {
   chunkKeysData,
@@ -93,10 +94,23 @@ async function start() {
     onProblem,
     stateOf: (ref) => (ref.type === 'empty' || store.has(ref.address) ? 'local' : 'remote'),
   })
+  const policyWatch = new PolicyWatch({
+    overlay,
+    vfs,
+    clock: systemClock,
+    suspects: data.policySuspects,
+    isHere: (inode) => {
+      const content = overlay.node(inode)?.content
+      const ref = content?.kind === 'file' ? content.ref : undefined
+      return ref === undefined || ref.type === 'empty' || store.has(ref.address)
+    },
+    onSuspects: (directories) => main.emit('policySuspects', directories),
+  })
   crdt.on<DeltaEvent>('delta', (event) => {
     role = event.role
     hlc.observe(event.hlc)
     vfs.applyDelta(event.delta, event.coveredTo)
+    policyWatch.changed(event.delta)
   })
   const streams = new FileStreams(vfs.paths)
   const queries = new TreeQueries({ overlay, vfs, contents })
@@ -104,6 +118,7 @@ async function start() {
   const handlers = {
     ...streams.handlers,
     ...queries.handlers,
+    ...policyWatch.handlers,
     counts: () => ({ files: overlay.fileCount }),
     pendingEdits: () => vfs.pendingEdits,
     drain: () => vfs.drain(),

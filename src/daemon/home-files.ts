@@ -15,7 +15,7 @@ import { WormholeError } from '../errors.ts'
 import { identityFromSeed, type Identity } from '../log/keys.ts'
 import type { Disk, Random } from '../system.ts'
 import type { KnownAddresses } from '../swarm/interface.ts'
-import type { VolumeId } from '../types.ts'
+import type { InodeId, VolumeId } from '../types.ts'
 
 /** What `volume.json` holds. */
 export interface VolumeSettings {
@@ -29,6 +29,8 @@ export interface VolumeSettings {
   readonly addresses: readonly KnownAddresses[]
   /** Port of the TLS listener in the last run, so that others find us again. */
   readonly tlsPort?: number
+  /** Directories whose policy file may have mistakes. */
+  readonly policySuspects?: readonly InodeId[]
 }
 
 /** Reads and writes the files of one home. */

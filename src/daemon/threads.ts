@@ -11,7 +11,7 @@ import type { Edit, TreeDelta } from '../crdt/interface.ts'
 import type { ChunkKeysData } from '../chunks/keys.ts'
 import type { VolumeSecrets } from '../log/keys.ts'
 import type { OpenInvite } from '../log/membership.ts'
-import type { ChunkAddress, DeviceId, FeedHead, FeedId, Role, VolumeId } from '../types.ts'
+import type { ChunkAddress, DeviceId, FeedHead, FeedId, InodeId, Role, VolumeId } from '../types.ts'
 
 /** Where one volume keeps its state; absolute paths. */
 export interface VolumePaths {
@@ -56,6 +56,7 @@ export interface FsThreadData extends ThreadData {
   readonly store: MessagePort
   readonly coveredTo: number
   readonly role: Role | undefined
+  readonly policySuspects: readonly InodeId[]
 }
 
 /** What the fs thread may call on main. */

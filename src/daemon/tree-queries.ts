@@ -4,27 +4,18 @@ import type { ConflictView, ContentRef, VersionView } from '../crdt/interface.ts
 import type { Overlay } from '../crdt/overlay.ts'
 import { WormholeError } from '../errors.ts'
 import { decidePolicy } from '../policy/decide.ts'
-import { parsePolicy, POLICY_FILE_NAME } from '../policy/parse.ts'
-import { nameFromText, nameToText, type ChunkAddress, type InodeId } from '../types.ts'
+import { POLICY_FILE_NAME } from '../policy/parse.ts'
+import { nameFromText, nameToText, type ChunkAddress } from '../types.ts'
 import type { Vfs } from '../vfs/vfs.ts'
-import type {
-  ConflictReport,
-  ExplainReport,
-  PolicyCheckReport,
-  VersionReport,
-} from './interface.ts'
+import type { ConflictReport, ExplainReport, VersionReport } from './interface.ts'
 import { stampToIso } from './reports.ts'
 import { strategyOf } from './strategy.ts'
+import { joinPath, pathOf } from './tree-paths.ts'
 
 const CONFLICT_PAGE_COUNT = 256
 
 function sizeOf(version: VersionView): number {
   return version.content.kind === 'file' ? version.content.sizeBytes : 0
-}
-
-/** Joins a directory's text path and a name. */
-function joinPath(directory: string, name: string): string {
-  return directory === '/' ? `/${name}` : `${directory}/${name}`
 }
 
 /** Splits a text path into its directory and its last name. */
@@ -51,32 +42,11 @@ export class TreeQueries {
   readonly handlers = {
     conflicts: (path: string) => this.#conflicts(path),
     conflictCount: () => this.#conflictViews().length,
-    resolveConflict: (args: { path: string; keep: number | 'both' }) => {
-      const { parent, name, versions } = this.#conflictAt(args.path)
-      const { keep } = args
-      if (keep !== 'both' && !versions[keep - 1]) {
-        const allowed = `1 to ${versions.length}, or both`
-        throw new WormholeError('BAD_ARGUMENT', `there is no version ${keep}: keep ${allowed}`)
-      }
-      const index = keep === 'both' ? keep : keep - 1
-      return this.#vfs.perform(() => this.#overlay.resolve(parent, name, index))
-    },
+    resolveConflict: (args: { path: string; keep: number | 'both' }) => this.#resolve(args),
     history: (path: string) => this.#history(path),
     versionContent: (args: { path: string; version: string }) => this.#versionContent(args),
     policyExplain: (path: string) => this.#policyExplain(path),
-    policyCheck: (path: string) => this.#policyCheck(path),
     addresses: (path: string) => this.#addresses(path),
-  }
-
-  #pathOf(id: InodeId): string {
-    const names: string[] = []
-    for (let at = id; at !== this.#overlay.root;) {
-      const node = this.#overlay.node(at)
-      if (!node || names.length > 4096) return `/?/${names.reverse().join('/')}`
-      names.push(nameToText(node.name))
-      at = node.parent
-    }
-    return `/${names.reverse().join('/')}`
   }
 
   #conflictViews(): ConflictView[] {
@@ -94,7 +64,7 @@ export class TreeQueries {
   }
 
   #report(view: ConflictView): ConflictReport {
-    const directory = this.#pathOf(view.parent)
+    const directory = pathOf(this.#overlay, view.parent)
     return {
       path: joinPath(directory, nameToText(view.name)),
       kind: view.kind,
@@ -135,6 +105,23 @@ export class TreeQueries {
     return found
   }
 
+  /** Returns what is left of the conflict. */
+  async #resolve(args: {
+    path: string
+    keep: number | 'both'
+  }): Promise<ConflictReport | undefined> {
+    const { keep } = args
+    const { parent, name, versions } = this.#conflictAt(args.path)
+    if (keep !== 'both' && !versions[keep - 1]) {
+      const allowed = `1 to ${versions.length}, or both`
+      throw new WormholeError('BAD_ARGUMENT', `there is no version ${keep}: keep ${allowed}`)
+    }
+    const index = keep === 'both' ? keep : keep - 1
+    await this.#vfs.perform(() => this.#overlay.resolve(parent, name, index))
+    const left = this.#conflictViews().find((view) => view.parent === parent && view.name === name)
+    return left && this.#report(left)
+  }
+
   #versions(path: string): VersionView[] {
     const { directory, name } = splitPath(path)
     const parent = this.#vfs.paths.stat(directory, { follow: true })
@@ -144,7 +131,11 @@ export class TreeQueries {
   }
 
   #history(path: string): VersionReport[] {
-    return this.#versions(path).map((version) => ({
+    const versions = this.#versions(path)
+    if (versions.length === 0) {
+      throw new WormholeError('NOT_FOUND', `${path} does not exist, and nothing here ever did`)
+    }
+    return versions.map((version) => ({
       version: version.version,
       time: stampToIso(version.content.hlc),
       device: version.deviceName,
@@ -179,7 +170,7 @@ export class TreeQueries {
     const directory = entry.type === 'directory' || !node ? entry.inode : node.parent
     const layers = this.#overlay
       .policies(directory)
-      .map((layer) => ({ directory: this.#pathOf(layer.directory), policy: layer.policy }))
+      .map((layer) => ({ directory: pathOf(this.#overlay, layer.directory), policy: layer.policy }))
     const { values } = decidePolicy(layers)
     return {
       path,
@@ -191,21 +182,6 @@ export class TreeQueries {
         line: undefined,
       })),
     }
-  }
-
-  async #policyCheck(path: string): Promise<PolicyCheckReport> {
-    const entry = this.#vfs.paths.stat(path, { follow: true })
-    const isDirectory = entry.type === 'directory'
-    const file = isDirectory ? joinPath(path, POLICY_FILE_NAME) : path
-    const name = nameFromText(POLICY_FILE_NAME)
-    if (isDirectory && !this.#overlay.lookup(entry.inode, name)) {
-      return { isValid: true, problems: [] }
-    }
-    const pieces: Buffer[] = []
-    for await (const piece of this.#vfs.paths.readFile(file)) pieces.push(Buffer.from(piece))
-    const parsed = parsePolicy(Buffer.concat(pieces))
-    if ('canonical' in parsed) return { isValid: true, problems: [] }
-    return { isValid: false, problems: parsed.problems.map((problem) => ({ file, ...problem })) }
   }
 
   async #addresses(path: string): Promise<{ sizeBytes: number; addresses: ChunkAddress[] }> {

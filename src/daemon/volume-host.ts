@@ -110,9 +110,11 @@ export class VolumeHost implements VolumeHandle {
     }
     this.#threads = await VolumeThreads.start(data, {
       generation: this.#settings.generation,
+      policySuspects: this.#settings.policySuspects ?? [],
       fetch: (addresses, how) => this.#swarm.fetch(addresses, how),
       onMembers: (members) => this.#takeMembers(members),
       onWants: () => this.#duty?.poke(),
+      onPolicySuspects: (policySuspects) => this.#saveSettings({ policySuspects }),
       onProblem: (problem) => this.#problem(problem),
       onUnmounted: (end) => {
         this.#options.logger.info({ ...end }, 'unmounted')
@@ -215,10 +217,11 @@ export class VolumeHost implements VolumeHandle {
   }
 
   async status(): Promise<VolumeStatus> {
-    const [counts, pendingEdits, conflicts, stored] = await Promise.all([
+    const [counts, pendingEdits, conflicts, policyProblems, stored] = await Promise.all([
       this.#threads.fs.call('counts', undefined),
       this.#threads.fs.call('pendingEdits', undefined),
       this.#threads.fs.call('conflictCount', undefined),
+      this.#threads.fs.call('policyProblems', undefined),
       this.#threads.chunks.stats(),
     ])
     const peers = this.#swarm.peers()
@@ -234,7 +237,7 @@ export class VolumeHost implements VolumeHandle {
       peersConnected: peers.filter((peer) => peer.routes.length > 0).length,
       peersKnown: peers.length,
       conflicts,
-      problems: this.#problems.list(),
+      problems: [...this.#problems.list(), ...policyProblems],
     }
   }
 
@@ -302,10 +305,8 @@ export class VolumeHost implements VolumeHandle {
     return this.#threads.fs.call('conflicts', path)
   }
 
-  async resolveConflict(path: string, keep: number | 'both'): Promise<ConflictReport | undefined> {
-    const before = (await this.conflicts(path))[0]
-    await this.#threads.fs.call('resolveConflict', { path, keep })
-    return before
+  resolveConflict(path: string, keep: number | 'both'): Promise<ConflictReport | undefined> {
+    return this.#threads.fs.call('resolveConflict', { path, keep })
   }
 
   history(path: string): Promise<VersionReport[]> {

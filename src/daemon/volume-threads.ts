@@ -22,6 +22,7 @@ import {
   type ProblemEvent,
   type ThreadData,
 } from './threads.ts'
+import type { InodeId } from '../types.ts'
 import { startWorkerThread, type WorkerThread } from './worker-thread.ts'
 
 type CrdtReady = { coveredTo: number; members: MembersData }
@@ -29,11 +30,14 @@ type CrdtReady = { coveredTo: number; members: MembersData }
 /** What the threads tell main. */
 export interface VolumeThreadsOptions {
   readonly generation: number
+  readonly policySuspects: readonly InodeId[]
   readonly fetch: ChunkFetcher['fetch']
   onMembers(members: MembersData): void
   /** There are new contents to fetch. */
   onWants(): void
   onProblem(problem: ProblemEvent): void
+  /** Directories whose policy file may have mistakes, to be known at the next start. */
+  onPolicySuspects(directories: readonly InodeId[]): void
   onUnmounted(end: { reason: string; message?: string }): void
   /** A thread ended by itself: a bug, the volume cannot go on. */
   onDeath(error: Error): void
@@ -74,7 +78,14 @@ export class VolumeThreads {
       const storePort = store.port()
       const { coveredTo, members } = crdt.ready
       const fs = await startFs(
-        { ...data, crdt: fsPort, store: storePort, coveredTo, role: members.role },
+        {
+          ...data,
+          crdt: fsPort,
+          store: storePort,
+          coveredTo,
+          role: members.role,
+          policySuspects: options.policySuspects,
+        },
         options,
       )
       const chunks = await StoreClient.connect(store.port())
@@ -146,6 +157,7 @@ async function startFs(
     handlers,
     events: {
       problem: (problem: ProblemEvent) => options.onProblem(problem),
+      policySuspects: (directories: InodeId[]) => options.onPolicySuspects(directories),
       unmounted: (end: { reason: string; message?: string }) => options.onUnmounted(end),
     },
     onDeath: options.onDeath,

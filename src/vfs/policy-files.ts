@@ -1,6 +1,7 @@
 /**
  * Policy files: when the bytes under the name `.wormhole.toml` change, the same edit carries the
- * directory's policy register. A file with mistakes changes nothing and is reported.
+ * directory's policy register. A file with mistakes changes nothing; `status` tells of it
+ * (`daemon/policy-watch.ts`).
  */
 import type { ContentStore } from '../chunks/interface.ts'
 import type { Edit } from '../crdt/interface.ts'
@@ -72,12 +73,7 @@ export class PolicyFiles {
   edit(directory: InodeId, text: PolicyText): Edit | undefined {
     if (text === undefined) return undefined
     const read = this.#policyOf(text)
-    if ('policy' in read) return this.#put(directory, read.policy)
-    for (const { line, column, message } of read.problems) {
-      const place = `${POLICY_FILE_NAME}:${line}:${column}`
-      this.#onProblem({ code: 'POLICY_INVALID', message: `${place}: ${message}` })
-    }
-    return undefined
+    return 'policy' in read ? this.#put(directory, read.policy) : undefined
   }
 
   /** The edit for a directory that has lost its policy file. */

@@ -39,7 +39,10 @@ function describe(context: Context, report: SyncReport): string {
     const tone = state === 'in-sync' ? 'good' : 'warning'
     return `  ${clean(name)}: ${paint(tone, state === 'in-sync' ? 'in sync' : state)}`
   })
-  const result = report.isInSync ? paint('good', 'In sync') : paint('warning', 'Not in sync')
+  const isAlone = members.length > 0 && members.every(({ state }) => state === 'unreachable')
+  const isGood = report.isInSync && !isAlone
+  const words = isAlone ? 'No other device answered' : report.isInSync ? 'In sync' : 'Not in sync'
+  const result = paint(isGood ? 'good' : 'warning', words)
   lines.unshift(
     `${result} after ${report.seconds.toFixed(1)} s; ${count(members.length, 'member')} asked.`,
   )
