@@ -3,7 +3,8 @@
  *
  * Written bytes go to the journal lazily: at the latest `FLUSH_MS` after the write, at close,
  * before fsync returns, and before any edit (so that no name survives a crash without the bytes
- * written before it). Long streams are often in chunks before that and never enter the journal.
+ * written before it). A session's bytes are left alone for most of that time: those of a long
+ * stream are in chunks by then, and never enter the journal.
  *
  * Invariants: a file's records are in the order of its changes; a session's key is the number of
  * its `begin` record; the journal is never trimmed past the oldest session that is not settled.
@@ -27,6 +28,10 @@ import type { Base, OpenFile, Session } from './open-file.ts'
 
 /** Longest time that an acknowledged write is only in this process: the promise is 100 ms. */
 export const FLUSH_MS = 80
+/** How often the journal looks at what waits. */
+const LOOK_MS = FLUSH_MS / 4
+/** What is younger may wait for the next look. */
+const YOUNG_MS = FLUSH_MS - LOOK_MS
 /** Most bytes in one record. */
 const WRITE_BYTES_MAX = 256 * 1024
 
@@ -54,10 +59,13 @@ export class FileJournal {
 
   /** Something was appended or written: it will be handed to the kernel within `FLUSH_MS`. */
   schedule(): void {
-    this.#timer ??= this.#clock.setTimer(FLUSH_MS, () => {
+    this.#timer ??= this.#clock.setTimer(LOOK_MS, () => {
       this.#timer = undefined
       try {
-        this.flush()
+        const beforeMs = this.#clock.monotonicMs() - YOUNG_MS
+        for (const file of this.#waiting) this.#appendRanges(file, beforeMs)
+        this.#journal.flush()
+        if (this.#waiting.size > 0) this.schedule()
       } catch (error) {
         this.#onError(error)
       }
@@ -67,6 +75,8 @@ export class FileJournal {
   /** Notes that a file has bytes to journal. */
   noteWrite(file: OpenFile): void {
     if (file.isDropped) return
+    const live = file.sessions[file.sessions.length - 1] as Session
+    live.sinceMs ??= this.#clock.monotonicMs()
     this.#waiting.add(file)
     this.schedule()
   }
@@ -117,10 +127,12 @@ export class FileJournal {
     this.#keys.set(session.key, file)
   }
 
-  #appendRanges(file: OpenFile): void {
+  /** Appends what sessions have had to journal since `beforeMs` or longer; by default all. */
+  #appendRanges(file: OpenFile, beforeMs = Infinity): void {
     for (const session of file.sessions) {
-      const { ranges } = session
+      const { ranges, sinceMs } = session
       if (ranges.length === 0) continue
+      if (sinceMs !== undefined && sinceMs > beforeMs) return
       this.#begin(file, session, undefined)
       for (let index = 0; index < ranges.length; index += 2) {
         const [start, end] = [ranges[index] as number, ranges[index + 1] as number]
@@ -133,6 +145,7 @@ export class FileJournal {
         }
       }
       ranges.length = 0
+      session.sinceMs = undefined
     }
     // Not before: when the journal refuses (a full disk), the next sync must find it here.
     this.#waiting.delete(file)

@@ -30,6 +30,8 @@ export interface Session {
   key: number
   /** Byte ranges not journalled yet: start, end, start, end, … in order of writing. */
   readonly ranges: number[]
+  /** Monotonic time since when there are such ranges. */
+  sinceMs?: number | undefined
 }
 
 /** A state of the file from which a content is built. */

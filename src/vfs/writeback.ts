@@ -32,8 +32,13 @@ export const HELD_MS = 3000
 /** A file held open that nobody syncs is published when it has been quiet for so long. */
 export const QUIET_MS = 5000
 /** Dirty bytes of one file from which a segment is built. */
-const SEGMENT_BYTES = 8 * 1024 * 1024
-/** Dirty bytes of one file, or of all, from which a writer has to wait for the disk. */
+const SEGMENT_BYTES = 4 * 1024 * 1024
+/**
+ * Dirty bytes of one file from which a writer waits for the segment that is being built. More would
+ * be older than the journal allows before it is in chunks, and be written twice.
+ */
+const STREAM_BYTES_MAX = 2 * SEGMENT_BYTES
+/** Dirty bytes of one file, or of all, from which a writer is refused while the disk is full. */
 const FILE_DIRTY_BYTES_MAX = 64 * 1024 * 1024
 const TOTAL_DIRTY_BYTES_MAX = 256 * 1024 * 1024
 /** Most files built side by side. */
@@ -102,7 +107,7 @@ export class Writeback {
     const isCrowded = this.#totalBytes > TOTAL_DIRTY_BYTES_MAX
     if (file.dirtyBytes < SEGMENT_BYTES && !isCrowded) return undefined
     if (!this.#busy.has(file) && this.#blocked === undefined) this.#startSegment(file)
-    if (file.dirtyBytes < FILE_DIRTY_BYTES_MAX && !isCrowded) return undefined
+    if (file.dirtyBytes < STREAM_BYTES_MAX && !isCrowded) return undefined
     return this.#busy.get(file)
   }
 

@@ -1,9 +1,10 @@
 /**
- * Proves when closed files are published: soon when they come alone, in company in a burst. Real
- * tree and file system on memory ports, simulated time.
+ * Proves when written bytes are journalled, and when closed files are published: soon when they come
+ * alone, in company in a burst. Real tree and file system on memory ports, simulated time.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { RECORD_WRITE } from '../../../src/vfs/journal-records.ts'
 import { CONTEXT, createWorld, name, ROOT, VfsDevice } from '../../helpers/vfs-world.ts'
 import { ALONE_MS, CLOSE_MS } from '../../../src/vfs/writeback.ts'
 
@@ -57,7 +58,7 @@ test('a temporary file of a burst is never built', async () => {
   await save(device, 'temporary')
   await device.clock.run(CLOSE_MS - 5)
   await device.fs.unlink(CONTEXT, ROOT, name('temporary'))
-  await device.clock.run(1000)
+  await device.clock.run(3000)
   assert.equal(device.contents.buildCount, 8)
 })
 
@@ -67,4 +68,35 @@ test('files of a burst share entries; the last ones do not wait for more', async
   assert.ok(device.submitCount <= 8, `${device.submitCount} submissions for 40 files in 200 ms`)
   await device.clock.run(100)
   assert.equal(device.vfs.pendingEdits, 0)
+})
+
+/** Bytes of files that survive the death of the process. */
+function journalledBytes(device: VfsDevice): number {
+  const { records, flushedTo } = device.journal
+  const writes = records.filter(({ type, number }) => type === RECORD_WRITE && number <= flushedTo)
+  return writes.reduce((sum, { bytes }) => sum + bytes.length, 0)
+}
+
+test('bytes survive the process after 80 ms, however long the writing goes on', async () => {
+  const device = await oneDevice()
+  const { handle } = device.create(ROOT, 'log')
+  await device.clock.run(3000)
+  for (let index = 0; index < 8; index++) {
+    await device.write(handle, index * 100, 'x'.repeat(100))
+    if (index < 6) assert.equal(journalledBytes(device), 0, `young after ${index * 10} ms`)
+    await device.clock.run(10)
+  }
+  assert.ok(journalledBytes(device) >= 100)
+})
+
+test('a stream that becomes chunks in time does not pass through the journal', async () => {
+  const device = await oneDevice()
+  const { handle } = device.create(ROOT, 'stream')
+  await device.clock.run(3000)
+  const piece = 'x'.repeat(1024 * 1024)
+  for (let index = 0; index < 40; index++) {
+    await device.write(handle, index * piece.length, piece)
+    await device.clock.run(5)
+  }
+  assert.equal(journalledBytes(device), 0)
 })
