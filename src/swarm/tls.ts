@@ -28,8 +28,11 @@ const CONNECT_MS_MAX = 2500
 const HANDSHAKE_MS_MAX = 8000
 /** How long a closing link may take to deliver what was sent. */
 const LINGER_MS_MAX = 2000
-/** Connections at once, authenticated or not: bounds what strangers can hold open. */
-const CONNECTIONS_MAX = 512
+/**
+ * Connections that have not shown a key yet. When there are more the oldest goes, so that strangers
+ * who hold theirs open keep nobody out.
+ */
+const UNKNOWN_MAX = 256
 /** Names the protocol to the TLS layer (RFC 7301). */
 const ALPN = 'wormhole/1'
 
@@ -106,6 +109,8 @@ export class TlsTransport implements Transport {
   readonly #options: TlsOptions
   readonly #credentials: { cert: string; key: string }
   readonly #sockets = new Set<net.Socket>()
+  /** Connections to the listener without a finished handshake by the peer's address, oldest first. */
+  readonly #unknown = new Map<string, net.Socket>()
   #server: tls.Server | undefined
   #handlers: TransportHandlers | undefined
   #isClosed = false
@@ -131,8 +136,7 @@ export class TlsTransport implements Transport {
       handshakeTimeout: HANDSHAKE_MS_MAX,
       ALPNProtocols: [ALPN],
     })
-    server.maxConnections = CONNECTIONS_MAX
-    server.on('connection', (socket) => this.#track(socket))
+    server.on('connection', (socket) => this.#meet(socket))
     server.on('secureConnection', (socket) => this.#accept(socket))
     // The server destroys the socket itself; strangers' failed handshakes are not our errors.
     server.on('tlsClientError', (_error, socket) => socket.destroy())
@@ -156,7 +160,20 @@ export class TlsTransport implements Transport {
     socket.on('error', () => socket.destroy())
   }
 
+  /** A connection to the listener, from anybody. */
+  #meet(socket: net.Socket): void {
+    this.#track(socket)
+    const from = joinAddress(socket.remoteAddress ?? '', socket.remotePort ?? 0)
+    this.#unknown.set(from, socket)
+    socket.on('close', () => {
+      if (this.#unknown.get(from) === socket) this.#unknown.delete(from)
+    })
+    const [oldest] = this.#unknown.values()
+    if (this.#unknown.size > UNKNOWN_MAX) oldest?.destroy()
+  }
+
   #accept(socket: tls.TLSSocket): void {
+    this.#unknown.delete(joinAddress(socket.remoteAddress ?? '', socket.remotePort ?? 0))
     const remoteKey = remoteKeyOf(socket)
     socket.on('error', () => socket.destroy())
     if (remoteKey === undefined || !this.#handlers?.isAllowed(remoteKey)) {

@@ -72,6 +72,22 @@ test('tls: older versions are refused, and so are strangers who speak no TLS', a
   await transport.close()
 })
 
+test('tls: strangers who hold connections open keep nobody out', async () => {
+  const { transport, links, to } = await openListener()
+  const { keys, device } = testDevice(1)
+  let closedCount = 0
+  const idle = Array.from({ length: 600 }, () => net.connect(to))
+  for (const socket of idle) socket.on('error', () => {}).on('close', () => closedCount++)
+  await untilTrue(() => closedCount >= 600 - 256, 'the oldest are turned out')
+  const late = new TlsTransport({ keys, listen: undefined })
+  await late.start({ isAllowed: () => true, onLink: () => {} })
+  await late.dial({ address: transport.addresses()[0]! }, { signal: AbortSignal.timeout(5000) })
+  assert.equal(links[0]?.remoteKey, device)
+  for (const socket of idle) socket.destroy()
+  await late.close()
+  await transport.close()
+})
+
 test('tls: a session cannot be resumed', async () => {
   const { transport, links, to } = await openListener()
   const { certificate: cert, privateKey: key } = deviceCertificate(testDevice(1).keys)
