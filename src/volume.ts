@@ -23,7 +23,7 @@ import type { Edit, TreeDelta } from './crdt/interface.ts'
 import type { TreeWriter, Want } from './crdt/writer.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
 import { WormholeError, errorToData } from './errors.ts'
-import { EntryQueue } from './log/entry-queue.ts'
+import { EntryQueue, findLost } from './log/entry-queue.ts'
 import { openEntry, sealEntry, verifyFrame } from './log/entry.ts'
 import { readFrontier, writeFrontier } from './log/frontier.ts'
 import type { ControlOp, Entry, FeedStore, LogKeys, TreePart } from './log/interface.ts'
@@ -159,7 +159,8 @@ export class Volume {
    *
    * @throws {WormholeError} `DISK_FULL`, `WRITER_BROKEN`, `IO_ERROR`: nothing was published, try
    *   again later. `READ_ONLY` when this device may not write, `NOT_A_MEMBER` while its admission
-   *   has not arrived: everybody would refuse what it wrote.
+   *   has not arrived: everybody would refuse what it wrote. `FEED_CORRUPT` while own entries
+   *   build on others that were lost here.
    */
   submit(edits: readonly Edit[]): Promise<{ coveredTo: number }> {
     return this.#exclusive(async () => {
@@ -196,8 +197,11 @@ export class Volume {
     })
   }
 
-  /** @throws {WormholeError} `NOT_A_MEMBER`. */
+  /** @throws {WormholeError} `NOT_A_MEMBER`, `FEED_CORRUPT`. */
   #checkMember(): Role {
+    if (this.#isOwnBehind()) {
+      throw new WormholeError('FEED_CORRUPT', 'own entries build on lost ones that peers may have')
+    }
     const role = this.role()
     if (role !== undefined) return role
     throw new WormholeError('NOT_A_MEMBER', 'the admission of this device has not arrived yet')
@@ -304,36 +308,31 @@ export class Volume {
   /** Whether all entries that the index shows are in the feeds; if not, the index goes. */
   #checkIndex(): void {
     const { feeds, tree, device, events } = this.#options
-    let { generation } = this.#own
-    const lost: FeedId[] = []
-    for (const [feed, head] of this.#applied) {
-      const stored = feeds.head(feed)
-      const isNewest = stored?.length === head.length
-      const last = isNewest ? stored : feeds.read(feed, head.length - 1, 1)[0]
-      if (last?.hash === head.hash) continue
-      lost.push(feed)
-      if (feedDevice(feed) === device) generation = Math.max(generation, feedGeneration(feed) + 1)
-    }
+    const lost = findLost(feeds, this.#applied)
     if (lost.length === 0) return
+    for (const feed of lost) {
+      if (feedDevice(feed) === device) this.#own.atLeast(feedGeneration(feed) + 1)
+    }
     const message =
       `the log lost entries of ${lost.map((feed) => feed.slice(0, 8)).join(', ')}: the tree is ` +
       'rebuilt from what is left, and what peers have is fetched again'
     events.onProblem({ code: 'FEED_CORRUPT', message })
-    tree.clear(new Map([[GENERATION_ROW, Buffer.from(String(generation))]]))
+    tree.clear(new Map([[GENERATION_ROW, Buffer.from(String(this.#own.generation))]]))
     this.#reload()
   }
 
   /** An own entry that reached the feed but, because of a failure, not the index. */
   async #applyOwnLeftover(): Promise<void> {
-    const feed = this.#own.feed
-    const isBehind = (this.#options.feeds.head(feed)?.length ?? 0) > this.#appliedLength(feed)
-    if (!isBehind) return
+    if (!this.#isOwnBehind()) return
     await this.#applyReady()
-    this.#tellHead(feed)
+    if (!this.#isOwnBehind()) this.#tellHead(this.#own.feed)
   }
 
-  #appliedLength(feed: FeedId): number {
-    return this.#applied.get(feed)?.length ?? 0
+  /** Whether own entries are not applied: nothing can be written behind them. */
+  #isOwnBehind(): boolean {
+    const { feed } = this.#own
+    const appliedLength = this.#applied.get(feed)?.length ?? 0
+    return (this.#options.feeds.head(feed)?.length ?? 0) > appliedLength
   }
 
   /** Seals, signs and stores one own entry, and takes it into the tables (not yet committed). */

@@ -137,3 +137,14 @@ export class EntryQueue {
     return this.#options.feeds.read(feed, length - 1, 1)[0]?.hash
   }
 }
+
+/** Feeds that do not hold what a frontier says of them: entries were lost, or are others. */
+export function findLost(feeds: FeedStore, frontier: Frontier): FeedId[] {
+  const lost: FeedId[] = []
+  for (const [feed, { length, hash }] of frontier) {
+    const head = feeds.head(feed)
+    const found = head?.length === length ? head : feeds.read(feed, length - 1, 1)[0]
+    if (found?.hash !== hash) lost.push(feed)
+  }
+  return lost
+}

@@ -93,6 +93,7 @@ export class Segments {
         this.#salt = Buffer.from(this.#checkHeader(last, this.#file).salt)
         cutBytes += this.#recover(last, visit)
         this.#file.syncSync()
+        this.#syncName(last)
       } catch (error) {
         this.#file.close()
         throw error
@@ -264,6 +265,18 @@ export class Segments {
       `${segment.path}, offset ${offset}: ${why}`,
       cause === undefined ? undefined : { cause },
     )
+  }
+
+  /**
+   * A process that died between making a segment and syncing its name left one without records:
+   * they are written only behind a durable name, so whatever has some has one.
+   */
+  #syncName(segment: Segment): void {
+    const { disk, directory } = this.#options
+    const headerBytes = this.#encodeHeader(segment.first, new Uint8Array(SALT_BYTES)).length
+    if (segment.size > headerBytes) return
+    disk.syncDirectorySync(directory)
+    if (this.#rows.length === 1) disk.syncDirectorySync(path.dirname(directory))
   }
 
   /**

@@ -15,11 +15,12 @@ import { DiskFeedStore } from '../../src/log/feeds.ts'
 import { DiskJournal } from '../../src/log/journal.ts'
 import { identityFromSeed, type Identity } from '../../src/log/keys.ts'
 import { hash } from '../../src/seal.ts'
-import { HybridClock, type Clock, type Disk, type DiskFile } from '../../src/system.ts'
+import { HybridClock, type Clock } from '../../src/system.ts'
 import { feedId } from '../../src/types.ts'
 import type { FileSystem } from '../../src/vfs/interface.ts'
 import { Vfs } from '../../src/vfs/vfs.ts'
 import { Volume } from '../../src/volume.ts'
+import { guardDisk, MortalProcess } from './mortal-disk.ts'
 import { SeededRandom, type SimClock } from './sim-clock.ts'
 import { MemoryContents } from './vfs-ports.ts'
 import { VfsUser } from './vfs-user.ts'
@@ -28,46 +29,14 @@ import type { TestVolume } from './volume-device.ts'
 /** What a crash leaves of the index. */
 export type IndexFate = 'kept' | 'older' | 'lost'
 
-/** One run of the daemon. Dies at the operation that `fuse` counts down to. */
-class Process {
-  isAlive = true
-  /** Operations until death; undefined: immortal. */
-  fuse: number | undefined
-
-  /** Before an operation of disk or index. */
-  step(): void {
-    if (this.fuse !== undefined && --this.fuse <= 0) this.isAlive = false
-    if (!this.isAlive) throw new WormholeError('IO_ERROR', 'the process is dead')
-  }
-}
-
-/** A disk that a dead process cannot reach any more. */
-function guardDisk(disk: MemoryDisk, process: Process): Disk {
-  const guard = <T extends object>(target: T): T =>
-    new Proxy(target, {
-      get: (object, key) => {
-        const value = Reflect.get(object, key) as unknown
-        if (typeof value !== 'function') return value
-        return (...args: unknown[]) => {
-          // A dead process closes nothing itself: the kernel does.
-          if (key === 'close' && !process.isAlive) return undefined
-          process.step()
-          const result = (value as (...all: unknown[]) => unknown).apply(object, args)
-          return key === 'openSync' ? guard(result as DiskFile) : result
-        }
-      },
-    })
-  return guard(disk as Disk)
-}
-
 /** The index of a process, with a memory of what it was a while ago. */
 class GuardedRows implements RowStore {
   readonly #rows: MemoryRowStore
-  readonly #process: Process
+  readonly #process: MortalProcess
   readonly #random: SeededRandom
   #older: { key: string; value: Buffer }[] = []
 
-  constructor(rows: MemoryRowStore, process: Process, random: SeededRandom) {
+  constructor(rows: MemoryRowStore, process: MortalProcess, random: SeededRandom) {
     this.#rows = rows
     this.#process = process
     this.#random = random
@@ -151,7 +120,7 @@ export class SimDevice extends VfsUser {
   overlay!: Overlay
   #rows = new MemoryRowStore()
   #guarded!: GuardedRows
-  #process = new Process()
+  #process = new MortalProcess()
   readonly #peers: SimDevice[]
 
   constructor(options: {
@@ -180,6 +149,11 @@ export class SimDevice extends VfsUser {
     return this.#process.isAlive
   }
 
+  /** Monotonic time of death. */
+  get diedMs(): number {
+    return this.#process.diedMs ?? this.clock.monotonicMs()
+  }
+
   get isWriter(): boolean {
     return this.isAlive && this.volume.role() !== undefined
   }
@@ -192,7 +166,7 @@ export class SimDevice extends VfsUser {
   /** Starts the daemon on what is on the disk. */
   async start(): Promise<void> {
     const { shared, identity, random, clock } = this
-    const process = (this.#process = new Process())
+    const process = (this.#process = new MortalProcess(() => this.clock.monotonicMs()))
     this.hasTrouble = false
     const disk = guardDisk(this.disk, process)
     this.#guarded = new GuardedRows(this.#rows, process, random)
@@ -278,13 +252,13 @@ export class SimDevice extends VfsUser {
 
   /** The daemon dies, if it has not yet; the machine stays. */
   kill(): void {
-    this.#process.isAlive = false
+    this.#process.die()
     this.contents = new SimContents(this.#peers, this.contents.stored)
   }
 
   /** The power fails: what was not synced may be gone, and the index may be an older one. */
   powerCut(survivors: Survivors, index: IndexFate): void {
-    this.#process.isAlive = false
+    this.#process.die()
     this.disk.powerCut({ survivors, random: this.random })
     const { stored, synced } = this.contents
     const kept = new Map([...stored].filter(([address]) => synced.has(address)))

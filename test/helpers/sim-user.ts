@@ -275,9 +275,9 @@ export class SimUser {
   /** The daemon has died, or the machine. What was not promised to survive it is not owed. */
   died(isPowerCut: boolean): void {
     this.#held = []
-    const nowMs = this.device.clock.monotonicMs()
+    const { diedMs } = this.device
     for (const deed of this.#mine) {
-      const isOld = nowMs - deed.atMs > 100 && !this.device.hasTrouble
+      const isOld = diedMs - deed.atMs > 100 && !this.device.hasTrouble
       const isKept = deed.state === 'closed' || isOld
       if (deed.state !== 'safe' && (isPowerCut || !isKept)) deed.state = 'moot'
     }

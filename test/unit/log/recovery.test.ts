@@ -6,11 +6,12 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { MemoryDisk, type Survivors } from '../../../src/disk-memory.ts'
-import { WormholeError } from '../../../src/errors.ts'
+import { hasCode, WormholeError } from '../../../src/errors.ts'
 import { DiskFeedStore } from '../../../src/log/feeds.ts'
 import { DiskJournal } from '../../../src/log/journal.ts'
 import type { EntryFrame } from '../../../src/log/interface.ts'
 import type { FeedId, Frontier } from '../../../src/types.ts'
+import { guardDisk, MortalProcess } from '../../helpers/mortal-disk.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
 import { type Author, LogWorld, treeOf } from './authors.ts'
 
@@ -358,4 +359,44 @@ test('after a failed fdatasync the writer stays broken until it is opened again'
   await again.append(author.frames)
   assert.deepEqual(again.head(author.feed), author.head)
   assert.equal([...openJournal(disk).replay()].length, 2)
+})
+
+test('feeds: a process that dies anywhere, goes on, and then loses its power loses nothing', async () => {
+  const world = new LogWorld(13)
+  const author = world.author(2)
+  for (let index = 0; index < 3; index++) author.write({ tree: treeOf(world, 300) })
+  for (let fuse = 1; fuse < 40; fuse++) {
+    const disk = new MemoryDisk()
+    const process = new MortalProcess()
+    process.fuse = fuse
+    try {
+      await openFeeds(guardDisk(disk, process) as MemoryDisk, world).append(author.frames)
+    } catch (error) {
+      assert.ok(hasCode(error, 'IO_ERROR') || hasCode(error, 'WRITER_BROKEN'), String(error))
+    }
+    await openFeeds(disk, world).append(author.frames)
+    disk.powerCut({ survivors: 'none' })
+    assert.deepEqual(openFeeds(disk, world).head(author.feed), author.head, `fuse ${fuse}`)
+  }
+})
+
+test('journal: a process that dies anywhere, goes on, and then loses its power loses nothing', async () => {
+  for (let fuse = 1; fuse < 30; fuse++) {
+    const disk = new MemoryDisk()
+    const process = new MortalProcess()
+    process.fuse = fuse
+    try {
+      const journal = openJournal(guardDisk(disk, process) as MemoryDisk)
+      journal.append(1, Buffer.from('first'))
+      await journal.sync()
+    } catch (error) {
+      assert.ok(hasCode(error, 'IO_ERROR') || hasCode(error, 'WRITER_BROKEN'), String(error))
+    }
+    const journal = openJournal(disk)
+    const number = journal.append(1, Buffer.from('second'))
+    await journal.sync()
+    disk.powerCut({ survivors: 'none' })
+    const found = [...openJournal(disk).replay()].at(-1)
+    assert.deepEqual([found?.number, String(found?.bytes)], [number, 'second'], `fuse ${fuse}`)
+  }
 })
