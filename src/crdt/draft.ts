@@ -9,7 +9,7 @@ import { contentWinner } from './contents.ts'
 import { conflictCopyId, inodeKind, LOST_FOUND } from './ids.ts'
 import type { Content, Edit, Location, OpRef, Put, RegisterName, VersionId } from './interface.ts'
 import type { Layer } from './layer.ts'
-import { hasLiveLocation, location, winner } from './placement.ts'
+import { hasLiveLocation, location, locationWinner, winner } from './placement.ts'
 import { versionOf, type Extra, type InodeRow, type Slot, type Value } from './records.ts'
 import { encodeRegister, SEEN_COUNT_MAX, type RegisterValues } from './registers.ts'
 import { extraName, opsOf } from './tree-reader.ts'
@@ -126,6 +126,19 @@ export class Draft {
       isDeleted: false,
       seen: [],
     })
+  }
+
+  /**
+   * Says that what a name stands for stays where it is, so that it outlives a concurrent removal by
+   * somebody who has not heard of this.
+   */
+  hold(found: Exclude<Found, { readonly type: 'copy' }>): void {
+    for (const id of found.type === 'directory' ? found.members : [found.record]) {
+      if (id === LOST_FOUND) continue
+      const row = this.#layer.inode(id) as InodeRow
+      const value = locationWinner(row)
+      if (value) this.#putLocation(row, { ...value.data, isDeleted: false, seen: [] })
+    }
   }
 
   #putLocation(

@@ -381,6 +381,7 @@ export class EditBuilder {
       ...slot.extras.map((extra) => foundIn(this.#layer, slot, extra)),
     ]
     if (keep === 'both') {
+      this.#hold(draft, entries[0] as Found, entries)
       for (const [index, extra] of slot.extras.entries()) {
         const shown = extra.names.at(-1) as FileName
         draft.move(entries[index + 1] as Found, { parent: directory, name: shown })
@@ -406,6 +407,7 @@ export class EditBuilder {
         for (const id of [entry.record, ...entry.hidden]) draft.discard(id)
       }
     }
+    this.#hold(draft, kept, entries)
     if (kept.type === 'directory') return
     const row = this.#layer.inode(kept.inode) as InodeRow
     const value =
@@ -413,6 +415,15 @@ export class EditBuilder {
         ? row.C.find((other) => versionOf(other) === kept.version)
         : contentWinner(row)
     if (value && row.C.length > 1) draft.keepContent(row, value)
+  }
+
+  /** Where another device may keep what this one removes, both stay instead of neither. */
+  #hold(draft: Draft, kept: Found, entries: readonly Found[]): void {
+    const holder = entries.find((entry) =>
+      kept.type === 'copy' ? entry.type === 'record' && entry.inode === kept.inode : entry === kept,
+    )
+    const isAlone = entries.every((entry) => entry === holder || entry.type === 'copy')
+    if (holder && holder.type !== 'copy' && !isAlone) draft.hold(holder)
   }
 
   /** A directory that a cycle has displaced stays where it is shown. */

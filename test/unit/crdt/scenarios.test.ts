@@ -207,6 +207,29 @@ test('a file against a directory of one name: the directory keeps it', () => {
   assert.deepEqual(settled(world), ['/n/', '/n/in=2'])
 })
 
+test('two people who resolve one conflict differently lose neither version', () => {
+  const create = () =>
+    story(2, NOTHING, [(a) => a.write('/f', '1'), (b) => b.write('/f', '2')]).world
+  for (const [first, second, versions] of [
+    [0, 1, '12'],
+    [1, 0, '12'],
+    ['both', 1, '12'],
+    [0, 0, '1'],
+  ] as const) {
+    const world = create()
+    world.devices[0]!.resolve('/f', first)
+    world.devices[1]!.resolve('/f', second)
+    const found = settled(world).map((line) => line.at(-1))
+    assert.equal(found.sort().join(''), versions, `${first} against ${second}`)
+  }
+  const { world } = story(2, NOTHING, [(a) => a.mkdir('/n'), (b) => b.write('/n', '1')])
+  world.devices[0]!.resolve('/n', 0)
+  world.devices[1]!.resolve('/n', 1)
+  const lines = settled(world)
+  assert.equal(lines.length, 2)
+  assert.ok(lines.includes('/n/'))
+})
+
 test('renaming a conflict copy makes it a file of its own', () => {
   const { world, lines } = story(2, (a) => a.write('/r.txt', '0'), [
     (a) => a.write('/r.txt', 'a'),
