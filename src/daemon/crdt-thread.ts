@@ -154,6 +154,7 @@ async function start() {
   const main = new Rpc(parentPort as MessagePortLike, mainHandlers)
   const fs = new Rpc<SubmitPendingApi>(data.fs, {
     submit: (edits: Edit[]) => volume.submit(edits),
+    told: () => {},
   })
   const state = await openOrRebuild(feeds, {
     onHead: (feed, head) => main.emit('head', { feed, head } satisfies HeadEvent),

@@ -122,12 +122,17 @@ async function start() {
     counts: () => ({ files: overlay.fileCount }),
     pendingEdits: () => vfs.pendingEdits,
     drain: () => vfs.drain(),
-    /** For each inode whether this device keeps its content. */
-    keeps: (inodes: InodeId[]) =>
-      inodes.map((inode) => {
+    /**
+     * For each inode whether this device keeps its content. Main learns of new contents from the
+     * crdt thread, maybe before this thread does: without its inode a file would have no policy.
+     */
+    keeps: async (inodes: InodeId[]) => {
+      await crdt.call('told', undefined)
+      return inodes.map((inode) => {
         const layers = overlay.policies(inode)
         return decidePolicy(layers).effective.localKeep === 'always'
-      }),
+      })
+    },
     mount: async (args: { directory: string; fsName: string }) => {
       const { serveMount } = await import('../vfs/fuse/serve.ts')
       mount = await serveMount({

@@ -28,11 +28,13 @@ export function fileReport(entry: PathEntry): FileReport {
 export function whereReport(facts: {
   path: string
   sizeBytes: number
+  /** Not all chunks were asked about, because nobody who could be asked knows them all. */
+  isPartial: boolean
   own: ChunkHolder
   holders: readonly ChunkHolder[]
   members: readonly { device: DeviceId; name: string }[]
 }): WhereReport {
-  const { path, sizeBytes, own } = facts
+  const { path, sizeBytes, isPartial, own } = facts
   const holders = [own, ...facts.holders].map(({ device, name, has }) => {
     const chunks = has.filter(Boolean).length
     return {
@@ -40,7 +42,7 @@ export function whereReport(facts: {
       name,
       isSelf: device === own.device,
       chunks,
-      isComplete: chunks === has.length,
+      isComplete: !isPartial && chunks === has.length,
     }
   })
   const asked = new Set<string>(holders.map(({ device }) => device))

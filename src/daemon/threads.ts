@@ -70,6 +70,8 @@ export type MainApi = {
 /** What the fs thread calls on the crdt thread. */
 export type SubmitApi = {
   submit: (edits: Edit[]) => Promise<{ coveredTo: number }>
+  /** Resolves when every delta committed until now has been told: one port keeps its order. */
+  told: () => void
 }
 
 /** What the crdt thread calls on the fs thread. */

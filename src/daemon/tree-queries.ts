@@ -2,7 +2,7 @@
 import type { ContentStore } from '../chunks/interface.ts'
 import type { ConflictView, ContentRef, VersionView } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
-import { WormholeError } from '../errors.ts'
+import { hasCode, WormholeError } from '../errors.ts'
 import { decidePolicy } from '../policy/decide.ts'
 import { POLICY_FILE_NAME } from '../policy/parse.ts'
 import { nameFromText, nameToText, type ChunkAddress } from '../types.ts'
@@ -184,13 +184,23 @@ export class TreeQueries {
     }
   }
 
-  async #addresses(path: string): Promise<{ sizeBytes: number; addresses: ChunkAddress[] }> {
+  /** The chunks of a file. `isPartial`: only those whose addresses can be had now. */
+  async #addresses(
+    path: string,
+  ): Promise<{ sizeBytes: number; addresses: ChunkAddress[]; isPartial: boolean }> {
     const entry = this.#vfs.paths.stat(path, { follow: true })
     const content = this.#overlay.node(entry.inode)?.content
     if (content?.kind !== 'file') {
       throw new WormholeError('IS_DIRECTORY', `${path} is not a regular file`)
     }
     const { ref, sizeBytes } = content
-    return { sizeBytes, addresses: await this.#contents.addresses({ ref, sizeBytes }) }
+    try {
+      const addresses = await this.#contents.addresses({ ref, sizeBytes })
+      return { sizeBytes, addresses, isPartial: false }
+    } catch (error) {
+      // No connected device has the whole manifest, so nobody has the whole file.
+      if (ref.type === 'empty' || !hasCode(error, 'CHUNK_UNAVAILABLE')) throw error
+      return { sizeBytes, addresses: [ref.address], isPartial: true }
+    }
   }
 }

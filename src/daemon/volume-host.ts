@@ -271,12 +271,14 @@ export class VolumeHost implements VolumeHandle {
   }
 
   async where(path: string): Promise<WhereReport> {
-    const { sizeBytes, addresses } = await this.#threads.fs.call('addresses', path)
+    const found = await this.#threads.fs.call('addresses', path)
+    const { sizeBytes, addresses, isPartial } = found
     const holders = await this.#swarm.where(addresses, { timeoutMs: 5000 })
     const self = { device: this.#identity.device, name: this.#options.deviceName }
     return whereReport({
       path,
       sizeBytes,
+      isPartial,
       own: { ...self, has: addresses.map((address) => this.#threads.chunks.has(address)) },
       holders,
       members: this.#members.members,

@@ -64,6 +64,11 @@ test('sources die while a file is read', async (t) => {
   for (const { path, bytes } of files) await alice.run(['put', '-', path], { input: bytes })
   await syncAll([alice, bob, carol])
   const [one, two] = files as [(typeof files)[0], (typeof files)[0]]
+  assert.deepEqual(await where(bob, one.path), [
+    ['bob', false],
+    ['alice', true],
+    ['carol', false],
+  ])
   const copied = await startReading(bob, one.path)
   assert.equal(await readOn(copied), 0)
   assert.equal(digest(Buffer.concat(copied.pieces)), digest(one.bytes))
@@ -100,6 +105,10 @@ test('sources die while a file is read', async (t) => {
   assert.ok(got.length < FILE_BYTES && got.equals(two.bytes.subarray(0, got.length)))
   const holders = await carol.json<WhereReport>(['where', two.path])
   assert.deepEqual([holders.copies, holders.unknown], [0, ['alice']])
+
+  // Bob has not even the list of its chunks.
+  const away = await bob.json<WhereReport>(['where', two.path])
+  assert.deepEqual([away.copies, away.unknown], [0, ['alice']])
 
   const third = startReading(carol, two.path)
   await alice.run(['up'])
