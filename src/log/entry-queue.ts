@@ -9,7 +9,8 @@
  *   applied and appears in no frontier, so that strangers cannot keep members apart;
  * - their frontier names another branch of a feed than the one held here (a fork): what they build
  *   on would never be understood. Reported; their feed is stalled;
- * - a newer version wrote them, or their key is not here. Reported; their feed is stalled.
+ * - a newer version wrote them, their key is not here, or the disk damaged them. Reported; their
+ *   feed is stalled until the next start.
  */
 import { errorToData, hasCode } from '../errors.ts'
 import { feedDevice } from '../types.ts'
@@ -63,7 +64,7 @@ export class EntryQueue {
       if (from >= head.length || this.#stalled.has(feed)) continue
       const known = this.#waiting.get(feed)
       const entry = known?.seq === from ? known : undefined
-      const frame = entry ?? feeds.read(feed, from, 1)[0]
+      const frame = entry ?? this.#read(feed, from)
       if (!frame) continue
       if (frame.hash !== volume && !members.isMember(feedDevice(feed))) continue
       const next = entry
@@ -73,6 +74,17 @@ export class EntryQueue {
       if (next && this.#isReady(next.entry, members, applied)) return next
     }
     return undefined
+  }
+
+  /** The frame at a position; a damaged one stalls its feed alone. */
+  #read(feed: FeedId, seq: number): EntryFrame | undefined {
+    try {
+      return this.#options.feeds.read(feed, seq, 1)[0]
+    } catch (error) {
+      if (!hasCode(error, 'FEED_CORRUPT')) throw error
+      this.#stall(feed, error.code, error.message)
+      return undefined
+    }
   }
 
   #open(frame: EntryFrame, members: MemberTable): NextEntry | undefined {

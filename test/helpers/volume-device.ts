@@ -17,7 +17,7 @@ import { admissionMessage } from '../../src/log/membership.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
 import { hash, sign, signingKeys } from '../../src/seal.ts'
 import { HybridClock, type Clock, type Random } from '../../src/system.ts'
-import { feedId, type Role, type VolumeId } from '../../src/types.ts'
+import { feedId, type FeedId, type Role, type VolumeId } from '../../src/types.ts'
 import { Volume } from '../../src/volume.ts'
 
 /** A reproducible source of bytes: BLAKE2b of seed and counter. */
@@ -98,6 +98,8 @@ export class TestDevice {
   readonly tree: TreeWriter
   readonly problems: string[] = []
   readonly deltas: TreeDelta[] = []
+  /** Heads told to peers: feed and length. */
+  readonly heads: [FeedId, number][]
   #nextNumber: number
 
   private constructor(parts: {
@@ -108,6 +110,7 @@ export class TestDevice {
     tree: TreeWriter
     problems: string[]
     deltas: TreeDelta[]
+    heads: [FeedId, number][]
   }) {
     this.name = parts.name
     this.identity = parts.identity
@@ -116,6 +119,7 @@ export class TestDevice {
     this.tree = parts.tree
     this.problems = parts.problems
     this.deltas = parts.deltas
+    this.heads = parts.heads
     this.#nextNumber = parts.volume.coveredTo + 1
   }
 
@@ -143,6 +147,7 @@ export class TestDevice {
     if (!feeds.head(shared.genesis.feed)) await feeds.append([shared.genesis])
     const problems: string[] = []
     const deltas: TreeDelta[] = []
+    const heads: [FeedId, number][] = []
     const overlay = new Overlay({
       rows: state.rows,
       random,
@@ -164,7 +169,7 @@ export class TestDevice {
       hlc,
       random,
       events: {
-        onHead: () => undefined,
+        onHead: (told, { length }) => heads.push([told, length]),
         onDelta: (delta, coveredTo) => {
           deltas.push(delta)
           overlay.cover(coveredTo)
@@ -174,7 +179,7 @@ export class TestDevice {
         submitPending: () => device?.publish() ?? Promise.resolve(),
       },
     })
-    device = new TestDevice({ name, identity, volume, overlay, tree, problems, deltas })
+    device = new TestDevice({ name, identity, volume, overlay, tree, problems, deltas, heads })
     return device
   }
 

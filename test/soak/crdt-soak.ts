@@ -1,7 +1,7 @@
 /**
  * Runs Automerge's document loops long enough to meet the V8 abort that `src/crdt/automerge.ts`
  * guards against: put, commit and applyChanges over 256 documents on each side. Run with
- * `node --import tsx test/soak/crdt-soak.ts [--minutes M]` (20 seconds by default);
+ * `npm run soak [-- --minutes M]` (20 seconds by default);
  * `--without-flag` switches the optimisation back on, for comparison.
  */
 import assert from 'node:assert/strict'

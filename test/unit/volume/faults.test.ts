@@ -1,0 +1,160 @@
+/**
+ * Proves what a volume does when its log and its index do not fit each other, and when a write
+ * fails half-way: it finds out, never writes two entries at one position, and tells peers what it
+ * has. One thread, memory ports, faults planted by hand.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { MemoryRowStore } from '../../../src/crdt/memory.ts'
+import { MemoryDisk } from '../../../src/disk-memory.ts'
+import { WormholeError } from '../../../src/errors.ts'
+import { feedGeneration, feedId, nameFromText } from '../../../src/types.ts'
+import { createTestVolume, deliver, TestDevice, treeText } from '../../helpers/volume-device.ts'
+
+const OWNER = { mode: 0o644, uid: 0, gid: 0 }
+
+async function create(device: TestDevice, name: string): Promise<void> {
+  const { overlay } = device
+  device.do(overlay.createFile(overlay.root, nameFromText(name), OWNER).edit)
+  await device.publish()
+}
+
+function names(device: TestDevice): string[] {
+  const { entries } = device.overlay.list(device.overlay.root, { countMax: 100 })
+  return entries.map(({ name }) => name).sort()
+}
+
+/** Alice and bob, and bob's disk as it was when he had written one file of two. */
+async function bobLosesHisTail(seed: string) {
+  const shared = createTestVolume(seed)
+  const alice = await TestDevice.open(shared, 'alice', seed)
+  const state = { disk: new MemoryDisk({ isRecording: true }), rows: new MemoryRowStore() }
+  const bob = await TestDevice.open(shared, 'bob', seed, state)
+  await alice.admit(bob.identity, 'bob', 'writer', shared)
+  await deliver(alice, bob)
+  await create(bob, 'kept')
+  await deliver(bob, alice)
+  const disk = state.disk.imageAt(state.disk.operationCount, { survivors: 'all' })
+  await create(bob, 'lost here')
+  return { shared, alice, bob, seed, older: { disk, rows: state.rows } }
+}
+
+test('own entries lost, the index ahead: the tree is rebuilt, writing goes on in a new feed', async () => {
+  const { shared, alice, bob, seed, older } = await bobLosesHisTail('tail')
+  await deliver(bob, alice)
+  const again = await TestDevice.open(shared, 'bob', seed, older, 1)
+  assert.match(again.problems.join('\n'), /FEED_CORRUPT: the log lost entries/)
+  assert.deepEqual(names(again), ['kept'])
+  await create(again, 'new')
+  const feeds = [...again.volume.frontier().keys()].filter((feed) => {
+    return feed.startsWith(again.identity.device)
+  })
+  assert.deepEqual(feeds.map(feedGeneration).sort(), [0, 1])
+  await deliver(alice, again)
+  await deliver(again, alice)
+  assert.deepEqual(names(again), ['kept', 'lost here', 'new'])
+  assert.equal(treeText(alice), treeText(again))
+})
+
+test('the new generation is remembered before anything was written in it', async () => {
+  const { shared, seed, older } = await bobLosesHisTail('remember')
+  const first = await TestDevice.open(shared, 'bob', seed, older, 1)
+  await first.volume.close()
+  const second = await TestDevice.open(shared, 'bob', seed, older, 2)
+  await create(second, 'new')
+  assert.equal(second.volume.frontier().get(feedId(second.identity.device, 1))?.length, 1)
+})
+
+test('own entries that come back from a peer cover no local edit', async () => {
+  const { shared, alice, bob, seed, older } = await bobLosesHisTail('come back')
+  await deliver(bob, alice)
+  // The index is lost as well: nothing here knows of the second entry.
+  const again = await TestDevice.open(
+    shared,
+    'bob',
+    seed,
+    { ...older, rows: new MemoryRowStore() },
+    1,
+  )
+  const { overlay } = again
+  again.do(overlay.createFile(overlay.root, nameFromText('pending'), OWNER).edit)
+  const { feed } = shared.genesis
+  const own = feedId(again.identity.device, 0)
+  const from = again.volume.frontier().get(own)?.length ?? 0
+  await again.volume.receive(own, alice.volume.read(own, from, 1 << 20))
+  await again.volume.settled()
+  await again.publish()
+  assert.ok(again.volume.frontier().has(feed))
+  assert.deepEqual(names(again), ['kept', 'lost here', 'pending'])
+  await deliver(again, alice)
+  assert.equal(treeText(alice), treeText(again))
+})
+
+test('before its admission a device writes nothing, and applies all that arrives', async () => {
+  const seed = 'early'
+  const shared = createTestVolume(seed)
+  const alice = await TestDevice.open(shared, 'alice', seed)
+  const bob = await TestDevice.open(shared, 'bob', seed)
+  const { overlay } = bob
+  bob.do(overlay.createFile(overlay.root, nameFromText('early'), OWNER).edit)
+  await assert.rejects(bob.publish(), { code: 'NOT_A_MEMBER' })
+  await assert.rejects(bob.volume.write([{ type: 'ack' }]), { code: 'NOT_A_MEMBER' })
+  await alice.admit(bob.identity, 'bob', 'writer', shared)
+  await create(alice, 'late')
+  await deliver(alice, bob)
+  await bob.publish()
+  await deliver(bob, alice)
+  assert.deepEqual(names(alice), ['early', 'late'])
+  assert.equal(treeText(alice), treeText(bob))
+})
+
+test('the index refuses a commit: the entry stays, counts once, and is told when it is in', async () => {
+  const seed = 'commit fails'
+  const shared = createTestVolume(seed)
+  class FullRows extends MemoryRowStore {
+    isFull = false
+    override transaction<T>(run: Parameters<MemoryRowStore['transaction']>[0]): T {
+      if (this.isFull) throw new WormholeError('DISK_FULL', 'planted')
+      return super.transaction(run) as T
+    }
+  }
+  const rows = new FullRows()
+  const alice = await TestDevice.open(shared, 'alice', seed, { disk: new MemoryDisk(), rows })
+  await create(alice, 'before')
+  const { feed } = shared.genesis
+  rows.isFull = true
+  await assert.rejects(create(alice, 'during'), { code: 'DISK_FULL' })
+  const length = alice.volume.frontier().get(feed)?.length
+  alice.heads.length = 0
+  rows.isFull = false
+  await alice.publish()
+  assert.equal(alice.volume.frontier().get(feed)?.length, length, 'nothing is published twice')
+  assert.deepEqual(alice.heads, [[feed, length]])
+  assert.deepEqual(names(alice), ['before', 'during'])
+})
+
+test('a damaged entry in the log is told, stops its feed only, and counts once it is right', async () => {
+  const seed = 'rot'
+  const shared = createTestVolume(seed)
+  const state = { disk: new MemoryDisk(), rows: new MemoryRowStore() }
+  const alice = await TestDevice.open(shared, 'alice', seed)
+  const bob = await TestDevice.open(shared, 'bob', seed, state)
+  const carol = await TestDevice.open(shared, 'carol', seed)
+  await alice.admit(carol.identity, 'carol', 'writer', shared)
+  await deliver(alice, carol)
+  await create(carol, 'by carol')
+  await create(alice, 'by alice')
+  // Carol's entry waits for her admission; meanwhile the disk rots.
+  const feed = feedId(carol.identity.device, 0)
+  await bob.volume.receive(feed, carol.volume.read(feed, 0, 1 << 20))
+  const segment = state.disk.files().find((file) => file.includes(feed)) ?? assert.fail()
+  const middle = (state.disk.readFileSync(segment)?.length ?? 0) - 40
+  state.disk.flip(segment, middle, 1)
+  await deliver(alice, bob)
+  assert.match(bob.problems.join('\n'), /FEED_CORRUPT/)
+  assert.deepEqual(names(bob), ['by alice'])
+  await bob.volume.close()
+  state.disk.flip(segment, middle, 1)
+  const again = await TestDevice.open(shared, 'bob', seed, state, 1)
+  assert.deepEqual(names(again), ['by alice', 'by carol'])
+})
