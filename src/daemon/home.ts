@@ -135,7 +135,11 @@ class Home implements HomeHandle {
   ): Promise<CreatedReport> {
     const invite = decodeInvite(options.invite)
     if (this.#hosts.some((host) => host.id === invite.volume)) {
-      throw new WormholeError('ALREADY_EXISTS', 'this device is already a member of that volume')
+      throw new WormholeError(
+        'ALREADY_EXISTS',
+        'this device is already a member of that volume: `wormhole status` shows it, `wormhole ' +
+          'mount DIR` mounts it; a second device needs a WORMHOLE_HOME of its own',
+      )
     }
     this.#name(options.deviceName)
     onProgress({ text: 'looking for a member of the volume', done: 0, total: 0 })
