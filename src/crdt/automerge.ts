@@ -1,11 +1,12 @@
 /**
  * The one place that loads Automerge.
  *
- * V8 before Node 24 aborts the process inside loops of inlined calls into wasm (measured: 6 of 6
- * runs of ordinary put/commit/applyChanges loops over 256 documents). The flag below switches that
- * optimisation off; it must be set before the module is instantiated. `test/soak/crdt-soak.ts` runs
- * such loops under it. What is loaded is the low-level binding of the pinned version, which its
- * `exports` do not name, hence the absolute path.
+ * V8 before Node 24 aborts the process when optimised code with an inlined call into wasm that
+ * returns a JavaScript value (`commit`, `getHeads`) is thrown away while that call runs, which
+ * happens by chance in long loops. The flag below switches the inlining off; it must be set before
+ * the module is instantiated. `test/soak/deoptimize.ts` provokes the abort at once without it. What
+ * is loaded is the low-level binding of the pinned version, which its `exports` do not name, hence
+ * the absolute path.
  */
 import { createRequire } from 'node:module'
 import path from 'node:path'
