@@ -28,17 +28,11 @@ export class Attributes {
     this.#files = files
   }
 
-  setattr(
-    context: RequestContext,
-    node: Node,
-    changes: AttrChanges,
-    handle: number | undefined,
-  ): Attr {
+  setattr(context: RequestContext, node: Node, changes: AttrChanges): Attr {
     checkWritable(this.#core)
     const { nodes } = this.#core
     if (changes.sizeBytes !== undefined) {
       this.#files.truncate(context, node, changes.sizeBytes)
-      if (handle === undefined && node.file) this.#core.writeback.closed(node.file)
     }
     const wanted = this.#wanted(context, node, changes)
     const mtimeNs = changes.mtimeNs === undefined ? undefined : storableTime(changes.mtimeNs)

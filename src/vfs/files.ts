@@ -82,15 +82,28 @@ export class Files {
     const canWrite = access !== O_RDONLY
     if (canWrite || flags & O_TRUNC) checkWritable(this.#core)
     const file = this.openFile(node)
-    if (flags & O_TRUNC) this.truncate(context, node, 0)
     file.handles++
     if (canWrite) file.writers++
+    if (flags & O_TRUNC) this.#empty(context, node, file, canWrite)
     const handle = this.#nextHandle++
     const isAppending = (flags & O_APPEND) !== 0
     this.#handles.set(handle, { node, file, canWrite, isAppending })
     const keepCache = !node.isStale
     node.isStale = false
     return { handle, keepCache }
+  }
+
+  /** `O_TRUNC`: what is cut belongs to the writer, whose close publishes the whole. */
+  #empty(context: RequestContext, node: Node, file: OpenFile, canWrite: boolean): void {
+    try {
+      if (canWrite) this.#core.writeback.reopened(file)
+      this.truncate(context, node, 0)
+    } catch (error) {
+      file.handles--
+      if (canWrite) file.writers--
+      this.releaseFile(node)
+      throw error
+    }
   }
 
   #handle(handle: number): Handle {

@@ -65,13 +65,8 @@ export class VfsFileSystem implements FileSystem {
     return this.#core.nodes.attr(this.#node(nodeId))
   }
 
-  setattr(
-    context: RequestContext,
-    nodeId: number,
-    changes: AttrChanges,
-    handle: number | undefined,
-  ): Attr {
-    return this.#attributes.setattr(context, this.#node(nodeId), changes, handle)
+  setattr(context: RequestContext, nodeId: number, changes: AttrChanges): Attr {
+    return this.#attributes.setattr(context, this.#node(nodeId), changes)
   }
 
   readlink(nodeId: number): Buffer {

@@ -125,13 +125,21 @@ export class Writeback {
     else this.#counted.delete(file)
   }
 
-  /** A writing handle was closed. */
+  /** A writing handle was closed, or a file cut by path: published once nobody writes it. */
   closed(file: OpenFile): void {
-    if (file.isDropped || !file.isDirty) return
+    if (file.isDropped || !file.isDirty || file.writers > 0) return
     this.#queue.set(file, true)
     this.#closes.push(this.#options.clock.monotonicMs())
     if (this.#closes.length > BURST_COUNT) this.#closes.shift()
     this.#schedule(this.#isBurst() ? CLOSE_MS : ALONE_MS)
+  }
+
+  /**
+   * A file is being emptied by a writer: what a close has queued is not published now, the writer's
+   * own close does it. Nobody else is to see an empty file that only stands for a save under way.
+   */
+  reopened(file: OpenFile): void {
+    if (!this.#waiters.has(file)) this.#queue.delete(file)
   }
 
   /** Whether closes have been coming thick and fast until now. */

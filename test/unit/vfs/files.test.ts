@@ -279,6 +279,27 @@ test('a time beyond what is stored becomes the nearest that is, dirty or not', a
   assert.deepEqual(device.problems, [])
 })
 
+test('an overwrite is published whole: nobody else sees the file empty', async () => {
+  const [device, other] = (await createWorld(2)) as [VfsDevice, VfsDevice]
+  await device.put('f', 'one')
+  await device.drain()
+  await device.put('f', 'two')
+  // Queued by the close, then emptied again by a slow writer.
+  const handle = device.open(device.find('f')?.nodeId ?? 0, 1 | O_TRUNC)
+  await device.clock.run(1000)
+  await other.receive(device)
+  assert.equal(await other.cat('f'), 'one')
+  await device.write(handle, 0, 'three')
+  device.close(handle)
+  await device.clock.run(1000)
+  await other.receive(device)
+  assert.equal(await other.cat('f'), 'three')
+  const sizes = other.overlay
+    .history({ inode: other.overlay.lookup(other.overlay.root, name('f'))!.id })
+    .map(({ content }) => (content.kind === 'file' ? content.sizeBytes : -1))
+  assert.deepEqual(sizes, [5, 3])
+})
+
 test('a file that cannot be published holds no other back', async () => {
   const [device, other] = (await createWorld(2)) as [VfsDevice, VfsDevice]
   await device.put('first', 'one')
