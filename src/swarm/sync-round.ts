@@ -49,18 +49,21 @@ export async function syncRound(
   const goals: Frontier[] = []
   const publishing = context.publish().then((frontier) => goals.push(frontier))
   const asking = members.map(async ({ device }) => {
-    const isReached = await reach(context, device, wait)
-    if (!isReached) {
-      states.set(device, 'unreachable')
-      return
+    // A link that is lost before the answer came says nothing about the device: it is asked again.
+    while (await reach(context, device, wait)) {
+      const leftMs = Math.max(0, untilMs - context.clock.monotonicMs())
+      const late = sleep(context.clock, leftMs).then(() => 'late' as const)
+      const answer = await Promise.race([context.askPublish(device), late])
+      if (answer === 'late' || options.signal?.aborted) {
+        states.set(device, context.isConnected(device) ? 'timeout' : 'unreachable')
+        return
+      }
+      if (answer) {
+        goals.push(answer)
+        return
+      }
     }
-    const leftMs = Math.max(0, untilMs - context.clock.monotonicMs())
-    const answer = await Promise.race([
-      context.askPublish(device),
-      sleep(context.clock, leftMs).then(() => undefined),
-    ])
-    if (answer) goals.push(answer)
-    else states.set(device, context.isConnected(device) ? 'timeout' : 'unreachable')
+    states.set(device, 'unreachable')
   })
   await abortable(Promise.all([publishing, ...asking]), options.signal)
   const goal = joinFrontiers(goals)

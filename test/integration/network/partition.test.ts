@@ -78,7 +78,7 @@ test('cut off: every command answers; healed: equal within 2 s', { skip }, async
       alice.run(['put', '-', `/${name}-alice`], { input: 'alice' }),
       bob.run(['put', '-', `/${name}-bob`], { input: 'bob' }),
     ])
-    network.heal('bob')
+    for (const each of ['alice', 'bob']) network.heal(each)
     const fromMs = performance.now()
     const lookFor = (device: Device, path: string): Promise<true> =>
       waitFor(() => has(device, path), {
@@ -105,8 +105,6 @@ test('cut off: every command answers; healed: equal within 2 s', { skip }, async
   await heal('second')
 
   network.cut('alice')
-  await waitFor(() => isAlone(bob), { timeoutMs: 12_000, what: 'bob noticed' })
-  network.heal('alice')
   await heal('third')
   const report = await alice.json<SyncReport>(['sync', '--wait', '--require', '1'])
   assert.deepEqual([report.isInSync, report.members[0]?.state], [true, 'in-sync'])

@@ -5,7 +5,6 @@
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import fs from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
@@ -35,7 +34,8 @@ async function knock(port: number, bytes: Buffer): Promise<number> {
   socket.on('error', () => {})
   socket.write(bytes)
   socket.setTimeout(12_000, () => socket.destroy(new Error('kept open')))
-  await once(socket, 'close')
+  // `once` would reject for the error that a stranger must expect.
+  await new Promise<void>((resolve) => socket.on('close', () => resolve()))
   return receivedBytes
 }
 
@@ -52,7 +52,7 @@ async function shake(port: number, credentials: { cert?: string; key?: string })
   let receivedBytes = 0
   socket.on('data', (piece: Buffer) => (receivedBytes += piece.length))
   socket.on('error', () => {})
-  await once(socket, 'close')
+  await new Promise<void>((resolve) => socket.on('close', () => resolve()))
   return receivedBytes
 }
 

@@ -131,6 +131,26 @@ test('sync: everyone publishes, and all answers are in sync', async () => {
   await world.close()
 })
 
+test('sync: a link that breaks before the answer costs time, not the answer', async () => {
+  const world = await createWorld({ count: 2, seed: 14 })
+  const [alice, bob] = world.devices
+  const { clock } = world
+  await clock.run(2000)
+  bob!.log.pending.push(Buffer.from('pending'))
+  const publish = bob!.log.publish.bind(bob!.log)
+  bob!.log.publish = async () => {
+    await new Promise<void>((resolve) => clock.setTimer(1000, resolve))
+    await publish()
+  }
+  const round = alice!.swarm.syncRound({ timeoutMs: 20_000 })
+  await clock.run(500)
+  world.network.breakLinks(bob!.device)
+  const [answer] = await clock.settle(round, 20_000)
+  assert.equal(answer?.state, 'in-sync')
+  assert.ok(isConverged(world.devices))
+  await world.close()
+})
+
 test('sync: who is cut off is unreachable, and the others are in sync', async () => {
   const world = await createWorld({ count: 3, seed: 7 })
   const ids = world.devices.map(({ device }) => device)
