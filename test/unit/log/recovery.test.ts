@@ -361,7 +361,7 @@ test('after a failed fdatasync the writer stays broken until it is opened again'
   assert.equal([...openJournal(disk).replay()].length, 2)
 })
 
-test('feeds: a process that dies anywhere, goes on, and then loses its power loses nothing', async () => {
+test('feeds: dying anywhere, going on, and then a power cut lose nothing', async () => {
   const world = new LogWorld(13)
   const author = world.author(2)
   for (let index = 0; index < 3; index++) author.write({ tree: treeOf(world, 300) })
@@ -380,7 +380,7 @@ test('feeds: a process that dies anywhere, goes on, and then loses its power los
   }
 })
 
-test('journal: a process that dies anywhere, goes on, and then loses its power loses nothing', async () => {
+test('journal: dying anywhere, going on, and then a power cut lose nothing', async () => {
   for (let fuse = 1; fuse < 30; fuse++) {
     const disk = new MemoryDisk()
     const process = new MortalProcess()

@@ -39,7 +39,7 @@ async function bobLosesHisTail(seed: string) {
   return { shared, alice, bob, seed, older: { disk, rows: state.rows } }
 }
 
-test('own entries lost, the index ahead: the tree is rebuilt, writing goes on in a new feed', async () => {
+test('own entries lost, index ahead: the tree is rebuilt, a new feed goes on', async () => {
   const { shared, alice, bob, seed, older } = await bobLosesHisTail('tail')
   await deliver(bob, alice)
   const again = await TestDevice.open(shared, 'bob', seed, older, 1)
@@ -108,7 +108,7 @@ test('before its admission a device writes nothing, and applies all that arrives
   assert.equal(treeText(alice), treeText(bob))
 })
 
-test('the index refuses a commit: the entry stays, counts once, and is told when it is in', async () => {
+test('the index refuses a commit: the entry stays, counts once, is told', async () => {
   const seed = 'commit fails'
   const shared = createTestVolume(seed)
   class FullRows extends MemoryRowStore {
@@ -133,7 +133,7 @@ test('the index refuses a commit: the entry stays, counts once, and is told when
   assert.deepEqual(names(alice), ['before', 'during'])
 })
 
-test('a damaged entry in the log is told, stops its feed only, and counts once it is right', async () => {
+test('a damaged entry is told, stops its feed only, counts once right', async () => {
   const seed = 'rot'
   const shared = createTestVolume(seed)
   const state = { disk: new MemoryDisk(), rows: new MemoryRowStore() }

@@ -131,7 +131,7 @@ test('a tree part by a reader counts as empty', async () => {
   await refuse(at, 'by a reader', /a reader changes the tree/)
 })
 
-test('entries by somebody who is no member are never applied and appear in no frontier', async () => {
+test('entries of a non-member are never applied, appear in no frontier', async () => {
   const at = await scene('stranger')
   const { alice, bob, shared, seed } = at
   const stranger = new HostileAuthor(shared, 'stranger', seed).see(alice)
@@ -184,7 +184,7 @@ test('a feed with a gap is refused whole, and taken once it has none', async () 
   await goOn(at)
 })
 
-test('two branches: each device keeps its own, who built on the other one waits, others go on', async () => {
+test('two branches: each keeps its own, who built on the other waits', async () => {
   const at = await scene('fork')
   const { alice, bob, mallory, shared, seed } = at
   const carol = await TestDevice.open(shared, 'carol', seed)
@@ -237,7 +237,7 @@ test('a frontier that names entries that do not exist waits alone', async () => 
   await goOn(at)
 })
 
-test('bytes over the limit, or that are no entry, are refused before anything is stored', async () => {
+test('oversized bytes, or no entry at all, are refused before storing', async () => {
   const at = await scene('frames')
   const { alice, mallory } = at
   const whole = mallory.write({ announce: mallory.actor })
