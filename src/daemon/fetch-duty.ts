@@ -5,6 +5,7 @@
  * Order: chunks stored -> synced -> taken off the list. A device that dies in between asks again
  * and finds the chunks already here.
  */
+import { setMaxListeners } from 'node:events'
 import type { ContentRef } from '../crdt/interface.ts'
 import type { Want } from '../crdt/writer.ts'
 import { errorToData, hasCode } from '../errors.ts'
@@ -46,6 +47,8 @@ export class FetchDuty {
 
   constructor(ports: FetchDutyPorts) {
     this.#ports = ports
+    // One listener for each fetch under way.
+    setMaxListeners(0, this.#abort.signal)
   }
 
   /** What was found missing in the last pass and has not arrived since. */
