@@ -109,7 +109,10 @@ export class TlsTransport implements Transport {
   readonly #options: TlsOptions
   readonly #credentials: { cert: string; key: string }
   readonly #sockets = new Set<net.Socket>()
-  /** Connections to the listener without a finished handshake by the peer's address, oldest first. */
+  /**
+   * Connections to the listener without a finished handshake by the peer's address, oldest
+   * first.
+   */
   readonly #unknown = new Map<string, net.Socket>()
   #server: tls.Server | undefined
   #handlers: TransportHandlers | undefined

@@ -1,6 +1,6 @@
 /**
- * Proves when written bytes are journalled, and when closed files are published: soon when they come
- * alone, in company in a burst. Real tree and file system on memory ports, simulated time.
+ * Proves when written bytes are journalled, and when closed files are published: soon when they
+ * come alone, in company in a burst. Real tree and file system on memory ports, simulated time.
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'
