@@ -71,6 +71,21 @@ test('invites: garbage, mistyped, used up, expired; the volume goes on', async (
   assert.equal(await cat(alice, '/still'), 'works')
 })
 
+test('the only admin burns: the recovery code makes a new one through any member', async (t) => {
+  const { alice, bob, carol } = createDevices(t, ['alice', 'bob', 'carol'])
+  const created = await alice.json<CreatedReport>(['init', '--name', 'v', '--device', 'alice'])
+  await bob.run(['join', created.invite as string, '--device', 'bob'])
+  await alice.kill()
+  fs.rmSync(alice.home, { recursive: true })
+  assert.equal(await codeOf(bob, ['invite']), 'NOT_PERMITTED')
+  assert.equal(await codeOf(bob, ['invite', '--recovery', 'AAAA-BBBB']), 'BAD_ARGUMENT')
+  const code = created.recoveryCode as string
+  const { invite } = await bob.json<{ invite: string }>(['invite', '--recovery', code])
+  await carol.run(['join', invite, '--device', 'carol'])
+  assert.equal((await carol.status()).volumes[0]?.role, 'admin')
+  await carol.run(['invite'])
+})
+
 test('a reader may look and not touch', async (t) => {
   const { alice, bob } = createDevices(t, ['alice', 'bob'])
   await alice.run(['init', '--name', 'v', '--device', 'alice'])
