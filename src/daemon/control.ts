@@ -136,8 +136,9 @@ class Connection {
     const running = Promise.all([...this.#calls.values()].map(({ done }) => done))
     const bound = new Promise<void>((resolve) => clock.setTimer(CLOSE_MS_MAX, resolve))
     await Promise.race([running, bound])
+    // Not events.once: that rejects when a client that left in a hurry resets the connection.
+    const closed = new Promise<void>((resolve) => this.#socket.once('close', () => resolve()))
     this.#socket.end()
-    const closed = once(this.#socket, 'close')
     const timer = clock.setTimer(CLOSE_MS_MAX, () => this.#socket.destroy())
     if (!this.#socket.closed) await closed
     timer.cancel()
