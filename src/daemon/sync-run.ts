@@ -9,6 +9,8 @@ import type { FetchDuty } from './fetch-duty.ts'
 import type { SyncReport } from './interface.ts'
 
 const PROGRESS_MS = 250
+/** Pause between two looks at what is missing. */
+const LOOK_MS = 500
 
 /** What a run needs of its volume. */
 export interface SyncPorts {
@@ -35,10 +37,12 @@ export async function runSync(
   onProgress({ text: 'asking every device', done: 0, total: 0 })
   const answers = await ports.syncRound({ timeoutMs, signal })
   await ports.settled()
-  duty.poke()
-  await fetchMissing(ports, startMs + timeoutMs, signal, onProgress)
-  const { missing } = duty
   const answered = answers.filter((answer) => answer.state === 'in-sync').length
+  // Whoever answered may still be fetching itself what it will then have for us: ask again until
+  // the time is over. With nobody there one look is enough.
+  const deadlineMs = answered > 0 ? startMs + timeoutMs : startMs
+  await fetchMissing(ports, deadlineMs, signal, onProgress)
+  const { missing } = duty
   const isEnough = options.require === undefined || answered >= options.require
   const isTimedOut = answers.some((answer) => answer.state === 'timeout')
   return {
@@ -49,7 +53,7 @@ export async function runSync(
   }
 }
 
-/** Waits for the fetch duty, with progress, until the deadline. */
+/** Has everything fetched that this device keeps, with progress; at least one look at it. */
 async function fetchMissing(
   { clock, duty }: SyncPorts,
   deadlineMs: number,
@@ -65,8 +69,13 @@ async function fetchMissing(
     timer = clock.setTimer(PROGRESS_MS, tick)
   }
   try {
-    const leftMs = Math.max(0, deadlineMs - clock.monotonicMs())
-    await Promise.race([duty.idle(), waitOrAbort(clock, leftMs, signal)])
+    for (;;) {
+      duty.poke()
+      const leftMs = Math.max(LOOK_MS, deadlineMs - clock.monotonicMs())
+      await Promise.race([duty.idle(), waitOrAbort(clock, leftMs, signal)])
+      if (duty.missing.files === 0 || clock.monotonicMs() + LOOK_MS >= deadlineMs) return
+      await waitOrAbort(clock, LOOK_MS, signal)
+    }
   } finally {
     timer.cancel()
   }

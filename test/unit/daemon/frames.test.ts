@@ -19,7 +19,9 @@ import {
   type Frame,
 } from '../../../src/daemon/frames.ts'
 
-const message = fc.record({ id: fc.nat(), method: fc.string(), params: fc.object() })
+// A decoder refuses the key `__proto__`: no sender of ours has one.
+const key = fc.string().filter((text) => text !== '__proto__')
+const message = fc.record({ id: fc.nat(), method: fc.string(), params: fc.object({ key }) })
 const piece = fc.record({ id: fc.nat(), bytes: fc.uint8Array({ minLength: 1, maxLength: 300 }) })
 
 test('frames: whole, however the bytes are cut', () => {
