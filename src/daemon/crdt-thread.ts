@@ -129,7 +129,6 @@ async function start() {
     receive: (args: { feed: FeedId; frames: Uint8Array[] }) =>
       volume.receive(args.feed, args.frames),
     settled: () => volume.settled(),
-    state: () => ({ coveredTo: volume.coveredTo, members: membersData(volume) }),
     lastEntries: () => {
       const last = new Map<DeviceId, string>()
       for (const [device, hlc] of volume.lastStamps()) last.set(device, stampToIso(hlc))
