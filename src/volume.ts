@@ -251,11 +251,12 @@ export class Volume {
     return this.#options.tree.wants(options)
   }
 
-  /** Takes contents off the list of those to fetch. */
-  fetched(keys: readonly string[]): Promise<void> {
+  /** Lets `run` care for the tree when it is its turn, and commits what it did. */
+  tend<T>(run: (tree: TreeWriter) => T): Promise<T> {
     return this.#exclusive(() => {
-      this.#options.tree.fetched(keys)
+      const result = run(this.#options.tree)
       this.#commit()
+      return result
     })
   }
 

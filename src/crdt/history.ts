@@ -5,10 +5,10 @@ import { copyNameOf, versionView } from './conflicts.ts'
 import { contentWinner } from './contents.ts'
 import type { Place } from './draft.ts'
 import { conflictCopyId, inodeKind } from './ids.ts'
-import type { Content, VersionView } from './interface.ts'
+import type { VersionView } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
-import { versionOf, type InodeRow, type Value } from './records.ts'
-import { decodeRegister } from './registers.ts'
+import { versionOf, type InodeRow } from './records.ts'
+import { readVersion } from './retention.ts'
 import type { LayerReader } from './tree-reader.ts'
 
 /** Inodes that have or had a name: shown ones, hidden ones, and those that left it. */
@@ -45,17 +45,9 @@ function versionsOf(layer: Layer, inode: InodeId): VersionView[] {
   for (const { key, value } of layer.rawRange(prefix, { countMax: Infinity })) {
     const version = key.slice(prefix.length)
     if (!found.has(version))
-      found.set(version, versionView(layer, inode, readPast(inode, value), 'past'))
+      found.set(version, versionView(layer, inode, readVersion(inode, value), 'past'))
   }
   return [...found.values()]
-}
-
-/** A row of the history: the op id, a newline, the encoded content. */
-function readPast(inode: InodeId, row: Uint8Array): Pick<Value<Content>, 'op' | 'data' | 'bytes'> {
-  const end = row.indexOf(10)
-  const bytes = row.subarray(end + 1)
-  const op = Buffer.from(row.subarray(0, end)).toString('latin1')
-  return { op, bytes, data: decodeRegister('C', inode, bytes) }
 }
 
 /** Versions that this name or inode has had, newest first. */

@@ -30,6 +30,7 @@ export const TABLE = {
   actorByNumber: 'a',
   actorById: 'b',
   displaced: 'd',
+  due: 'r',
   shardDelta: 'e',
   want: 'f',
   pastName: 'g',

@@ -6,7 +6,7 @@
  * function of the one before: placement (`placement.ts`), liveness, slots and shown names
  * (`slots.ts`). The result equals `derive.ts`, which computes it from scratch. Laws: README.md.
  */
-import type { InodeId } from '../types.ts'
+import type { Hlc, InodeId } from '../types.ts'
 import { inodeKind, ROOT } from './ids.ts'
 import type { RegisterName } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
@@ -23,6 +23,7 @@ import {
 } from './placement.ts'
 import { versionOf, type InodeRow, type Value } from './records.ts'
 import type { PolicyText, RegisterValues } from './registers.ts'
+import { keepVersion } from './retention.ts'
 import { Slots } from './slots.ts'
 import type { StrategyOf } from './strategy.ts'
 
@@ -63,7 +64,7 @@ export class View {
     const kept: Value<RegisterValues[R]>[] = []
     for (const other of old) {
       if (!isOverwritten(other)) kept.push(other)
-      else this.#remember(id, register, other as Value<never>, value.bytes)
+      else this.#remember(id, register, other as Value<never>, value as Value<{ hlc: Hlc }>)
     }
     kept.push(value)
     ;(row as unknown as Record<string, readonly Value<unknown>[]>)[register] = kept
@@ -112,8 +113,13 @@ export class View {
   }
 
   /** History: a value that left its register, unless the new one is the same. */
-  #remember(id: InodeId, register: RegisterName, old: Value<never>, bytes: Uint8Array): void {
-    if (Buffer.compare(old.bytes, bytes) === 0) return
+  #remember(
+    id: InodeId,
+    register: RegisterName,
+    old: Value<never>,
+    next: Value<{ readonly hlc: Hlc }>,
+  ): void {
+    if (Buffer.compare(old.bytes, next.bytes) === 0) return
     if (register === 'L') {
       const { parent, name } = (old as unknown as InodeRow['L'][number]).data
       const key = TABLE.pastName + this.#layer.slotKey(parent, name).slice(1) + id
@@ -121,10 +127,8 @@ export class View {
     }
     if (register === 'C' && inodeKind(id) !== 'directory') {
       const value = old as unknown as InodeRow['C'][number]
-      const key = id + versionOf(value)
-      const text = Buffer.from(`${value.op}\n`, 'latin1')
-      this.#layer.putRaw(TABLE.history + key, Buffer.concat([text, value.bytes]))
-      if (value.toNumber === 0) this.#layer.putRaw(TABLE.want + key, undefined)
+      keepVersion(this.#layer, id, value, next.data.hlc)
+      if (value.toNumber === 0) this.#layer.putRaw(TABLE.want + id + versionOf(value), undefined)
     }
   }
 

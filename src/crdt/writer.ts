@@ -22,6 +22,7 @@ import type {
 } from './interface.ts'
 import { Layer, TABLE } from './layer.ts'
 import { decodeRegister, versionId } from './registers.ts'
+import { forgetHistory, type HistoryDaysOf } from './retention.ts'
 import type { RowStore } from './rows.ts'
 import { maxOpOf } from './shard-state.ts'
 import { Shards } from './shards.ts'
@@ -291,6 +292,14 @@ export class TreeWriter {
   /** Takes wants off the list; part of the next commit. */
   fetched(keys: readonly string[]): void {
     for (const key of keys) this.#layer.putRaw(TABLE.want + key, undefined)
+  }
+
+  /**
+   * Forgets replaced versions whose days are over, some at a time; part of the next commit. Returns
+   * whether there may be more.
+   */
+  forgetHistory(options: { readonly now: Hlc; readonly daysOf: HistoryDaysOf }): boolean {
+    return forgetHistory(this.#layer, options)
   }
 
   /** Frees the documents. The row store is the caller's. */

@@ -21,7 +21,8 @@ import { feedId, type DeviceId, type FeedId } from '../types.ts'
 import type { Edit } from '../crdt/interface.ts'
 import { Volume, type VolumeEvents } from '../volume.ts'
 import { stampToIso } from './reports.ts'
-import { strategyOf } from './strategy.ts'
+import { Retention } from './retention.ts'
+import { historyDaysOf, strategyOf } from './strategy.ts'
 import type {
   CrdtThreadData,
   DeltaEvent,
@@ -144,8 +145,9 @@ async function start() {
       return sealedSecrets(request.boxKey)
     },
     wants: (options: { after?: string; countMax: number }) => volume.wants(options),
-    fetched: (keys: string[]) => volume.fetched(keys),
+    fetched: (keys: string[]) => volume.tend((tree) => tree.fetched(keys)),
     close: async () => {
+      retention.stop()
       await volume.close()
       await rows.close()
     },
@@ -173,6 +175,8 @@ async function start() {
   const { rows } = state
   const volume: Volume = state.volume
   opened = volume
+  const retention = new Retention({ volume, clock: systemClock, daysOf: historyDaysOf })
+  retention.start()
   main.emit('ready', { coveredTo: volume.coveredTo, members: membersData(volume) })
   return mainHandlers
 }

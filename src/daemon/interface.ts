@@ -120,7 +120,7 @@ export interface SyncReport {
 /** `wormhole policy explain`. */
 export interface ExplainReport {
   path: string
-  values: { key: string; value: string; from: string; line: number | undefined }[]
+  values: { key: string; value: string | number; from: string; line: number | undefined }[]
 }
 
 /** `wormhole policy check`. */

@@ -6,7 +6,7 @@
 import { hasCode } from '../errors.ts'
 import { decodePolicy } from './canonical.ts'
 import type { EffectivePolicy, FolderPolicy } from './interface.ts'
-import { POLICY_KEYS, type PolicyKey } from './schema.ts'
+import { POLICY_KEYS, type PolicyKey, type PolicyValue } from './schema.ts'
 
 /** The canonical policy of one directory. */
 export interface PolicyLayer<Directory extends string = string> {
@@ -18,7 +18,7 @@ export interface PolicyLayer<Directory extends string = string> {
 export interface DecidedValue<Directory extends string = string> {
   /** Dotted name, such as `conflicts.strategy`. */
   readonly key: string
-  readonly value: string
+  readonly value: PolicyValue
   /**
    * `set`: by `directory`. `default`: nobody sets it. `unreadable`: the policy of `directory`
    * cannot be read and might set it, so the value that keeps most data holds.
@@ -61,10 +61,10 @@ function decode(text: string): Reading {
   }
 }
 
-function lookUp(policy: FolderPolicy, path: readonly string[]): string | undefined {
+function lookUp(policy: FolderPolicy, path: readonly string[]): PolicyValue | undefined {
   let value: unknown = policy
   for (const name of path) value = (value as Record<string, unknown> | undefined)?.[name]
-  return value as string | undefined
+  return value as PolicyValue | undefined
 }
 
 function decideKey<Directory extends string>(
@@ -103,6 +103,7 @@ export function decidePolicy<Directory extends string>(
   const effective = {
     conflictStrategy: byKey.get('conflicts.strategy'),
     localKeep: byKey.get('local.keep'),
+    historyDays: byKey.get('history.days'),
   } as EffectivePolicy
   return { effective, values, unreadable }
 }

@@ -92,6 +92,10 @@ function explain(violation: ErrorObject, document: Document): PolicyProblem {
     const message = `${dotted} may not be ${shown(data)}${advice(meant, allowed)}`
     return { ...placed(position), message }
   }
+  if (schema.type === 'integer') {
+    const range = `a whole number from ${schema.minimum} to ${schema.maximum}`
+    return { ...placed(position), message: `${dotted} must be ${range}, not ${shown(data)}` }
+  }
   const keys = Object.keys(schema.properties ?? {})
   const message = `${dotted} must be a table, as in [${dotted}]${advice(undefined, keys)}`
   return { ...placed(position), message }

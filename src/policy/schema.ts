@@ -6,18 +6,29 @@
 import { Ajv, type ErrorObject } from 'ajv'
 import type { FolderPolicy } from './interface.ts'
 
-/** A table (`properties`) or a key with its allowed values (`enum`, best first) and default. */
+/** What a key may hold. */
+export type PolicyValue = string | number
+
+/**
+ * A table (`properties`), or a key: one of a few words (`enum`, best first) or a whole number
+ * (`minimum`, `maximum`), with its default.
+ */
 export interface SchemaNode {
-  readonly type?: 'object'
+  readonly type?: 'object' | 'integer'
   readonly additionalProperties?: false
   readonly properties?: Readonly<Record<string, SchemaNode>>
   readonly enum?: readonly string[]
+  readonly minimum?: number
+  readonly maximum?: number
   /** What holds where no folder sets the key. */
-  readonly default?: string
+  readonly default?: PolicyValue
   /** What holds where a policy cannot be read: the value that keeps most data. */
-  readonly safest?: string
+  readonly safest?: PolicyValue
   readonly description: string
 }
+
+/** Longest time that history may be kept, about a century. */
+const HISTORY_DAYS_MAX = 36_500
 
 /** JSON schema (draft 7, with the annotation `safest`) of one folder's policy. */
 export const POLICY_SCHEMA: SchemaNode = {
@@ -52,6 +63,21 @@ export const POLICY_SCHEMA: SchemaNode = {
         },
       },
     },
+    history: {
+      type: 'object',
+      additionalProperties: false,
+      description: 'How long versions that were replaced can still be read.',
+      properties: {
+        days: {
+          type: 'integer',
+          minimum: 1,
+          maximum: HISTORY_DAYS_MAX,
+          default: 30,
+          safest: HISTORY_DAYS_MAX,
+          description: 'Days after which a replaced version leaves the history.',
+        },
+      },
+    },
   },
 }
 
@@ -60,9 +86,8 @@ export interface PolicyKey {
   /** Dotted name. */
   readonly key: string
   readonly path: readonly string[]
-  readonly allowed: readonly string[]
-  readonly default: string
-  readonly safest: string
+  readonly default: PolicyValue
+  readonly safest: PolicyValue
 }
 
 function collectKeys(node: SchemaNode, path: readonly string[]): PolicyKey[] {
@@ -71,18 +96,18 @@ function collectKeys(node: SchemaNode, path: readonly string[]): PolicyKey[] {
       collectKeys(child, [...path, name]),
     )
   }
-  const { enum: allowed, default: normal, safest } = node
-  if (allowed === undefined || normal === undefined || safest === undefined) {
-    throw new TypeError(`policy key ${path.join('.')} needs enum, default and safest`)
+  const { default: normal, safest } = node
+  if (normal === undefined || safest === undefined) {
+    throw new TypeError(`policy key ${path.join('.')} needs default and safest`)
   }
-  return [{ key: path.join('.'), path, allowed, default: normal, safest }]
+  return [{ key: path.join('.'), path, default: normal, safest }]
 }
 
 /** Every key, in the order of the schema. */
 export const POLICY_KEYS: readonly PolicyKey[] = collectKeys(POLICY_SCHEMA, [])
 
 const ajv = new Ajv({ allErrors: true, verbose: true })
-ajv.addKeyword({ keyword: 'safest', schemaType: 'string' })
+ajv.addKeyword({ keyword: 'safest', schemaType: ['string', 'number'] })
 const validate = ajv.compile<FolderPolicy>(POLICY_SCHEMA)
 
 /** What is wrong with a value, in ajv's terms; none when it is a policy. */

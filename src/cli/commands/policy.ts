@@ -23,7 +23,7 @@ export async function explain(context: Context, [path]: [string]): Promise<numbe
       [{ title: 'KEY' }, { title: 'VALUE' }, { title: 'FROM' }],
       report.values.map(({ key, value, from, line }) => [
         key,
-        value,
+        String(value),
         line === undefined ? from : `${from}:${line}`,
       ]),
     ),

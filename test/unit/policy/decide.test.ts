@@ -12,28 +12,35 @@ const BOTH = '{"conflicts":{"strategy":"copies"},"local":{"keep":"cached"}}'
 
 test('without policies the defaults hold', () => {
   const decision = decidePolicy([])
-  assert.deepEqual(decision.effective, { conflictStrategy: 'copies', localKeep: 'always' })
+  assert.deepEqual(decision.effective, {
+    conflictStrategy: 'copies',
+    localKeep: 'always',
+    historyDays: 30,
+  })
   assert.deepEqual(decision.values, [
     { key: 'conflicts.strategy', value: 'copies', reason: 'default', directory: undefined },
     { key: 'local.keep', value: 'always', reason: 'default', directory: undefined },
+    { key: 'history.days', value: 30, reason: 'default', directory: undefined },
   ])
 })
 
 test('each key comes from the nearest folder that sets it', () => {
   const decision = decidePolicy([
     { directory: 'photos', policy: LAST },
-    { directory: 'empty', policy: '' },
+    { directory: 'drafts', policy: '{"history":{"days":7}}' },
     { directory: 'root', policy: BOTH },
   ])
   assert.deepEqual(decision.effective, {
     conflictStrategy: 'last-writer-wins',
     localKeep: 'cached',
+    historyDays: 7,
   })
   assert.deepEqual(
     decision.values.map(({ key, reason, directory }) => [key, reason, directory]),
     [
       ['conflicts.strategy', 'set', 'photos'],
       ['local.keep', 'set', 'root'],
+      ['history.days', 'set', 'drafts'],
     ],
   )
 })
@@ -52,7 +59,11 @@ test('what cannot be read is reported, and the safest values hold below it', () 
     { directory: 'newer', policy: '{"future":{}}' },
     { directory: 'root', policy: LAST },
   ])
-  assert.deepEqual(decision.effective, { conflictStrategy: 'copies', localKeep: 'cached' })
+  assert.deepEqual(decision.effective, {
+    conflictStrategy: 'copies',
+    localKeep: 'cached',
+    historyDays: 36_500,
+  })
   assert.deepEqual(decision.values[0], {
     key: 'conflicts.strategy',
     value: 'copies',

@@ -58,14 +58,14 @@ const MISTAKES: [text: string, expected: string[]][] = [
     'conflict.strategy = "copies"',
     [
       'f:1:1: unknown key "conflict" at the top level; did you mean "conflicts"? ' +
-        'Allowed: "conflicts", "local"',
+        'Allowed: "conflicts", "local", "history"',
     ],
   ],
   [
     '  strategy = "copies"',
     [
       'f:1:3: unknown key "strategy" at the top level; did you mean "conflicts.strategy"? ' +
-        'Allowed: "conflicts", "local"',
+        'Allowed: "conflicts", "local", "history"',
     ],
   ],
   [
@@ -74,6 +74,16 @@ const MISTAKES: [text: string, expected: string[]][] = [
       'f:2:12: conflicts.strategy may not be "copy"; did you mean "copies"? ' +
         'Allowed: "copies", "last-writer-wins"',
     ],
+  ],
+  ['history.days = 0', ['f:1:16: history.days must be a whole number from 1 to 36500, not 0']],
+  ['history.days = 1.5', ['f:1:16: history.days must be a whole number from 1 to 36500, not 1.5']],
+  [
+    'history.days = "30"',
+    ['f:1:16: history.days must be a whole number from 1 to 36500, not "30"'],
+  ],
+  [
+    'history.days = inf',
+    ['f:1:16: history.days must be a whole number from 1 to 36500, not Infinity'],
   ],
   ['local.keep = "Last"', ['f:1:14: local.keep may not be "Last". Allowed: "always", "cached"']],
   ['local.keep = 3', ['f:1:14: local.keep may not be 3. Allowed: "always", "cached"']],
@@ -87,8 +97,8 @@ const MISTAKES: [text: string, expected: string[]][] = [
   [
     '__proto__ = 1\n[constructor]\nx = 1',
     [
-      'f:1:1: unknown key "__proto__" at the top level. Allowed: "conflicts", "local"',
-      'f:2:2: unknown key "constructor" at the top level. Allowed: "conflicts", "local"',
+      'f:1:1: unknown key "__proto__" at the top level. Allowed: "conflicts", "local", "history"',
+      'f:2:2: unknown key "constructor" at the top level. Allowed: "conflicts", "local", "history"',
     ],
   ],
   ['[local]\nkeep = 1979-05-27', ['f:2:8: a date has no meaning in a policy']],

@@ -1,0 +1,92 @@
+/**
+ * How long versions stay in the history.
+ *
+ * A content that leaves its register becomes a row of the history, with the stamp of the write that
+ * replaced it. A second row, ordered by time, says when to look at it: at first after a day, then
+ * when the days are over that the policies above it grant. So forgetting costs what is due and
+ * never a walk over the history, and a change of policy is seen when a row is looked at.
+ */
+import { ByteReader, ByteWriter } from '../bytes.ts'
+import type { Hlc, InodeId } from '../types.ts'
+import type { Content } from './interface.ts'
+import { TABLE, type Layer } from './layer.ts'
+import { location } from './placement.ts'
+import { versionOf, type Value } from './records.ts'
+import { decodeRegister } from './registers.ts'
+import { policiesAbove } from './strategy.ts'
+
+/** A day in the unit of stamps, microseconds. */
+const DAY = 86_400_000_000
+/** Rows looked at in one `forgetHistory`. */
+const ROWS_MAX = 1000
+const STAMP_BYTES = 7
+const INODE_CHARACTERS = 16
+
+/** Days that the policies (nearest first) grant to a replaced version. Must be pure. */
+export type HistoryDaysOf = (policies: readonly string[]) => number
+
+/** Remembers a content that left its register at `replaced`, the stamp of what took its place. */
+export function keepVersion(layer: Layer, id: InodeId, value: Value<Content>, replaced: Hlc): void {
+  const key = id + versionOf(value)
+  const writer = new ByteWriter(64).varint(replaced).latin1(value.op).raw(value.bytes)
+  layer.putRaw(TABLE.history + key, writer.finish())
+  layer.putRaw(dueKey(replaced + DAY, key), Buffer.alloc(0))
+}
+
+/** A row of the history: when it was replaced, the op id, the encoded content. */
+export function readVersion(
+  inode: InodeId,
+  row: Uint8Array,
+): Pick<Value<Content>, 'op' | 'data' | 'bytes'> & { readonly replaced: Hlc } {
+  const reader = new ByteReader(row, 'INDEX_CORRUPT')
+  const replaced = reader.varint() as Hlc
+  const op = reader.latin1()
+  const bytes = reader.raw(reader.left)
+  return { replaced, op, bytes, data: decodeRegister('C', inode, bytes) }
+}
+
+/**
+ * Forgets versions whose days are over at `now`. Bounded work: returns whether there may be more to
+ * do. Part of the next commit.
+ */
+export function forgetHistory(
+  layer: Layer,
+  options: { readonly now: Hlc; readonly daysOf: HistoryDaysOf },
+): boolean {
+  const { now, daysOf } = options
+  const due = layer.rawRange(TABLE.due, { countMax: ROWS_MAX })
+  for (const { key } of due) {
+    if (key > TABLE.due + stampCode(now + 1)) return false
+    layer.putRaw(key, undefined)
+    const version = key.slice(1 + STAMP_BYTES)
+    const row = layer.raw(TABLE.history + version)
+    if (!row) continue
+    const inode = version.slice(0, INODE_CHARACTERS) as InodeId
+    const { replaced } = readVersion(inode, row)
+    const endsAt = replaced + daysOf(policiesOf(layer, inode)) * DAY
+    if (endsAt > now) layer.putRaw(dueKey(endsAt, version), Buffer.alloc(0))
+    else layer.putRaw(TABLE.history + version, undefined)
+  }
+  return due.length === ROWS_MAX
+}
+
+/** The policies where an inode is, or was when it was deleted. */
+function policiesOf(layer: Layer, inode: InodeId): string[] {
+  const row = layer.inode(inode)
+  if (!row) return []
+  const isPlaced = row.slotParent !== '' || row.L.length === 0
+  const start = isPlaced ? inode : location(row).parent
+  return policiesAbove(layer, start).map(({ policy }) => policy)
+}
+
+function dueKey(at: number, version: string): string {
+  return TABLE.due + stampCode(at) + version
+}
+
+/** A stamp as characters that sort by time. */
+function stampCode(stamp: number): string {
+  const bytes = Buffer.allocUnsafe(STAMP_BYTES)
+  bytes.writeUIntBE(Math.floor(stamp / 2 ** 32), 0, STAMP_BYTES - 4)
+  bytes.writeUInt32BE(stamp % 2 ** 32, STAMP_BYTES - 4)
+  return bytes.toString('latin1')
+}
