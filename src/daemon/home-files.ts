@@ -1,11 +1,14 @@
 /**
  * The files of one home: the device's identity and, per volume, its secrets and settings.
  *
- *   identity                 32 random bytes: every key of this device comes from them. 0600
+ *   identity                 32 random bytes: every key of this device comes from them. 0600, *
  *   device.json              {"name": …}
- *   volumes/<16 hex>/secrets  the volume's secrets. 0600
+ *   volumes/<16 hex>/secrets  the volume's secrets. 0600, *
  *   volumes/<16 hex>/volume.json  settings, below
  *   volumes/<16 hex>/{log,journal,index,packs}
+ *
+ * Files with * end with 8 bytes of the BLAKE2b digest of what precedes them: a flipped bit in a key
+ * would otherwise be another key.
  *
  * A volume's directory is made whole under a temporary name and then renamed, so that a crash
  * leaves either all of it or nothing.
@@ -13,9 +16,13 @@
 import path from 'node:path'
 import { WormholeError } from '../errors.ts'
 import { identityFromSeed, type Identity } from '../log/keys.ts'
+import { hash } from '../seal.ts'
 import type { Disk, Random } from '../system.ts'
 import type { KnownAddresses } from '../swarm/interface.ts'
 import type { InodeId, VolumeId } from '../types.ts'
+
+const SEED_BYTES = 32
+const CHECK_BYTES = 8
 
 /** What `volume.json` holds. */
 export interface VolumeSettings {
@@ -45,27 +52,23 @@ export class HomeFilesStore {
     this.#random = options.random
   }
 
-  /** This home's identity; made at the first call. */
+  /** This home's identity; made at the first call. @throws `KEY_MISSING` when it was lost. */
   identity(): { seed: Uint8Array; identity: Identity } {
     const file = path.join(this.home, 'identity')
-    let seed: Uint8Array | undefined = this.#disk.readFileSync(file)
-    if (seed && seed.length !== 32) {
-      throw new WormholeError(
-        'KEY_MISSING',
-        `${file} is damaged: it has ${seed.length} bytes, not 32; restore it from a backup, or ` +
-          'move this home away and join the volume anew',
-      )
-    }
+    let seed: Uint8Array | undefined = this.#readChecked(file)
+    if (seed && seed.length !== SEED_BYTES) throw damaged(file, `it has ${seed.length} bytes`)
     if (!seed) {
-      seed = this.#random.bytes(32)
-      this.#disk.replaceFileSync(file, seed)
+      if (this.volumeDirectories().length > 0) throw damaged(file, 'it is missing')
+      seed = this.#random.bytes(SEED_BYTES)
+      this.#writeChecked(file, seed)
     }
     return { seed, identity: identityFromSeed(seed) }
   }
 
   /** The device's name, if it was ever given one. */
   deviceName(): string | undefined {
-    return this.#readJson<{ name: string }>(path.join(this.home, 'device.json'))?.name
+    const name = this.#readJson(path.join(this.home, 'device.json'))?.['name']
+    return typeof name === 'string' ? name : undefined
   }
 
   setDeviceName(name: string): void {
@@ -85,9 +88,21 @@ export class HomeFilesStore {
 
   settings(directory: string): VolumeSettings {
     const file = path.join(directory, 'volume.json')
-    const settings = this.#readJson<VolumeSettings>(file)
+    const settings = this.#readJson(file)
     if (!settings) throw new WormholeError('KEY_MISSING', `${file} is missing`)
-    return settings
+    const { id, name, mountpoint, generation, addresses, tlsPort, policySuspects } = settings
+    const isValid =
+      typeof id === 'string' &&
+      /^[0-9a-f]{64}$/.test(id) &&
+      typeof name === 'string' &&
+      ['string', 'undefined'].includes(typeof mountpoint) &&
+      Number.isSafeInteger(generation) &&
+      Array.isArray(addresses) &&
+      addresses.every(isKnownAddresses) &&
+      ['number', 'undefined'].includes(typeof tlsPort) &&
+      (policySuspects === undefined || isListOfTexts(policySuspects))
+    if (!isValid) throw new WormholeError('IO_ERROR', `${file} is damaged: fields are wrong`)
+    return settings as unknown as VolumeSettings
   }
 
   saveSettings(directory: string, settings: VolumeSettings): void {
@@ -96,8 +111,8 @@ export class HomeFilesStore {
 
   secrets(directory: string): Buffer {
     const file = path.join(directory, 'secrets')
-    const bytes = this.#disk.readFileSync(file)
-    if (!bytes) throw new WormholeError('KEY_MISSING', `${file} is missing`)
+    const bytes = this.#readChecked(file)
+    if (!bytes) throw damaged(file, 'it is missing')
     return bytes
   }
 
@@ -116,7 +131,7 @@ export class HomeFilesStore {
     const temporary = path.join(root, `.new-${tag}`)
     this.#disk.makeDirectorySync(temporary)
     try {
-      this.#disk.replaceFileSync(path.join(temporary, 'secrets'), secrets)
+      this.#writeChecked(path.join(temporary, 'secrets'), secrets)
       this.saveSettings(temporary, settings)
       await fill(temporary)
       this.#disk.renameSync(temporary, directory)
@@ -128,17 +143,52 @@ export class HomeFilesStore {
     return directory
   }
 
-  #readJson<T>(file: string): T | undefined {
+  #readJson(file: string): Record<string, unknown> | undefined {
     const bytes = this.#disk.readFileSync(file)
     if (!bytes) return undefined
+    let value: unknown
     try {
-      return JSON.parse(bytes.toString('utf8')) as T
+      value = JSON.parse(bytes.toString('utf8'))
     } catch (error) {
       throw new WormholeError('IO_ERROR', `${file} is damaged: it is not JSON`, { cause: error })
     }
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
+    throw new WormholeError('IO_ERROR', `${file} is damaged: it is no JSON object`)
+  }
+
+  #readChecked(file: string): Buffer | undefined {
+    const bytes = this.#disk.readFileSync(file)
+    if (!bytes) return undefined
+    const body = bytes.subarray(0, Math.max(0, bytes.length - CHECK_BYTES))
+    const isRight = body.length > 0 && checkOf(body).equals(bytes.subarray(body.length))
+    if (!isRight) throw damaged(file, 'its checksum is wrong')
+    return body
+  }
+
+  #writeChecked(file: string, body: Uint8Array): void {
+    this.#disk.replaceFileSync(file, Buffer.concat([body, checkOf(body)]))
   }
 
   #writeJson(file: string, value: object): void {
     this.#disk.replaceFileSync(file, Buffer.from(`${JSON.stringify(value, undefined, 2)}\n`))
   }
+}
+
+function checkOf(body: Uint8Array): Buffer {
+  return hash(body).subarray(0, CHECK_BYTES)
+}
+
+function damaged(file: string, why: string): WormholeError {
+  const advice = 'restore it from a backup, or move this home away and join the volume anew'
+  return new WormholeError('KEY_MISSING', `${file} is damaged: ${why}; ${advice}`)
+}
+
+function isListOfTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
+}
+
+function isKnownAddresses(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const { device, addresses } = value as Record<string, unknown>
+  return typeof device === 'string' && isListOfTexts(addresses)
 }

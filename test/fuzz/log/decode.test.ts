@@ -7,7 +7,6 @@ import process from 'node:process'
 import test from 'node:test'
 import { ByteReader } from '../../../src/bytes.ts'
 import { MemoryDisk } from '../../../src/disk-memory.ts'
-import { WormholeError } from '../../../src/errors.ts'
 import { decodeOp, encodeOp, OP_BYTES_MAX } from '../../../src/log/control.ts'
 import { decodeEntryFields, verifyFrame } from '../../../src/log/entry.ts'
 import { DiskFeedStore } from '../../../src/log/feeds.ts'
@@ -18,50 +17,20 @@ import { decodeInvite, encodeInvite } from '../../../src/log/invite.ts'
 import { DiskJournal } from '../../../src/log/journal.ts'
 import { decodeRecoveryCode, encodeRecoveryCode, VolumeSecrets } from '../../../src/log/keys.ts'
 import { decodeFeedProgress, decodeMemberState } from '../../../src/log/member-rows.ts'
+import { FUZZ_SEED, fuzzDecoder } from '../../helpers/hostile-bytes.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
 import { LogWorld, treeOf } from '../../unit/log/authors.ts'
 
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 1500)
-const SEED = Number(process.env['FUZZ_SEED'] ?? 4711)
-const random = new SeededRandom(SEED)
-const world = new LogWorld(SEED)
+const random = new SeededRandom(FUZZ_SEED)
+const world = new LogWorld(FUZZ_SEED)
 const author = world.author(2)
 const frame = author.see(world.creator).write({
   control: [{ type: 'labels', labels: { a: 'b' } }],
   tree: treeOf(world, 50),
 })
 
-/** Random bytes, or `sample` with bytes changed, put in, taken out, or cut. */
-function hostile(sample: Uint8Array): Buffer {
-  if (random.below(5) === 0) return Buffer.from(random.bytes(random.below(200)))
-  const bytes = [...sample]
-  for (let count = random.below(4); count >= 0; count--) {
-    const at = random.below(bytes.length + 1)
-    const value = [0, 0x7f, 0x80, 0xff, random.below(256)][random.below(5)] as number
-    const how = random.below(4)
-    if (how === 0) bytes.splice(at, 1, value)
-    else if (how === 1) bytes.splice(at, 0, ...Array.from({ length: random.below(9) }, () => value))
-    else if (how === 2) bytes.splice(at, random.below(9))
-    else bytes.length = at
-  }
-  return Buffer.from(bytes)
-}
-
 function fuzz(name: string, sample: Uint8Array, decode: (bytes: Buffer) => unknown): void {
-  test(`${name} answers or refuses (seed ${SEED})`, () => {
-    const before = process.memoryUsage().rss
-    for (let run = 0; run < RUNS; run++) {
-      const bytes = hostile(sample)
-      try {
-        decode(bytes)
-      } catch (error) {
-        const hex = bytes.toString('hex').slice(0, 400)
-        assert.ok(error instanceof WormholeError, `seed ${SEED}, run ${run}: ${error} for ${hex}`)
-      }
-    }
-    const growth = process.memoryUsage().rss - before
-    assert.ok(growth < 300 * 1024 * 1024, `grew by ${growth} bytes`)
-  })
+  fuzzDecoder(name, random, sample, decode)
 }
 
 const { volume } = world
