@@ -3,6 +3,11 @@
  * or in a value: keys never turn into other keys. Right files are damaged under a printed seed.
  */
 import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { after } from 'node:test'
+import { systemDisk } from '../../../src/disk.ts'
 import { MemoryDisk } from '../../../src/disk-memory.ts'
 import { HomeFilesStore, type VolumeSettings } from '../../../src/daemon/home-files.ts'
 import { dataHeader, encodeMessage, FrameReader } from '../../../src/daemon/frames.ts'
@@ -11,11 +16,11 @@ import { FUZZ_SEED, fuzzDecoder } from '../../helpers/hostile-bytes.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
 
 const random = new SeededRandom(FUZZ_SEED)
-const disk = new MemoryDisk()
-disk.makeDirectorySync('/home/volumes')
-const store = new HomeFilesStore({ home: '/home', disk, random })
-const { identity } = store.identity()
-store.setDeviceName('laptop')
+const home = fs.mkdtempSync(path.join(os.tmpdir(), 'wormhole-home-'))
+after(() => fs.rmSync(home, { recursive: true, force: true }))
+const real = new HomeFilesStore({ home, disk: systemDisk, random })
+const { identity } = real.identity()
+real.setDeviceName('laptop')
 const secrets = Buffer.from(random.bytes(100))
 const settings: VolumeSettings = {
   id: 'ab'.repeat(32) as VolumeId,
@@ -24,12 +29,18 @@ const settings: VolumeSettings = {
   generation: 0,
   addresses: [{ device: 'cd'.repeat(32) as DeviceId, addresses: ['192.0.2.1:4900'] }],
 }
-const directory = await store.createVolume(settings, secrets, async () => {})
+const directory = await real.createVolume(settings, secrets, async () => {})
+
+const disk = new MemoryDisk()
+disk.makeDirectorySync(directory)
+const store = new HomeFilesStore({ home, disk, random })
 
 /** A test that damages one file of the home, reads it, and puts it back. */
-function fuzzFile(file: string, read: () => unknown): void {
-  const whole = disk.readFileSync(file) as Buffer
-  fuzzDecoder(file, random, whole, (bytes) => {
+function fuzzFile(name: string, read: () => unknown): void {
+  const file = path.join(name === 'identity' || name === 'device.json' ? home : directory, name)
+  const whole = fs.readFileSync(file)
+  disk.replaceFileSync(file, whole)
+  fuzzDecoder(name, random, whole, (bytes) => {
     disk.replaceFileSync(file, bytes)
     try {
       read()
@@ -39,14 +50,14 @@ function fuzzFile(file: string, read: () => unknown): void {
   })
 }
 
-fuzzFile('/home/identity', () => {
+fuzzFile('identity', () => {
   assert.equal(store.identity().identity.device, identity.device)
 })
-fuzzFile('/home/device.json', () => {
+fuzzFile('device.json', () => {
   assert.ok(['string', 'undefined'].includes(typeof store.deviceName()))
 })
-fuzzFile(`${directory}/secrets`, () => assert.ok(store.secrets(directory).equals(secrets)))
-fuzzFile(`${directory}/volume.json`, () => {
+fuzzFile('secrets', () => assert.ok(store.secrets(directory).equals(secrets)))
+fuzzFile('volume.json', () => {
   const { id, addresses } = store.settings(directory)
   assert.equal(id.length, 64)
   for (const known of addresses) assert.ok(known.addresses.length >= 0)
