@@ -54,7 +54,17 @@ export interface Group {
   readonly about: string
   /** Needs what is not everywhere (root, /dev/fuse, …): a reason not to run; undefined to run. */
   whyNot?(): string | undefined
-  run(report: Report): Promise<void>
+  run(report: Report, options: GroupOptions): Promise<void>
+}
+
+/** What the command line asks of a group. Groups ignore what they do not know. */
+export interface GroupOptions {
+  /** Figures to take, by the start of their names; empty: all. */
+  readonly only: readonly string[]
+  /** Directory where volumes that take long to build are kept for the next run. */
+  readonly keep?: string
+  /** How long to watch what does nothing. */
+  readonly minutes?: number
 }
 
 /** Four significant digits: more would be noise. */
