@@ -28,7 +28,7 @@ import { maxOpOf } from './shard-state.ts'
 import { Shards } from './shards.ts'
 import type { StrategyOf } from './strategy.ts'
 import { View } from './view.ts'
-import { metaKey, readCoveredTo, writeCoveredTo } from './writer-meta.ts'
+import { claimFormat, metaKey, readCoveredTo, writeCoveredTo, writeFormat } from './writer-meta.ts'
 
 /** Ports of a writer. */
 export interface TreeWriterOptions {
@@ -82,6 +82,7 @@ export class TreeWriter {
     this.#layer = new Layer(options.rows, { ownDeviceName: options.self.deviceName })
     this.#view = new View(this.#layer, options.strategyOf)
     this.#shards = new Shards(this.#layer)
+    claimFormat(this.#layer)
     this.#coveredTo = readCoveredTo(this.#layer)
   }
 
@@ -244,6 +245,7 @@ export class TreeWriter {
   /** Forgets everything since the last commit. */
   rollback(): void {
     this.#layer.discard({ andCache: false })
+    claimFormat(this.#layer)
     this.#view.reset()
     this.#shards.rollback()
     this.#newWants = []
@@ -258,6 +260,7 @@ export class TreeWriter {
     this.#rows.transaction((rows) => {
       for (const { key } of rows.range('')) rows.remove(key)
       for (const [name, value] of meta) rows.put(metaKey(name), value)
+      writeFormat(rows)
     })
     this.#layer.discard({ andCache: true })
     this.#shards.forget()

@@ -1,10 +1,12 @@
 /**
  * The files of one home: the device's identity and, per volume, its secrets and settings.
  *
- *   identity                 32 random bytes: every key of this device comes from them. 0600, *
+ *   identity                 version (1), 32 random bytes: every key of this device comes from them.
+ *                            0600, *
  *   device.json              {"name": …}
  *   volumes/<16 hex>/secrets  the volume's secrets. 0600, *
- *   volumes/<16 hex>/volume.json  settings, below
+ *   volumes/<16 hex>/volume.json  settings, below; `version` (1) speaks for the whole directory: a
+ *                            program that does not know it touches nothing in there
  *   volumes/<16 hex>/{log,journal,index,packs}
  *
  * Files with * end with 8 bytes of the BLAKE2b digest of what precedes them: a flipped bit in a key
@@ -21,6 +23,7 @@ import type { Disk, Random } from '../system.ts'
 import type { KnownAddresses } from '../swarm/interface.ts'
 import type { InodeId, VolumeId } from '../types.ts'
 
+const VERSION = 1
 const SEED_BYTES = 32
 const CHECK_BYTES = 8
 
@@ -55,13 +58,12 @@ export class HomeFilesStore {
   /** This home's identity; made at the first call. @throws `KEY_MISSING` when it was lost. */
   identity(): { seed: Uint8Array; identity: Identity } {
     const file = path.join(this.home, 'identity')
-    let seed: Uint8Array | undefined = this.#readChecked(file)
-    if (seed && seed.length !== SEED_BYTES) throw damaged(file, `it has ${seed.length} bytes`)
-    if (!seed) {
-      if (this.volumeDirectories().length > 0) throw damaged(file, 'it is missing')
-      seed = this.#random.bytes(SEED_BYTES)
-      this.#writeChecked(file, seed)
-    }
+    const stored = this.#readChecked(file)
+    if (!stored && this.volumeDirectories().length > 0) throw damaged(file, 'it is missing')
+    if (stored && stored[0] !== VERSION) throw unsupported(file, stored[0])
+    if (stored && stored.length !== 1 + SEED_BYTES) throw damaged(file, 'its length is wrong')
+    const seed = stored?.subarray(1) ?? this.#random.bytes(SEED_BYTES)
+    if (!stored) this.#writeChecked(file, Buffer.concat([Buffer.from([VERSION]), seed]))
     return { seed, identity: identityFromSeed(seed) }
   }
 
@@ -90,6 +92,7 @@ export class HomeFilesStore {
     const file = path.join(directory, 'volume.json')
     const settings = this.#readJson(file)
     if (!settings) throw new WormholeError('KEY_MISSING', `${file} is missing`)
+    if (settings['version'] !== VERSION) throw unsupported(file, settings['version'])
     const { id, name, mountpoint, generation, addresses, tlsPort, policySuspects } = settings
     const isValid =
       typeof id === 'string' &&
@@ -106,7 +109,7 @@ export class HomeFilesStore {
   }
 
   saveSettings(directory: string, settings: VolumeSettings): void {
-    this.#writeJson(path.join(directory, 'volume.json'), settings)
+    this.#writeJson(path.join(directory, 'volume.json'), { version: VERSION, ...settings })
   }
 
   secrets(directory: string): Buffer {
@@ -181,6 +184,11 @@ function checkOf(body: Uint8Array): Buffer {
 function damaged(file: string, why: string): WormholeError {
   const advice = 'restore it from a backup, or move this home away and join the volume anew'
   return new WormholeError('KEY_MISSING', `${file} is damaged: ${why}; ${advice}`)
+}
+
+function unsupported(file: string, version: unknown): WormholeError {
+  const message = `${file} has version ${String(version)}, this program knows version ${VERSION}`
+  return new WormholeError('FORMAT_UNSUPPORTED', message)
 }
 
 function isListOfTexts(value: unknown): boolean {

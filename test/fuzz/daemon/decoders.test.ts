@@ -6,11 +6,12 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { after } from 'node:test'
+import { after, test } from 'node:test'
 import { systemDisk } from '../../../src/disk.ts'
 import { MemoryDisk } from '../../../src/disk-memory.ts'
 import { HomeFilesStore, type VolumeSettings } from '../../../src/daemon/home-files.ts'
 import { dataHeader, encodeMessage, FrameReader } from '../../../src/daemon/frames.ts'
+import { hash } from '../../../src/seal.ts'
 import type { DeviceId, VolumeId } from '../../../src/types.ts'
 import { FUZZ_SEED, fuzzDecoder } from '../../helpers/hostile-bytes.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
@@ -74,4 +75,24 @@ fuzzDecoder('frames of the control socket', random, frames, (bytes) => {
   const cut = random.below(bytes.length + 1)
   reader.push(bytes.subarray(0, cut))
   reader.push(bytes.subarray(cut))
+})
+
+test('files of a newer version are refused, and stay as they are', () => {
+  const settingsFile = path.join(directory, 'volume.json')
+  const newer = JSON.stringify({ ...JSON.parse(fs.readFileSync(settingsFile, 'utf8')), version: 2 })
+  disk.replaceFileSync(settingsFile, Buffer.from(newer))
+  assert.throws(() => store.settings(directory), { code: 'FORMAT_UNSUPPORTED' })
+  const body = Buffer.concat([Buffer.from([2]), random.bytes(40)])
+  const identityFile = path.join(home, 'identity')
+  const bytes = Buffer.concat([body, hash(body).subarray(0, 8)])
+  disk.replaceFileSync(identityFile, bytes)
+  assert.throws(() => store.identity(), { code: 'FORMAT_UNSUPPORTED' })
+  assert.deepEqual(disk.readFileSync(identityFile), bytes)
+})
+
+test('an identity is not made anew while there are volumes', () => {
+  const orphaned = new MemoryDisk()
+  orphaned.makeDirectorySync(path.join(home, 'volumes/0123456789abcdef'))
+  const files = new HomeFilesStore({ home, disk: orphaned, random })
+  assert.throws(() => files.identity(), { code: 'KEY_MISSING' })
 })

@@ -235,3 +235,19 @@ test('an overlay over LMDB, refreshed after commits of the writer', async (t) =>
   assert.equal(second.overlay.fileCount, 40)
   await second.close()
 })
+
+test('an index of another format is refused, so that it is made anew from the log', () => {
+  const a = alone()
+  a.write('/f', '1')
+  a.publish()
+  const key = 'm\0format'
+  assert.equal(a.rows.get(key)?.toString(), '1')
+  for (const other of ['0', '2', undefined]) {
+    a.rows.transaction((rows) => (other ? rows.put(key, Buffer.from(other)) : rows.remove(key)))
+    const open = (): TreeWriter => {
+      const self = { actor: 'ab' as ActorId, device: 'cd' as DeviceId, deviceName: 'laptop' }
+      return new TreeWriter({ rows: a.rows, self, strategyOf: () => 'copies' })
+    }
+    assert.throws(open, { code: 'INDEX_CORRUPT' })
+  }
+})
