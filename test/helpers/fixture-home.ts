@@ -1,0 +1,59 @@
+/** What a device tells about its volume through the command line, without a mount. */
+import { createHash } from 'node:crypto'
+import type {
+  ConflictReport,
+  DeviceReport,
+  ExplainReport,
+  FileReport,
+  VersionReport,
+} from '../../src/daemon/interface.ts'
+import type { Device } from './process.ts'
+
+/** Everything that must come out of a stored home again. */
+export interface HomeDescription {
+  readonly files: readonly Record<string, unknown>[]
+  readonly conflicts: readonly ConflictReport[]
+  /** By path. */
+  readonly history: Readonly<Record<string, readonly VersionReport[]>>
+  readonly policy: ExplainReport['values']
+  readonly members: readonly unknown[]
+}
+
+async function describeFiles(
+  device: Device,
+  directory: string,
+): Promise<Record<string, unknown>[]> {
+  const lines: Record<string, unknown>[] = []
+  for (const file of await device.json<FileReport[]>(['ls', directory])) {
+    const { path, type, size, mode, uid, gid, mtime, target } = file
+    const line: Record<string, unknown> = { path, type, size, mode, uid, gid, mtime, target }
+    // Names that are no UTF-8 cannot be said on the command line.
+    if (type === 'file' && !path.includes('\ufffd')) {
+      const { stdout } = await device.run(['cat', path])
+      line['sha256'] = createHash('sha256').update(stdout).digest('hex')
+    }
+    lines.push(line)
+    if (type === 'directory') lines.push(...(await describeFiles(device, path)))
+  }
+  return lines
+}
+
+/** Asks for files with their contents, conflicts, history, policy and members. */
+export async function describeDevice(
+  device: Device,
+  historyOf: readonly string[] = ['/notes/plan-b.txt', '/gone.txt', '/notes/shared.txt'],
+): Promise<HomeDescription> {
+  const files = await describeFiles(device, '/')
+  const history: Record<string, VersionReport[]> = {}
+  for (const path of historyOf) history[path] = await device.json(['history', path])
+  const { values } = await device.json<ExplainReport>(['policy', 'explain', '/builds'])
+  const members = await device.json<DeviceReport[]>(['devices'])
+  const description = {
+    files,
+    conflicts: await device.json<ConflictReport[]>(['conflicts']),
+    history,
+    policy: values,
+    members: members.map(({ id, name, role, isSelf }) => ({ id, name, role, isSelf })),
+  }
+  return JSON.parse(JSON.stringify(description)) as HomeDescription
+}
