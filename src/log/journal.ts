@@ -8,7 +8,7 @@
  */
 import assert from 'node:assert/strict'
 import { ByteReader, ByteWriter } from '../bytes.ts'
-import { WormholeError } from '../errors.ts'
+import { hasCode, WormholeError } from '../errors.ts'
 import { seal, SEAL_OVERHEAD_BYTES, unseal } from '../seal.ts'
 import type { Disk, Random } from '../system.ts'
 import { FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, frameHeader } from './frame.ts'
@@ -21,6 +21,9 @@ export const JOURNAL_SEGMENT_BYTES_MAX = 16 * 1024 * 1024
 export const RECORD_VERSION = 1
 /** Longest record: what one frame holds, less head and seal. */
 export const RECORD_BYTES_MAX = FRAME_BODY_BYTES_MAX - SEAL_OVERHEAD_BYTES - 16
+
+/** Size of the frame of an empty record. */
+const RECORD_FRAME_BYTES_MIN = FRAME_HEADER_BYTES + 3 + SEAL_OVERHEAD_BYTES
 
 /** Appending flushes by itself at this much. Bounds memory. */
 const PENDING_BYTES_MAX = 4 * 1024 * 1024
@@ -49,6 +52,30 @@ export interface DiskJournalOptions {
   readonly numberMin?: number
   /** Default `JOURNAL_SEGMENT_BYTES_MAX`. */
   readonly segmentBytesMax?: number
+  /**
+   * Makes damage no error: what can be read is used, the damaged file is kept as `<file>.damaged`,
+   * and each loss is told here, while opening or replaying. Without it damage is `JOURNAL_CORRUPT`.
+   */
+  readonly onDamage?: ((damage: JournalDamage) => void) | undefined
+}
+
+/** What damage took of a journal. */
+export interface JournalDamage {
+  /** A part of a file that is no record. */
+  readonly place?: { readonly path: string; readonly from: number; readonly to: number }
+  /** Numbers of records that are lost, both included; only those from `numberMin` on. */
+  readonly numbers?: { readonly from: number; readonly to: number }
+}
+
+/** What a person should know of it. */
+export function describeDamage({ place, numbers }: JournalDamage): string {
+  if (numbers) {
+    const { from, to } = numbers
+    const which = from === to ? `record ${from}` : `records ${from} to ${to}`
+    return `the journal lost ${which}: edits of this device that were not published yet are gone`
+  }
+  const where = place ? `${place.path}, offset ${place.from} to ${place.to}` : 'the journal'
+  return `${where}: damaged; the rest is used, the file as it was is kept beside it (.damaged)`
 }
 
 /** The journal of one volume in `<directory>/<first number>.seg`. */
@@ -56,6 +83,10 @@ export class DiskJournal implements Journal {
   readonly #key: Uint8Array
   readonly #nonces: Random
   readonly #segments: Segments
+  readonly #numberMin: number
+  readonly #onDamage: ((damage: JournalDamage) => void) | undefined
+  /** Places that were told: replay comes by those of the last segment again. */
+  readonly #told = new Set<string>()
   #nextNumber: number
   /** Appended, not yet written: whole frames, small ones gathered. */
   #pending: Uint8Array[] = []
@@ -68,7 +99,11 @@ export class DiskJournal implements Journal {
   private constructor(options: DiskJournalOptions) {
     this.#key = options.key
     this.#nonces = pooled(options.random)
+    this.#numberMin = options.numberMin ?? 1
+    this.#onDamage = options.onDamage
     let last = 0
+    let lastOffset = 0
+    let lostBytes = 0
     this.#segments = Segments.open(
       {
         ...options,
@@ -76,12 +111,42 @@ export class DiskJournal implements Journal {
         identity: Buffer.alloc(0),
         segmentBytesMax: options.segmentBytesMax ?? JOURNAL_SEGMENT_BYTES_MAX,
         corruptCode: 'JOURNAL_CORRUPT',
-        first: options.numberMin ?? 1,
+        first: this.#numberMin,
+        onDamage:
+          this.#onDamage &&
+          ((place) => {
+            if (place.from > lastOffset) lostBytes += place.to - place.from
+            this.#tell(place)
+          }),
       },
-      (frame) => void (last = decodeRecord(frame).number),
+      (frame, offset) => {
+        last = Math.max(last, this.#numberOf(frame))
+        lastOffset = offset
+      },
     )
     const first = this.#segments.first(this.#segments.count - 1)
-    this.#nextNumber = Math.max(first, last + 1, options.numberMin ?? 1)
+    this.#nextNumber = Math.max(first, last + 1, this.#numberMin)
+    if (!this.#segments.isLastDamaged) return
+    // Behind all numbers that may have been given, and a file name that is free.
+    this.#nextNumber += 1 + Math.ceil(lostBytes / RECORD_FRAME_BYTES_MIN)
+    this.#segments.roll(this.#nextNumber)
+  }
+
+  /** The number of a record; 0 for what only looks like one, when that is no error. */
+  #numberOf(frame: Buffer): number {
+    try {
+      return decodeRecord(frame).number
+    } catch (error) {
+      if (this.#onDamage && hasCode(error, 'JOURNAL_CORRUPT')) return 0
+      throw error
+    }
+  }
+
+  #tell(place: { path: string; from: number; to: number }): void {
+    const key = `${place.path} ${place.from}`
+    if (this.#told.has(key)) return
+    this.#told.add(key)
+    this.#onDamage?.({ place })
   }
 
   /**
@@ -182,9 +247,9 @@ export class DiskJournal implements Journal {
 
   /**
    * As `Journal.replay`: what was flushed, read segment by segment. A record below the last `trim`
-   * may still be among them.
+   * may still be among them. With `onDamage` numbers may be missing in between, which it is told.
    *
-   * @throws {WormholeError} `JOURNAL_CORRUPT` with path and offset.
+   * @throws {WormholeError} `JOURNAL_CORRUPT` with path and offset, unless there is `onDamage`.
    */
   *replay(): Generator<JournalRecord> {
     let before = 0
@@ -194,19 +259,45 @@ export class DiskJournal implements Journal {
         records.push({ frame, offset })
       })
       for (const { frame, offset } of records) {
-        let record: JournalRecord
-        try {
-          const { number, type, head, sealed } = decodeRecord(frame)
-          record = { number, type, bytes: unseal(this.#key, sealed, head, 'JOURNAL_CORRUPT') }
-        } catch (error) {
-          return this.#segments.corruptAt(index, offset, 'a record that does not open', error)
-        }
-        if (record.number <= before) {
-          this.#segments.corruptAt(index, offset, `record ${record.number} behind ${before}`)
-        }
+        const record = this.#open(frame, before, { index, offset })
+        if (record === undefined) continue
+        this.#tellGap(before, record.number)
         before = record.number
         yield record
       }
+    }
+    if (this.#told.size > 0) this.#tellGap(before, this.#nextNumber)
+  }
+
+  /** Opens a record; undefined for a bad one, when that is no error. */
+  #open(
+    frame: Buffer,
+    before: number,
+    { index, offset }: { index: number; offset: number },
+  ): JournalRecord | undefined {
+    try {
+      const { number, type, head, sealed } = decodeRecord(frame)
+      const bytes = unseal(this.#key, sealed, head, 'JOURNAL_CORRUPT')
+      if (number > before) return { number, type, bytes }
+      if (!this.#onDamage) {
+        this.#segments.corruptAt(index, offset, `record ${number} behind ${before}`)
+      }
+    } catch (error) {
+      if (hasCode(error, 'FORMAT_UNSUPPORTED')) throw error
+      const why = 'a record that does not open'
+      if (!this.#onDamage) this.#segments.corruptAt(index, offset, why, error)
+    }
+    const path = this.#segments.path(index)
+    this.#tell({ path, from: offset, to: offset + frame.length })
+    return undefined
+  }
+
+  /** Numbers jump at a start, but only over such as were published before it. */
+  #tellGap(before: number, next: number): void {
+    const from = Math.max(before + 1, this.#numberMin)
+    const isFirst = before === 0 && this.#told.size === 0
+    if (this.#onDamage && from < next && !isFirst) {
+      this.#onDamage({ numbers: { from, to: next - 1 } })
     }
   }
 

@@ -2,8 +2,8 @@
  * The bytes of segment files: headers, marks, and walking over frames. Format: README.md.
  */
 import { ByteReader, ByteWriter } from '../bytes.ts'
-import { WormholeError, type ErrorCode } from '../errors.ts'
-import type { DiskFile } from '../system.ts'
+import { hasCode, WormholeError, type ErrorCode } from '../errors.ts'
+import type { Disk, DiskFile } from '../system.ts'
 import { announcedFrameBytes, checkedFrameBytes, encodeFrame, FRAME_HEADER_BYTES } from './frame.ts'
 
 /** Version of the segment format; in every header. */
@@ -12,6 +12,9 @@ export const SEGMENT_VERSION = 1
 export const HEADER_KIND = 0x48
 /** First byte of a mark's body. Owners' bodies start with another byte. */
 export const MARK_KIND = 0x00
+
+/** First bytes of all bodies: of marks, of headers, and of entries and records of version 1. */
+const KINDS: ReadonlySet<number> = new Set([MARK_KIND, 0x01, HEADER_KIND])
 
 /** Bytes of a segment's salt. */
 export const SALT_BYTES = 8
@@ -96,6 +99,43 @@ export function decodeSegmentHeader(body: Buffer, code: ErrorCode): SegmentHeade
 }
 
 /**
+ * Reads the header of a segment file; what is wrong with it when it is not the one that is expected.
+ * @throws {WormholeError} `FORMAT_UNSUPPORTED`, `IO_ERROR`.
+ */
+export function readSegmentHeader(
+  file: DiskFile,
+  expected: {
+    readonly size: number
+    readonly first: number
+    readonly kind: SegmentKind
+    readonly identity: Uint8Array
+    readonly corruptCode: ErrorCode
+  },
+): SegmentHeader | string {
+  const bytes = Buffer.alloc(Math.min(expected.size, 512))
+  file.readSync(0, bytes)
+  const size = checkedFrameBytes(bytes, 0)
+  if (size === 0) return 'the header has a wrong checksum'
+  let header: SegmentHeader
+  try {
+    header = decodeSegmentHeader(bytes.subarray(FRAME_HEADER_BYTES, size), expected.corruptCode)
+  } catch (error) {
+    if (hasCode(error, expected.corruptCode)) return error.message
+    throw error
+  }
+  const isOurs =
+    header.kind === expected.kind && Buffer.compare(header.identity, expected.identity) === 0
+  if (isOurs && header.first === expected.first) return header
+  return 'the header belongs to another file'
+}
+
+/** Keeps a copy of a damaged file beside it, for a person; the first one stays. */
+export function keepAside(disk: Disk, path: string, bytes: Uint8Array): void {
+  const aside = `${path}.damaged`
+  if (disk.readFileSync(aside) === undefined) disk.replaceFileSync(aside, bytes)
+}
+
+/**
  * Shows `visit` every record frame in a range of a file, marks and headers left out. Returns the
  * offset of the first frame that is not whole or not right; undefined when there is none.
  */
@@ -131,4 +171,54 @@ export function visitFrames(
     at += used
   }
   return undefined
+}
+
+/** A part of a segment whose frames cannot be read; offsets in the file. */
+export interface Hole {
+  readonly from: number
+  readonly to: number
+}
+
+/**
+ * Shows `visit` the record frames that can still be read in a damaged segment, from offset `from`
+ * on, and returns what lies between them. Up to `durableTo` every byte that is no frame is damage;
+ * behind it the first bad frame ends the file, as a torn tail. A frame found behind damage may be
+ * anybody's bytes: who reads it must check its seal or signature.
+ */
+export function visitReadable(
+  bytes: Buffer,
+  range: { readonly from: number; readonly durableTo: number },
+  visit: (frame: Buffer, offset: number) => void,
+): Hole[] {
+  const holes: Hole[] = []
+  let at = range.from
+  while (at < bytes.length) {
+    const size = checkedFrameBytes(bytes, at)
+    if (size === 0) {
+      if (at >= range.durableTo) break
+      const next = findFrame(bytes, at)
+      holes.push({ from: at, to: next })
+      at = next
+      continue
+    }
+    const kind = bytes[at + FRAME_HEADER_BYTES]
+    if (kind !== MARK_KIND && kind !== HEADER_KIND) visit(bytes.subarray(at, at + size), at)
+    at += size
+  }
+  return holes
+}
+
+/** Where the next whole frame behind a bad one begins; the end of the bytes if there is none. */
+function findFrame(bytes: Buffer, badAt: number): number {
+  const announced = announcedFrameBytes(bytes, badAt)
+  const expected = badAt + announced
+  if (announced > 0 && checkedFrameBytes(bytes, expected) > 0) return expected
+  for (let at = badAt + 1; at < bytes.length; at++) {
+    // Cheap tests first: most offsets announce an impossible length or no known kind.
+    const size = announcedFrameBytes(bytes, at)
+    if (size === 0 || at + size > bytes.length) continue
+    if (!KINDS.has(bytes[at + FRAME_HEADER_BYTES] as number)) continue
+    if (checkedFrameBytes(bytes, at) > 0) return at
+  }
+  return bytes.length
 }

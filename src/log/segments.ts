@@ -8,21 +8,29 @@
  * - S2: a mark says how much of its own segment was durable when it was written.
  *
  * So a bad frame is a torn write only in the last segment, and only when no mark proves that it was
- * durable once. Everything else is corruption and refused: never cut off what was acknowledged.
+ * durable once. Everything else is damage, never cut off: it is refused, or, for an owner that can
+ * go on without it (`onDamage`), kept aside as `<file>.damaged` while what can be read is used.
  */
 import path from 'node:path'
 import { WormholeError, type ErrorCode } from '../errors.ts'
 import type { Disk, DiskFile, Random } from '../system.ts'
-import { checkedFrameBytes, FRAME_HEADER_BYTES } from './frame.ts'
+import { checkedFrameBytes } from './frame.ts'
 import {
-  decodeSegmentHeader,
   encodeMark,
   encodeSegmentHeader,
   findMarks,
+  keepAside,
+  readSegmentHeader,
   SALT_BYTES,
   visitFrames,
+  visitReadable,
 } from './segment-format.ts'
-import type { FrameVisitor, SegmentHeader, SegmentKind, SegmentRange } from './segment-format.ts'
+import type { FrameVisitor, Hole, SegmentKind, SegmentRange } from './segment-format.ts'
+
+/** Part of a segment file that cannot be read; offsets in bytes. */
+export interface SegmentDamage extends Hole {
+  readonly path: string
+}
 
 /** One segment file. */
 interface Segment {
@@ -52,6 +60,12 @@ export interface SegmentsOptions {
   readonly corruptCode: ErrorCode
   /** Number of the first record when the directory is empty. */
   readonly first: number
+  /**
+   * Makes damage no error: it is told here, once per part of a file and visit, after a copy of the
+   * file was kept as `<file>.damaged`. Readers are shown the frames around it. When the last
+   * segment is damaged, the owner must `roll` before it writes (`isLastDamaged`).
+   */
+  readonly onDamage?: ((damage: SegmentDamage) => void) | undefined
 }
 
 /** The row of segments. One owner, one thread. */
@@ -72,6 +86,7 @@ export class Segments {
   #isClosed = false
   /** Bytes that recovery cut off at opening. */
   readonly cutBytes: number
+  #isLastDamaged = false
 
   private constructor(options: SegmentsOptions, visit: FrameVisitor) {
     this.#options = options
@@ -90,8 +105,10 @@ export class Segments {
       this.#file = disk.openSync(last.path)
       try {
         last.size = this.#file.sizeSync()
-        this.#salt = Buffer.from(this.#checkHeader(last, this.#file).salt)
-        cutBytes += this.#recover(last, visit)
+        const salt = this.#saltOf(last)
+        this.#salt = salt ?? Buffer.alloc(SALT_BYTES)
+        if (salt === undefined) this.#visitDamaged(last, this.#file, 0, visit)
+        else cutBytes += this.#recover(last, visit)
         this.#file.syncSync()
         this.#syncName(last)
       } catch (error) {
@@ -113,6 +130,11 @@ export class Segments {
     return new Segments(options, visit)
   }
 
+  /** Whether nothing may be written behind what the last segment holds. */
+  get isLastDamaged(): boolean {
+    return this.#isLastDamaged
+  }
+
   /** How many segments there are; at least one. */
   get count(): number {
     return this.#rows.length
@@ -121,6 +143,11 @@ export class Segments {
   /** Number of the first record of a segment. */
   first(index: number): number {
     return (this.#rows[index] as Segment).first
+  }
+
+  /** The file of a segment. */
+  path(index: number): string {
+    return (this.#rows[index] as Segment).path
   }
 
   /** Index of the segment that holds record `number`, if any does. */
@@ -185,6 +212,7 @@ export class Segments {
     this.#checkUsable()
     this.#mustSync(() => this.#file.syncSync())
     this.#durableBytes = this.#last.size
+    this.#isLastDamaged = false
     const old = this.#file
     this.#file = this.#create(first)
     if (this.#syncing === undefined) old.close()
@@ -223,7 +251,9 @@ export class Segments {
   }
 
   /**
-   * Shows `visit` the records of one segment in a range, until it returns false.
+   * Shows `visit` the records of one segment in a range, until it returns false (with `onDamage`:
+   * until the end, when there is damage).
+   *
    * @throws {WormholeError} the corrupt code: after opening, every frame must be right.
    */
   visit(index: number, range: SegmentRange, visit: FrameVisitor): void {
@@ -232,9 +262,13 @@ export class Segments {
     const file = isLast ? this.#file : this.#options.disk.openSync(segment.path, { readOnly: true })
     try {
       if (!isLast) segment.size = file.sizeSync()
-      if (range.from === 0 && !isLast) this.#checkHeader(segment, file)
+      if (range.from === 0 && !isLast && this.#saltOf(segment, file) === undefined) {
+        return this.#visitDamaged(segment, file, 0, visit)
+      }
       const badAt = visitFrames(file, { ...range, to: segment.size }, visit)
-      if (badAt !== undefined) this.#corrupt(segment, badAt, 'a frame with a wrong checksum')
+      if (badAt === undefined) return
+      if (this.#options.onDamage) return this.#visitDamaged(segment, file, badAt, visit)
+      this.#corrupt(segment, badAt, 'a frame with a wrong checksum')
     } finally {
       if (!isLast) file.close()
     }
@@ -340,18 +374,32 @@ export class Segments {
     return file
   }
 
-  #checkHeader(segment: Segment, file: DiskFile): SegmentHeader {
-    const { kind, identity, corruptCode } = this.#options
-    const bytes = Buffer.alloc(Math.min(segment.size, 512))
+  /** The salt of a segment; undefined when the header is damaged and that is no error. */
+  #saltOf(segment: Segment, file: DiskFile = this.#file): Buffer | undefined {
+    const { size, first } = segment
+    const header = readSegmentHeader(file, { ...this.#options, size, first })
+    if (typeof header !== 'string') return Buffer.from(header.salt)
+    if (this.#options.onDamage) return undefined
+    return this.#corrupt(segment, 0, header)
+  }
+
+  /**
+   * Shows `visit` what can be read from the bad frame at `from` on, and tells the rest. Up to
+   * `durableTo` all of it was durable once.
+   */
+  #visitDamaged(
+    segment: Segment,
+    file: DiskFile,
+    from: number,
+    visit: FrameVisitor,
+    durableTo = segment.size,
+  ): void {
+    if (segment === this.#last) this.#isLastDamaged = true
+    const bytes = Buffer.alloc(segment.size)
     file.readSync(0, bytes)
-    const size = checkedFrameBytes(bytes, 0)
-    if (size === 0) this.#corrupt(segment, 0, 'the header has a wrong checksum')
-    const header = decodeSegmentHeader(bytes.subarray(FRAME_HEADER_BYTES, size), corruptCode)
-    const isOurs = header.kind === kind && Buffer.compare(header.identity, identity) === 0
-    if (!isOurs || header.first !== segment.first) {
-      this.#corrupt(segment, 0, 'the header belongs to another file')
-    }
-    return header
+    keepAside(this.#options.disk, segment.path, bytes)
+    const holes = visitReadable(bytes, { from, durableTo }, visit)
+    for (const hole of holes) this.#options.onDamage?.({ path: segment.path, ...hole })
   }
 
   /** Visits the last segment and cuts off its torn tail; returns how many bytes that were. */
@@ -360,9 +408,15 @@ export class Segments {
     if (badAt === undefined) return 0
     const rest = Buffer.alloc(segment.size - badAt)
     this.#file.readSync(badAt, rest)
+    let durableTo = 0
     for (const durableBytes of findMarks(rest, this.#salt)) {
-      if (durableBytes <= badAt) continue
-      this.#corrupt(segment, badAt, 'a frame with a wrong checksum, and right ones behind it')
+      durableTo = Math.max(durableTo, durableBytes)
+    }
+    if (durableTo > badAt) {
+      const why = 'a frame with a wrong checksum, and right ones behind it'
+      if (!this.#options.onDamage) this.#corrupt(segment, badAt, why)
+      this.#visitDamaged(segment, this.#file, badAt, visit, durableTo)
+      return 0
     }
     this.#file.truncateSync(badAt)
     segment.size = badAt
