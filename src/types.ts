@@ -13,7 +13,11 @@ export type Brand<T, Name extends string> = T & { readonly [brand]: Name }
 export type VolumeId = Brand<string, 'VolumeId'>
 /** Hex of a device's 32-byte Ed25519 public key. */
 export type DeviceId = Brand<string, 'DeviceId'>
-/** `<DeviceId>.<generation>`: one device's feed. Generation is a decimal number from 0. */
+/**
+ * `<DeviceId>.<generation>`: one device's feed. Generation is a decimal number from 0. A branch of
+ * a feed that forked is `<feed>~<hash>`: the first 32 hex digits of the hash of its first entry.
+ * Which branch has a name of its own is this device's affair: others may call it otherwise.
+ */
 export type FeedId = Brand<string, 'FeedId'>
 /** 16 base64url characters (12 bytes) that name an inode or a dirent record for life. */
 export type InodeId = Brand<string, 'InodeId'>
@@ -56,7 +60,18 @@ export function feedDevice(feed: FeedId): DeviceId {
 
 /** The generation of a feed. */
 export function feedGeneration(feed: FeedId): number {
-  return Number(feed.slice(65))
+  return Number.parseInt(feed.slice(65), 10)
+}
+
+/** The name of a branch that starts with the entry of this hash (hex). */
+export function branchId(feed: FeedId, hash: string): FeedId {
+  return `${feedRoot(feed)}~${hash.slice(0, 32)}` as FeedId
+}
+
+/** The feed that a branch belongs to; a feed itself otherwise. */
+export function feedRoot(feed: FeedId): FeedId {
+  const at = feed.indexOf('~', 65)
+  return at === -1 ? feed : (feed.slice(0, at) as FeedId)
 }
 
 /** UTF-8 text of a name for people; bytes that are not UTF-8 become U+FFFD. */

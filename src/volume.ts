@@ -26,7 +26,7 @@ import { WormholeError, errorToData } from './errors.ts'
 import { EntryQueue, findLost } from './log/entry-queue.ts'
 import { openEntry, sealEntry, verifyFrame } from './log/entry.ts'
 import { readFrontier, writeFrontier } from './log/frontier.ts'
-import type { ControlOp, Entry, FeedStore, LogKeys, TreePart } from './log/interface.ts'
+import type { ControlOp, Entry, EntryFrame, FeedStore, LogKeys, TreePart } from './log/interface.ts'
 import { MemberTable, type FoldResult } from './log/membership.ts'
 import { OwnFeed } from './log/own-feed.ts'
 import { Strangers } from './log/strangers.ts'
@@ -217,8 +217,15 @@ export class Volume {
     const checked = frames.map((bytes) => verifyFrame(bytes, { volume: this.id, feed }))
     this.#strangers.admit(feed, checked, this.#members)
     await this.#exclusive(async () => {
-      const before = this.#options.feeds.head(feed)?.length ?? 0
-      await this.#options.feeds.append(checked)
+      const { feeds } = this.#options
+      const before = feeds.head(feed)?.length ?? 0
+      for (const { seq, hash } of checked) {
+        const isHeld = seq >= before || feeds.locate({ feed, length: seq + 1, hash }) === feed
+        if (isHeld && (seq !== before || before === 0)) continue
+        const isNext = checked.some((frame) => frame.seq === before && follows(feeds, frame))
+        if (!isNext) throw new WormholeError('ENTRY_INVALID', `feed ${feed} has two branches`)
+      }
+      await feeds.append(checked)
       const isNew = (this.#options.feeds.head(feed)?.length ?? 0) > before
       if (isNew && feedDevice(feed) === this.#options.device) this.#retire(feed)
     })
@@ -497,4 +504,8 @@ export class Volume {
     }
     if (isOwn) this.#coveredTo = Math.max(this.#coveredTo, entry.tree?.coveredTo ?? 0)
   }
+}
+
+function follows(feeds: FeedStore, frame: EntryFrame): boolean {
+  return feeds.head(frame.feed)?.hash === frame.previousHash
 }

@@ -3,19 +3,23 @@
  *
  * Appends are grouped: whoever comes while a group is written and synced is part of the next group.
  * Frames become visible after `fdatasync` only, so nothing is announced that a power cut could take
- * (W2), and only the entry that continues a feed is ever written (W4).
+ * (W2). A feed is a set of runs; where a frame belongs is decided by what it follows
+ * (`run-plan.ts`).
  */
 import path from 'node:path'
 import { WormholeError } from '../errors.ts'
 import type { Disk, Random } from '../system.ts'
-import type { FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
-import { FEED_SEGMENT_BYTES_MAX, FeedFile, NO_HASH } from './feed-file.ts'
-import type { EntryFrame, FeedStore } from './interface.ts'
+import type { DeviceId, FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
+import { feedRoot } from '../types.ts'
+import { FeedChain, parseRunName, runName, type ChainRun } from './chain.ts'
+import type { AppendOptions, EntryFrame, FeedGap, FeedStore, FeedTip } from './interface.ts'
+import { FEED_SEGMENT_BYTES_MAX, NO_HASH, RunFile } from './run-file.ts'
+import { RunPlan, type Addition } from './run-plan.ts'
 
 /** Progress of `verify`. */
 export interface VerifyProgress {
   readonly feed: FeedId
-  /** Entries of this feed checked so far. */
+  /** Entries of this feed or branch checked so far. */
   readonly checked: number
   readonly length: number
 }
@@ -27,6 +31,8 @@ export interface DiskFeedStoreOptions {
   /** Private directory, made if it is missing. */
   readonly directory: string
   readonly volume: VolumeId
+  /** This device: what peers bring of its own feeds is kept apart from what was written here. */
+  readonly device?: DeviceId
   /** Default `FEED_SEGMENT_BYTES_MAX`. */
   readonly segmentBytesMax?: number
 }
@@ -34,21 +40,18 @@ export interface DiskFeedStoreOptions {
 /** One call of `append`. */
 interface Request {
   readonly frames: readonly EntryFrame[]
+  readonly options: AppendOptions
   resolve(): void
   reject(error: unknown): void
 }
 
-/** What one group adds to one feed. */
-interface Addition {
-  head: FeedHead
-  readonly frames: EntryFrame[]
-  readonly requests: Set<Request>
-}
-
-/** The feeds of one volume in `<directory>/<feed id>/<first seq>.seg`. */
+/** The feeds of one volume, a directory per run: see README.md. */
 export class DiskFeedStore implements FeedStore {
   readonly #options: DiskFeedStoreOptions
-  readonly #files = new Map<FeedId, FeedFile>()
+  readonly #chains = new Map<FeedId, FeedChain>()
+  /** The chains of each feed, branches included. */
+  readonly #roots = new Map<FeedId, FeedChain[]>()
+  readonly #plan: RunPlan
   #frontier: Frontier = new Map()
   #queue: Request[] = []
   #running: Promise<void> | undefined
@@ -57,20 +60,22 @@ export class DiskFeedStore implements FeedStore {
 
   private constructor(options: DiskFeedStoreOptions) {
     this.#options = options
-    const { disk, directory } = options
+    const { disk, directory, device } = options
     disk.makeDirectorySync(directory)
     const names = disk.listSync(directory)
     if (names.length === 0) disk.syncDirectorySync(path.dirname(directory))
-    for (const name of names) {
-      if (!/^[0-9a-f]{64}\.(0|[1-9]\d{0,9})$/.test(name)) continue
-      const feed = name as FeedId
-      this.#files.set(feed, this.#openFile(feed))
-    }
-    this.#publish(this.#files.values())
+    for (const name of names) this.#openRun(name)
+    for (const [, chains] of this.#roots) this.#join(chains)
+    this.#publish(this.#chains.values())
+    this.#plan = new RunPlan({
+      device,
+      chains: (feed) => this.#roots.get(feedRoot(feed)) ?? [],
+      holder: (tip) => this.#holder(tip),
+    })
   }
 
   /**
-   * Opens the store: reads the last segment of each feed, cuts torn tails off, makes the rest
+   * Opens the store: reads the last segment of each run, cuts torn tails off, makes the rest
    * durable.
    *
    * @throws {WormholeError} `FEED_CORRUPT` with path and offset, `FORMAT_UNSUPPORTED`, `IO_ERROR`.
@@ -82,7 +87,7 @@ export class DiskFeedStore implements FeedStore {
   /** Bytes that recovery cut off at opening: the unsynced end of a crashed run. */
   get cutBytes(): number {
     let bytes = 0
-    for (const file of this.#files.values()) bytes += file.cutBytes
+    for (const { file } of this.#runs()) bytes += file.cutBytes
     return bytes
   }
 
@@ -94,23 +99,59 @@ export class DiskFeedStore implements FeedStore {
     return this.#frontier.get(feed)
   }
 
-  /**
-   * Hash of the entry before position `length` (64 zeros before the first); undefined when the feed
-   * is shorter. Compare it with a peer's or an entry's frontier to find a fork.
-   */
-  hashAt(feed: FeedId, length: number): string | undefined {
-    const head = this.#frontier.get(feed)
-    if (length === 0) return NO_HASH
-    if (head === undefined || length > head.length) return undefined
-    if (length === head.length) return head.hash
-    return this.read(feed, length - 1, 1)[0]?.hash
+  locate(tip: FeedTip): FeedId | undefined {
+    return this.#holder(tip)?.name
   }
 
-  append(frames: readonly EntryFrame[]): Promise<void> {
+  branches(feed: FeedId): FeedId[] {
+    return (this.#roots.get(feedRoot(feed)) ?? []).map(({ name }) => name)
+  }
+
+  origin(feed: FeedId): { readonly feed: FeedId; readonly length: number } | undefined {
+    const first = this.#chains.get(feed)?.runs[0]
+    if (first === undefined || first.file.start === 0) return undefined
+    const holder = this.#below(feed, first)
+    return holder && { feed: holder.name, length: first.file.start }
+  }
+
+  gaps(feed: FeedId): FeedGap[] {
+    const chain = this.#chains.get(feed)
+    const gaps: FeedGap[] = []
+    let end = 0
+    for (const run of chain?.runs ?? []) {
+      const { start, previousHash, head } = run.file
+      if (start > 0 && this.#below(feed, run) === undefined) {
+        gaps.push({ from: this.#filledTo(feed, end, start), to: start, previousHash })
+      }
+      end = head.length
+    }
+    return gaps
+  }
+
+  /** How far a gap is filled: what is fetched for it starts where it does. */
+  #filledTo(feed: FeedId, from: number, to: number): number {
+    let filled = from
+    for (const { runs, head } of this.#roots.get(feedRoot(feed)) ?? []) {
+      const isFilling = runs[0]?.file.start === from && head.length < to
+      if (isFilling) filled = Math.max(filled, head.length)
+    }
+    return filled
+  }
+
+  isWrittenHere(feed: FeedId, seq: number): boolean {
+    return this.#chains.get(feed)?.runAt(seq)?.isPlain ?? false
+  }
+
+  isWritable(feed: FeedId): boolean {
+    const chains = this.#roots.get(feed) ?? []
+    return chains.every((chain) => chain.name === feed && chain.runs.every((run) => run.isPlain))
+  }
+
+  append(frames: readonly EntryFrame[], options: AppendOptions = {}): Promise<void> {
     if (this.#isClosed) return Promise.reject(closed())
     if (this.#broken !== undefined) return Promise.reject(broken(this.#broken))
     const done = new Promise<void>((resolve, reject) => {
-      this.#queue.push({ frames, resolve, reject })
+      this.#queue.push({ frames, options, resolve, reject })
     })
     this.#running ??= this.#runQueue()
     return done
@@ -118,7 +159,8 @@ export class DiskFeedStore implements FeedStore {
 
   read(feed: FeedId, fromSeq: number, bytesMax: number): EntryFrame[] {
     if (this.#isClosed) throw closed()
-    return this.#files.get(feed)?.read(fromSeq, bytesMax) ?? []
+    const chain = this.#chains.get(feed)
+    return chain === undefined ? [] : this.#readUntil(chain, fromSeq, Infinity, bytesMax)
   }
 
   /**
@@ -126,14 +168,16 @@ export class DiskFeedStore implements FeedStore {
    * @throws {WormholeError} `FEED_CORRUPT` at the first thing that is wrong.
    */
   *verify(): Generator<VerifyProgress> {
-    for (const [feed, file] of this.#files) {
-      let lastHash = NO_HASH
+    for (const [feed, chain] of this.#chains) {
       let checked = 0
-      for (let at = 0; at < file.segmentCount; at++) {
-        const result = file.verifySegment(at, lastHash)
-        lastHash = result.lastHash
-        checked += result.count
-        yield { feed, checked, length: file.head.length }
+      for (const { file } of chain.runs) {
+        let lastHash = file.previousHash
+        for (let at = 0; at < file.segmentCount; at++) {
+          const result = file.verifySegment(at, lastHash)
+          lastHash = result.lastHash
+          checked += result.count
+          yield { feed, checked, length: chain.head.length }
+        }
       }
     }
   }
@@ -143,23 +187,122 @@ export class DiskFeedStore implements FeedStore {
     if (this.#isClosed) return
     this.#isClosed = true
     await this.#running
-    const results = await Promise.allSettled([...this.#files.values()].map((file) => file.close()))
+    const results = await Promise.allSettled([...this.#runs()].map(({ file }) => file.close()))
     const errors = results.flatMap((result) =>
       result.status === 'rejected' ? [result.reason] : [],
     )
     if (errors.length > 0) throw new AggregateError(errors, 'closing the feeds failed')
   }
 
-  #openFile(feed: FeedId): FeedFile {
-    const directory = `${this.#options.directory}/${feed}`
-    const segmentBytesMax = this.#options.segmentBytesMax ?? FEED_SEGMENT_BYTES_MAX
-    return FeedFile.open({ ...this.#options, directory, feed, segmentBytesMax })
+  *#runs(): Generator<ChainRun> {
+    for (const chain of this.#chains.values()) yield* chain.runs
+  }
+
+  /** Takes up a directory. One without entries was being made when the process died: it goes. */
+  #openRun(name: string): void {
+    const parsed = parseRunName(name)
+    if (parsed === undefined) return
+    const { chain, start, isPlain } = parsed
+    const file = this.#openFile(name, { chain, start, previousHash: NO_HASH })
+    if (!isPlain && file.isEmpty) {
+      void file.close()
+      this.#options.disk.removeSync(`${this.#options.directory}/${name}`)
+      return
+    }
+    this.#take(chain, { directory: name, isPlain, file })
+  }
+
+  #openFile(
+    name: string,
+    run: { readonly chain: FeedId; readonly start: number; readonly previousHash: string },
+  ): RunFile {
+    const { chain, start, previousHash } = run
+    return RunFile.open({
+      ...this.#options,
+      directory: `${this.#options.directory}/${name}`,
+      feed: chain,
+      start,
+      previousHash,
+      segmentBytesMax: this.#options.segmentBytesMax ?? FEED_SEGMENT_BYTES_MAX,
+    })
+  }
+
+  #take(name: FeedId, run: ChainRun): void {
+    let chain = this.#chains.get(name)
+    if (chain === undefined) {
+      chain = new FeedChain(name)
+      this.#chains.set(name, chain)
+      const root = feedRoot(name)
+      this.#roots.set(root, [...(this.#roots.get(root) ?? []), chain])
+    }
+    chain.add(run)
+  }
+
+  /**
+   * A chain that ends where the entry lies that a run of another one follows was missing there: the
+   * two are one. Returns the names that are gone.
+   */
+  #join(chains: readonly FeedChain[]): FeedId[] {
+    const gone: FeedId[] = []
+    for (const chain of chains) {
+      const lower = chains.find((other) => other !== chain && isMissing(chain, other.head))
+      if (lower === undefined || gone.includes(chain.name)) continue
+      const isRoot = lower.name === feedRoot(lower.name)
+      const [kept, dropped] = isRoot ? [lower, chain] : [chain, lower]
+      for (const run of dropped.runs) kept.add(run)
+      this.#chains.delete(dropped.name)
+      gone.push(dropped.name)
+    }
+    if (gone.length === 0) return gone
+    const left = chains.filter(({ name }) => !gone.includes(name))
+    this.#roots.set(feedRoot((left[0] as FeedChain).name), left)
+    return [...gone, ...this.#join(left)]
+  }
+
+  #holder({ feed, length, hash }: FeedTip): FeedChain | undefined {
+    if (length === 0) return undefined
+    const chains = this.#roots.get(feedRoot(feed)) ?? []
+    return chains.find((chain) => chain.hashOf(length - 1) === hash)
+  }
+
+  /** What holds the entry before a run: its own chain, or the one it branched from. */
+  #below(feed: FeedId, { file }: ChainRun): FeedChain | undefined {
+    return this.#holder({ feed, length: file.start, hash: file.previousHash })
+  }
+
+  #readUntil(chain: FeedChain, fromSeq: number, toSeq: number, bytesMax: number): EntryFrame[] {
+    const frames: EntryFrame[] = []
+    let bytes = 0
+    let seq = fromSeq
+    while (seq < Math.min(toSeq, chain.head.length) && (seq === fromSeq || bytes < bytesMax)) {
+      const part = this.#readPart(chain, seq, bytesMax - bytes)
+      for (const frame of part) {
+        const isFull = frames.length > 0 && bytes + frame.bytes.length > bytesMax
+        if (isFull || frame.seq >= toSeq) return frames
+        bytes += frame.bytes.length
+        frames.push(frame)
+        seq++
+      }
+      if (part.length === 0) break
+    }
+    return frames
+  }
+
+  /** From one run, or, below the first or in a gap, from the chain that the run above follows. */
+  #readPart(chain: FeedChain, seq: number, bytesMax: number): EntryFrame[] {
+    const run = chain.runAt(seq)
+    if (run !== undefined) return run.file.read(seq, bytesMax)
+    const above = chain.runAbove(seq)
+    const holder = above && this.#below(chain.name, above)
+    if (above === undefined || holder === undefined || holder === chain) return []
+    return this.#readUntil(holder, seq, above.file.start, bytesMax)
   }
 
   /** Shows new heads to readers. */
-  #publish(files: Iterable<FeedFile>): void {
+  #publish(chains: Iterable<FeedChain>, gone: readonly FeedId[] = []): void {
     const frontier = new Map(this.#frontier)
-    for (const file of files) if (file.head.length > 0) frontier.set(file.feed, file.head)
+    for (const name of gone) frontier.delete(name)
+    for (const chain of chains) if (chain.head.length > 0) frontier.set(chain.name, chain.head)
     this.#frontier = frontier
   }
 
@@ -172,75 +315,37 @@ export class DiskFeedStore implements FeedStore {
         for (const request of requests) request.reject(broken(this.#broken))
         continue
       }
-      const additions = new Map<FeedId, Addition>()
-      const accepted = new Set(requests.filter((request) => this.#plan(request, additions)))
+      const additions = new Map<string, Addition<Request>>()
+      const accepted = new Set<Request>()
+      const deferred: Request[] = []
+      for (const request of requests) {
+        try {
+          if (this.#plan.add(request, request.frames, additions)) accepted.add(request)
+          else deferred.push(request)
+        } catch (error) {
+          request.reject(error)
+        }
+      }
+      this.#queue.unshift(...deferred)
       await this.#writeGroup(additions, accepted)
       for (const request of accepted) request.resolve()
     }
     this.#running = undefined
   }
 
-  /** Takes a request into the group, or rejects it alone. */
-  #plan(request: Request, additions: Map<FeedId, Addition>): boolean {
-    const heads = new Map<FeedId, FeedHead>()
-    const fresh: EntryFrame[] = []
-    try {
-      for (const frame of request.frames) {
-        const head = heads.get(frame.feed) ?? this.#plannedHead(frame.feed, additions)
-        if (frame.seq < head.length) {
-          this.#checkHeld(frame, additions, fresh)
-          continue
-        }
-        if (frame.seq > head.length) refuse(frame, `${head.length} entries are held`)
-        if (frame.previousHash !== head.hash) refuse(frame, 'it follows another entry: a fork')
-        heads.set(frame.feed, { length: frame.seq + 1, hash: frame.hash })
-        fresh.push(frame)
-      }
-    } catch (error) {
-      request.reject(error)
-      return false
-    }
-    for (const frame of fresh) {
-      const addition = additions.get(frame.feed) ?? {
-        head: { length: 0, hash: NO_HASH },
-        frames: [],
-        requests: new Set(),
-      }
-      additions.set(frame.feed, addition)
-      addition.head = { length: frame.seq + 1, hash: frame.hash }
-      addition.frames.push(frame)
-      addition.requests.add(request)
-    }
-    return true
-  }
-
-  #plannedHead(feed: FeedId, additions: ReadonlyMap<FeedId, Addition>): FeedHead {
-    return additions.get(feed)?.head ?? this.#frontier.get(feed) ?? { length: 0, hash: NO_HASH }
-  }
-
-  /** A frame at a position that is taken must be the one that is there. */
-  #checkHeld(
-    frame: EntryFrame,
-    additions: ReadonlyMap<FeedId, Addition>,
-    fresh: readonly EntryFrame[],
-  ): void {
-    const isSame = (other: EntryFrame): boolean =>
-      other.feed === frame.feed && other.seq === frame.seq
-    const planned = additions.get(frame.feed)?.frames.find(isSame) ?? fresh.find(isSame)
-    const hash = planned?.hash ?? this.read(frame.feed, frame.seq, 1)[0]?.hash
-    if (hash !== frame.hash) refuse(frame, 'another entry is held at its position: a fork')
-  }
-
   /**
    * Writes and syncs a group; rejects and takes out the requests that failed. What a full disk let
    * through of a large group is a whole number of entries: it stays, and becomes visible.
    */
-  async #writeGroup(additions: Map<FeedId, Addition>, accepted: Set<Request>): Promise<void> {
-    const written: { file: FeedFile; addition: Addition }[] = []
-    for (const [feed, addition] of additions) {
-      let file = this.#files.get(feed)
+  async #writeGroup(
+    additions: ReadonlyMap<string, Addition<Request>>,
+    accepted: Set<Request>,
+  ): Promise<void> {
+    const written: { file: RunFile; addition: Addition<Request> }[] = []
+    for (const addition of additions.values()) {
+      let file = addition.file
       try {
-        file ??= this.#createFile(feed)
+        file ??= this.#openFile(addition.directory, addition)
         file.write(addition.frames)
       } catch (error) {
         this.#fail(error, addition, accepted)
@@ -258,16 +363,30 @@ export class DiskFeedStore implements FeedStore {
         }
       }),
     )
-    this.#publish(written.map(({ file }) => file))
+    const touched = new Set<FeedId>()
+    for (const { file, addition } of written) {
+      if (addition.file === undefined) this.#adopt(addition, file)
+      touched.add(feedRoot(addition.chain))
+    }
+    const gone = [...touched].flatMap((root) => this.#join(this.#roots.get(root) ?? []))
+    this.#publish(
+      [...touched].flatMap((root) => this.#roots.get(root) ?? []),
+      gone,
+    )
   }
 
-  #createFile(feed: FeedId): FeedFile {
-    const file = this.#openFile(feed)
-    this.#files.set(feed, file)
-    return file
+  /** A run that was made for a group becomes part of its chain, unless nothing got into it. */
+  #adopt({ chain, directory }: Addition<Request>, file: RunFile): void {
+    const isPlain = directory === runName(chain, 0, true)
+    if (!isPlain && file.isEmpty) {
+      void file.close()
+      this.#options.disk.removeSync(`${this.#options.directory}/${directory}`)
+    } else {
+      this.#take(chain, { directory, isPlain, file })
+    }
   }
 
-  #fail(error: unknown, addition: Addition, accepted: Set<Request>): void {
+  #fail(error: unknown, addition: Addition<Request>, accepted: Set<Request>): void {
     const isFull = error instanceof WormholeError && error.code === 'DISK_FULL'
     if (!isFull) this.#broken ??= error
     for (const request of addition.requests) {
@@ -277,8 +396,10 @@ export class DiskFeedStore implements FeedStore {
   }
 }
 
-function refuse(frame: EntryFrame, why: string): never {
-  throw new WormholeError('ENTRY_INVALID', `entry ${frame.seq} of feed ${frame.feed}: ${why}`)
+/** Whether a run of the chain follows this entry, and nothing in the chain holds it. */
+function isMissing(chain: FeedChain, { length, hash }: FeedHead): boolean {
+  if (length === 0 || chain.runAt(length - 1) !== undefined) return false
+  return chain.runs.some(({ file }) => file.start === length && file.previousHash === hash)
 }
 
 function broken(cause: unknown): WormholeError {

@@ -94,19 +94,61 @@ export interface LogKeys {
   tree(generation: number): Uint8Array | undefined
 }
 
-/** All feeds of one volume on this device. One thread owns it. */
+/** An entry named by its hash: `length - 1` of `feed`, on whichever branch. */
+export interface FeedTip extends FeedHead {
+  readonly feed: FeedId
+}
+
+/** Entries of a feed or branch that are not here: `from` up to, not including, `to`. */
+export interface FeedGap {
+  readonly from: number
+  readonly to: number
+  /** Hash of entry `to - 1`, which proves all of them. */
+  readonly previousHash: string
+}
+
+/** How frames are appended. */
+export interface AppendOptions {
+  /** They were not written by this process: own entries that come back are kept apart. */
+  readonly isFromPeer?: boolean
+  /**
+   * The first frame may follow an entry that is not here, because its hash is known to be right:
+   * what is before is fetched later.
+   */
+  readonly mayStartRun?: boolean
+}
+
+/**
+ * All feeds of one volume on this device. One thread owns it.
+ *
+ * A feed that forked has branches, each with a name of its own here (`FeedId`). A branch holds the
+ * entries behind the fork; to read it further down gives those that it shares with others.
+ */
 export interface FeedStore {
-  /** Heads of everything stored, own and foreign. */
+  /** Heads of everything stored, own and foreign, branches included. */
   frontier(): Frontier
   head(feed: FeedId): FeedHead | undefined
+  /** The feed or branch that holds an entry; undefined when nothing does. */
+  locate(tip: FeedTip): FeedId | undefined
+  /** The names of a feed's branches, its own included. */
+  branches(feed: FeedId): FeedId[]
+  /** Where a branch leaves another; undefined for what starts with entry 0, or is cut off. */
+  origin(feed: FeedId): { readonly feed: FeedId; readonly length: number } | undefined
+  /** Entries missing below the head of a feed or branch. */
+  gaps(feed: FeedId): FeedGap[]
+  /** Whether an own entry was written in this home, not brought back by a peer. */
+  isWrittenHere(feed: FeedId, seq: number): boolean
+  /** Whether an own feed may be gone on with: it has one branch, all of it written here. */
+  isWritable(feed: FeedId): boolean
   /**
-   * Appends frames that continue their feeds; frames already held are skipped. Durable (one
-   * `fdatasync` per touched segment) when the promise resolves; nothing is visible before.
+   * Appends frames, each behind the entry that it follows: they extend a feed, start a branch, or
+   * fill a gap. Frames already held are skipped. Durable (one `fdatasync` per touched segment) when
+   * the promise resolves; nothing is visible before.
    *
-   * @throws {WormholeError} `ENTRY_INVALID` when a frame does not continue the feed (gap, other
-   *   hash at a held position: a fork), `DISK_FULL`, `WRITER_BROKEN` after an earlier failure.
+   * @throws {WormholeError} `ENTRY_INVALID` when what a frame follows is not held, `DISK_FULL`,
+   *   `WRITER_BROKEN` after an earlier failure.
    */
-  append(frames: readonly EntryFrame[]): Promise<void>
+  append(frames: readonly EntryFrame[], options?: AppendOptions): Promise<void>
   /**
    * Frames from `fromSeq` on, in order, at most `bytesMax` (but at least one if there is one).
    * Every frame's checksum is checked. @throws {WormholeError} `FEED_CORRUPT`.

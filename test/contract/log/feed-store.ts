@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { EntryFrame, FeedStore } from '../../../src/log/interface.ts'
-import type { VolumeId } from '../../../src/types.ts'
+import type { FeedHead, VolumeId } from '../../../src/types.ts'
 import { type Author, LogWorld, treeOf } from '../../unit/log/authors.ts'
 
 /** A place for a store: `open` again gives what was stored before. */
@@ -93,7 +93,7 @@ export function feedStoreSuite(name: string, create: () => FeedStorePlace): void
     assert.equal(store.read(author.feed, 0, 1e9).length, 5)
   })
 
-  run('gaps and forks are refused and change nothing', async (store, world) => {
+  run('what follows nothing held is refused and changes nothing', async (store, world) => {
     const author = world.author(2)
     const twin = world.author(2)
     for (let index = 0; index < 5; index++) author.write()
@@ -103,11 +103,91 @@ export function feedStoreSuite(name: string, create: () => FeedStorePlace): void
     await assert.rejects(store.append(author.frames.slice(1)), { code }, 'a gap at the start')
     await store.append(author.frames.slice(0, 2))
     await assert.rejects(store.append(author.frames.slice(3)), { code }, 'a gap')
-    await assert.rejects(store.append(twin.frames), { code }, 'a fork')
-    await assert.rejects(store.append([author.frames[2] as EntryFrame, ...twin.frames]), { code })
+    await assert.rejects(store.append(twin.frames.slice(1)), { code }, 'of a branch unheard of')
+    await assert.rejects(store.append([author.frames[2], twin.frames[1]] as EntryFrame[]), { code })
     assert.equal(store.head(author.feed)?.length, 2)
     await store.append(author.frames)
     assert.deepEqual(store.head(author.feed), author.head)
+  })
+
+  run('branches are kept beside each other', async (store, world, reopen) => {
+    const author = world.author(2)
+    for (let index = 0; index < 8; index++) author.write({ tree: treeOf(world, 300) })
+    const twin = author.twin(3)
+    for (let index = 0; index < 4; index++) twin.write({ tree: treeOf(world, 300) })
+    const third = twin.twin(5)
+    for (let index = 0; index < 4; index++) third.write({ tree: treeOf(world, 300) })
+    await store.append(author.frames)
+    await store.append(twin.frames.slice(0, 4))
+    await store.append(third.frames)
+    await Promise.all([store.append(twin.frames), store.append([author.write()])])
+    for (const isReopened of [false, true]) {
+      const current = isReopened ? await reopen() : store
+      assert.equal(current.branches(author.feed).length, 3)
+      for (const { frames, head } of [author, twin, third]) {
+        const name = current.locate({ feed: author.feed, ...(head as FeedHead) }) ?? assert.fail()
+        assert.deepEqual(current.head(name), head)
+        assert.deepEqual(hashes(current.read(name, 0, 1e9)), hashes(frames))
+        assert.deepEqual(hashes(current.read(name, 4, 1)), hashes(frames.slice(4, 5)))
+        assert.equal(current.read(name, 2, 800).length, 1)
+      }
+      const nameOf = (head: FeedHead | undefined) =>
+        current.locate({ feed: author.feed, ...(head ?? assert.fail()) }) ?? assert.fail()
+      const first = nameOf(third.head)
+      assert.deepEqual(current.origin(nameOf(twin.head)), { feed: first, length: 5 })
+      assert.deepEqual(current.origin(first), { feed: author.feed, length: 3 })
+      assert.equal(current.origin(author.feed), undefined)
+      assert.equal(
+        current.locate({ feed: author.feed, length: 4, hash: twin.head?.hash ?? '' }),
+        undefined,
+      )
+    }
+  })
+
+  run(
+    'a run may start anywhere, and what is below is filled later',
+    async (store, world, reopen) => {
+      const author = world.author(2)
+      for (let index = 0; index < 30; index++) author.write({ tree: treeOf(world, 300) })
+      const { feed, frames, head } = author
+      await store.append(frames.slice(10, 20), { mayStartRun: true })
+      await store.append(frames.slice(20))
+      assert.deepEqual(store.gaps(feed), [{ from: 0, to: 10, previousHash: frames[9]?.hash }])
+      assert.deepEqual(store.head(feed), head)
+      assert.deepEqual(store.read(feed, 0, 1e9), [])
+      await store.append(frames.slice(0, 4))
+      const again = await reopen()
+      assert.deepEqual(again.gaps(feed), [{ from: 4, to: 10, previousHash: frames[9]?.hash }])
+      await again.append(frames.slice(2, 12))
+      assert.deepEqual(again.gaps(feed), [])
+      for (const isReopened of [false, true]) {
+        const current = isReopened ? await reopen() : again
+        assert.deepEqual(hashes(current.read(feed, 0, 1e9)), hashes(frames))
+        assert.deepEqual(current.branches(feed), [feed])
+        assert.deepEqual(current.head(feed), head)
+      }
+    },
+  )
+
+  run('another branch does not fill a gap', async (store, world, reopen) => {
+    const author = world.author(2)
+    for (let index = 0; index < 12; index++) author.write()
+    const twin = author.twin(4)
+    for (let index = 0; index < 8; index++) twin.write()
+    const { feed, frames } = author
+    await store.append(frames.slice(8), { mayStartRun: true })
+    await store.append(twin.frames.slice(0, 6))
+    await store.append(twin.frames.slice(6))
+    assert.equal(store.gaps(feed).length, 1)
+    await store.append(frames)
+    for (const isReopened of [false, true]) {
+      const current = isReopened ? await reopen() : store
+      assert.deepEqual(current.gaps(feed), [])
+      for (const { frames: written, head } of [author, twin]) {
+        const name = current.locate({ feed, ...(head as FeedHead) }) ?? assert.fail()
+        assert.deepEqual(hashes(current.read(name, 0, 1e9)), hashes(written))
+      }
+    }
   })
 
   run('concurrent appends are grouped and keep their order', async (store, world, reopen) => {

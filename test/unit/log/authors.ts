@@ -27,6 +27,17 @@ export class Author {
     this.feed = feedId(this.identity.device, generation)
   }
 
+  /** The same device on a branch that shares the first entries. */
+  twin(sharedLength: number): Author {
+    const twin = new Author(this.#world, 0)
+    Object.assign(twin, { identity: this.identity, feed: this.feed, frontier: this.frontier })
+    twin.frames.push(...this.frames.slice(0, sharedLength))
+    const last = twin.frames.at(-1)
+    twin.head = last && { length: sharedLength, hash: last.hash }
+    twin.#previousFrontier = this.#previousFrontier
+    return twin
+  }
+
   /** Takes note of what another author has written so far. */
   see(...others: Author[]): this {
     const frontier = new Map(this.frontier)

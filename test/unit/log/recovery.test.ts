@@ -9,7 +9,7 @@ import { MemoryDisk, type Survivors } from '../../../src/disk-memory.ts'
 import { hasCode, WormholeError } from '../../../src/errors.ts'
 import { DiskFeedStore } from '../../../src/log/feeds.ts'
 import { DiskJournal } from '../../../src/log/journal.ts'
-import type { EntryFrame } from '../../../src/log/interface.ts'
+import type { EntryFrame, FeedTip } from '../../../src/log/interface.ts'
 import type { FeedId, Frontier } from '../../../src/types.ts'
 import { guardDisk, MortalProcess } from '../../helpers/mortal-disk.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
@@ -109,6 +109,42 @@ test('feeds: what recovery found goes on, and a second power cut takes nothing b
     await second.append(author.frames)
     image.powerCut({ survivors: 'none' })
     assert.deepEqual(openFeeds(image, world).head(author.feed), author.head)
+  }
+})
+
+test('feeds: a power cut anywhere among branches and gaps loses nothing acknowledged', async () => {
+  const world = new LogWorld(13)
+  const random = new SeededRandom(13)
+  const disk = new MemoryDisk({ isRecording: true })
+  const author = world.author(2)
+  const write = (other: Author): EntryFrame => other.write({ tree: treeOf(world, 400) })
+  for (let index = 0; index < 9; index++) write(author)
+  const twin = author.twin(3)
+  for (let index = 0; index < 6; index++) write(twin)
+  const store = openFeeds(disk, world)
+  const acknowledged: { operation: number; tips: FeedTip[] }[] = []
+  const { feed, frames } = author
+  const steps = [frames.slice(5, 7), frames.slice(7), frames.slice(0, 3), twin.frames.slice(0, 5)]
+  for (const [at, part] of [...steps, frames, twin.frames].entries()) {
+    await store.append(part, { mayStartRun: at === 0 })
+    const tips = part.map(({ seq, hash }) => ({ feed, length: seq + 1, hash }))
+    acknowledged.push({ operation: disk.operationCount, tips })
+  }
+  for (let operation = 0; operation <= disk.operationCount; operation++) {
+    const image = disk.imageAt(operation, { survivors: 'torn', random })
+    const found = openFeeds(image, world)
+    for (const state of acknowledged) {
+      if (state.operation > operation) break
+      for (const tip of state.tips) assert.ok(found.locate(tip), `operation ${operation}`)
+    }
+    const isStarted = found.branches(feed).length > 0
+    if (!isStarted) continue
+    await found.append(frames)
+    await found.append(twin.frames)
+    for (const { head } of [author, twin]) {
+      const name = found.locate({ feed, ...(head ?? assert.fail()) }) ?? assert.fail()
+      assert.equal(found.read(name, 0, 1e9).length, head?.length)
+    }
   }
 })
 

@@ -1,6 +1,7 @@
 /**
- * One feed on disk: its segments, its head, and where each entry lies. `FeedStore` decides what is
- * appended; this file keeps W4 (one entry per position) by refusing anything but the next one.
+ * One run on disk: a contiguous chain of entries of one feed, from a first position to a head, in a
+ * row of segments. `FeedStore` decides what is appended; this file keeps W4 (one entry per
+ * position) by refusing anything but the next one.
  */
 import assert from 'node:assert/strict'
 import { ByteWriter } from '../bytes.ts'
@@ -51,19 +52,27 @@ class SparseOffsets {
   }
 }
 
-/** What a `FeedFile` needs. */
-export interface FeedFileOptions {
+/** What a `RunFile` needs. */
+export interface RunFileOptions {
   readonly disk: Disk
   readonly random: Random
   readonly directory: string
   readonly volume: VolumeId
+  /** The feed, or the name of the branch. */
   readonly feed: FeedId
   readonly segmentBytesMax: number
+  /** Position of the first entry. */
+  readonly start: number
+  /** What the first entry follows; read from it when it is there. */
+  readonly previousHash: string
 }
 
-/** One feed. What is written is in `written`; only the store's `commit` makes it `head`. */
-export class FeedFile {
+/** One run. What is written is in `written`; only the store's `commit` makes it `head`. */
+export class RunFile {
   readonly feed: FeedId
+  readonly start: number
+  /** Hash of the entry before the first; `NO_HASH` at the start of the feed. */
+  readonly previousHash: string
   readonly #volume: VolumeId
   readonly #prefix: FeedPrefix
   readonly #segments: Segments
@@ -76,8 +85,9 @@ export class FeedFile {
   #head: FeedHead
   #written: FeedHead
 
-  private constructor(options: FeedFileOptions) {
+  private constructor(options: RunFileOptions) {
     this.feed = options.feed
+    this.start = options.start
     this.#volume = options.volume
     this.#groupBytesMax = options.segmentBytesMax / 2
     this.#prefix = feedPrefix(options.volume, options.feed)
@@ -90,33 +100,41 @@ export class FeedFile {
         kind: 'feed',
         identity: identity.finish(),
         corruptCode: 'FEED_CORRUPT',
-        first: 0,
+        first: options.start,
       },
       (frame, offset) => void frames.push({ frame, offset }),
     )
     const last = this.#segments.count - 1
-    if (this.#segments.first(0) !== 0)
+    if (this.#segments.first(0) !== options.start) {
       this.#segments.corruptAt(0, 0, 'the first segment is missing')
-    const chain = new Chain(this, last, undefined)
+    }
+    const chain = new Chain(this, last)
     for (const { frame, offset } of frames) chain.add(frame, offset)
     this.#indexes.set(this.#segments.first(last), chain.offsets)
     const hash =
       chain.offsets.count === 0 && last > 0 ? this.#load(last - 1).lastHash : chain.lastHash
-    this.#head = { length: chain.nextSeq, hash: hash ?? NO_HASH }
+    this.#head = { length: chain.nextSeq, hash: hash ?? options.previousHash }
     this.#written = this.#head
+    const isAtStart = options.start === 0 || this.isEmpty
+    const first = isAtStart ? undefined : this.read(options.start, 1)[0]
+    this.previousHash = first?.previousHash ?? options.previousHash
   }
 
   /**
-   * Opens or creates the feed in `directory`; checks the chain of its last segment.
+   * Opens or creates the run in `directory`; checks the chain of its last segment.
    * @throws {WormholeError} `FEED_CORRUPT`, `FORMAT_UNSUPPORTED`, `IO_ERROR`, `DISK_FULL`.
    */
-  static open(options: FeedFileOptions): FeedFile {
-    return new FeedFile(options)
+  static open(options: RunFileOptions): RunFile {
+    return new RunFile(options)
   }
 
-  /** The durable head; length 0 and `NO_HASH` when there is no entry. */
+  /** The durable head; what the first entry is to follow when there is none. */
   get head(): FeedHead {
     return this.#head
+  }
+
+  get isEmpty(): boolean {
+    return this.#head.length === this.start
   }
 
   get segmentCount(): number {
@@ -149,7 +167,7 @@ export class FeedFile {
     const first = frames[0] as EntryFrame
     const last = frames.at(-1) as EntryFrame
     const { length, hash } = this.#written
-    assert(first.seq === length && first.previousHash === hash, 'entry does not continue the feed')
+    assert(first.seq === length && first.previousHash === hash, 'entry does not continue the run')
     const parts = frames.map((frame) => frame.bytes)
     let offset = this.#segments.write(parts, bytes, first.seq)
     const segmentFirst = this.#segments.first(this.#segments.count - 1)
@@ -172,8 +190,9 @@ export class FeedFile {
     this.#head = this.#written
   }
 
-  /** As `FeedStore.read`. */
+  /** As `FeedStore.read`, within this run. */
   read(fromSeq: number, bytesMax: number): EntryFrame[] {
+    if (fromSeq < this.start) return []
     const frames: EntryFrame[] = []
     let bytes = 0
     let seq = fromSeq
@@ -275,7 +294,7 @@ export class FeedFile {
 
   /** Reads an old segment, checks its chain and keeps where its entries are. */
   #load(at: number): Chain {
-    const chain = new Chain(this, at, undefined)
+    const chain = new Chain(this, at)
     this.#segments.visit(at, { from: 0 }, (frame, offset) => chain.add(frame, offset))
     if (chain.nextSeq !== this.#segments.first(at + 1)) {
       this.#segments.corruptAt(at, 0, `entries behind ${chain.nextSeq - 1} are missing`)
@@ -287,17 +306,17 @@ export class FeedFile {
 
 /** Follows the chain of hashes through one segment. */
 class Chain {
-  readonly #file: FeedFile
+  readonly #file: RunFile
   readonly #at: number
   readonly offsets = new SparseOffsets()
   nextSeq: number
   lastHash: string | undefined
 
-  constructor(file: FeedFile, at: number, lastHash: string | undefined) {
+  constructor(file: RunFile, at: number) {
     this.#file = file
     this.#at = at
     this.nextSeq = file.firstOf(at)
-    this.lastHash = lastHash ?? (this.nextSeq === 0 ? NO_HASH : undefined)
+    this.lastHash = this.nextSeq === 0 ? NO_HASH : undefined
   }
 
   add(frame: Buffer, offset: number): void {
