@@ -3,11 +3,18 @@
  * 0700).
  */
 import fs from 'node:fs'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import fsx from 'fs-native-extensions'
 import { fromErrno } from './errors.ts'
 import type { Disk, DiskFile } from './system.ts'
+
+type NativeExtensions = typeof import('fs-native-extensions')
+
+/** Loaded when a hole is punched, which is rare: not by every thread at its start. */
+function nativeExtensions(): NativeExtensions['default'] {
+  return createRequire(import.meta.url)('fs-native-extensions') as NativeExtensions['default']
+}
 
 const readAsync = promisify(fs.read)
 const fdatasyncAsync = promisify(fs.fdatasync)
@@ -69,7 +76,7 @@ class RealFile implements DiskFile {
       let done = fs.writevSync(this.#descriptor, parts as Uint8Array[], offset)
       if (done === total) return
       const rest = Buffer.concat(parts).subarray(done)
-      for (let at = 0; at < rest.length; ) {
+      for (let at = 0; at < rest.length;) {
         const wrote = fs.writeSync(this.#descriptor, rest, at, rest.length - at, offset + done)
         at += wrote
         done += wrote
@@ -98,7 +105,9 @@ class RealFile implements DiskFile {
   }
 
   punchSync(offset: number, length: number): void {
-    this.#guard('punch a hole in', () => fsx.trimSync(this.#descriptor, offset, length))
+    this.#guard('punch a hole in', () =>
+      nativeExtensions().trimSync(this.#descriptor, offset, length),
+    )
   }
 
   close(): void {

@@ -7,7 +7,7 @@
  * as hashing 64 KiB.
  */
 import { createRequire } from 'node:module'
-import { createBLAKE3, type IHasher } from 'hash-wasm'
+import type { IHasher } from 'hash-wasm'
 import type { Blake3Hasher } from '@napi-rs/blake-hash'
 
 /** Hashes with one key (or none). Not reentrant, keeps nothing between calls. */
@@ -54,6 +54,8 @@ export function nativeHashers(native: Native): HasherFactory {
  * and flags differ. A test compares the result with the native module.
  */
 export async function wasmHashers(): Promise<HasherFactory> {
+  // Loaded only where it is needed: it carries the code of every hash there is.
+  const { createBLAKE3 } = await import('hash-wasm')
   const shared: IHasher = await createBLAKE3()
   const plainState = shared.init().save()
   return (key) => {

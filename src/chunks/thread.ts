@@ -22,21 +22,29 @@ export class StoreThread {
   readonly #ended: Promise<void>
   #isClosing = false
 
+  /** Resolves when the packs are open. @throws {WormholeError} what `PackWriter.open` throws. */
+  readonly opened: Promise<void>
+
   /**
-   * Starts the thread and opens (recovers) the packs in `directory`, which the caller has locked.
+   * Starts the thread, which opens (recovers) the packs in `directory`; the caller has locked it
+   * and awaits `opened`. Ports may be handed out at once: clients wait for the opening.
    *
    * @param options.onDeath - called once if the thread ends without `close`; clients then fail with
    *   `VOLUME_CLOSED`.
-   * @throws {WormholeError} what `PackWriter.open` throws.
    */
-  static async start(options: {
+  static launch(options: {
     readonly directory: string
     readonly keys: ChunkKeysData
     readonly onDeath?: (error: Error) => void
-  }): Promise<StoreThread> {
-    const thread = new StoreThread(options)
+  }): StoreThread {
+    return new StoreThread(options)
+  }
+
+  /** As `launch`, and waits. @throws {WormholeError} what `PackWriter.open` throws. */
+  static async start(options: Parameters<typeof StoreThread.launch>[0]): Promise<StoreThread> {
+    const thread = StoreThread.launch(options)
     try {
-      await thread.#control.call('open')
+      await thread.opened
     } catch (error) {
       await thread.close()
       throw error
@@ -69,6 +77,7 @@ export class StoreThread {
         resolve()
       })
     })
+    this.opened = this.#control.call('open')
   }
 
   /** A port for one more client; post it to the thread that will use it. */

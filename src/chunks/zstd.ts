@@ -3,16 +3,22 @@
  * hand decodes without a limit, so the frame is walked first.
  */
 import { createRequire } from 'node:module'
+import type { Decoder, Encoder } from '@toondepauw/node-zstd'
 import { WormholeError } from '../errors.ts'
 
-// CommonJS whose names Node cannot see: an `import` of them fails.
-const { Decoder, Encoder } = createRequire(import.meta.url)(
-  '@toondepauw/node-zstd',
-) as typeof import('@toondepauw/node-zstd')
+type Library = typeof import('@toondepauw/node-zstd')
 
 const LEVEL = 1
-const encoder = new Encoder(LEVEL)
-const decoder = new Decoder()
+let loaded: { encoder: Encoder; decoder: Decoder } | undefined
+
+/** Loaded at the first use: most threads have none. */
+function library(): { encoder: Encoder; decoder: Decoder } {
+  if (loaded) return loaded
+  // CommonJS whose names Node cannot see: an `import` of them fails.
+  const { Decoder, Encoder } = createRequire(import.meta.url)('@toondepauw/node-zstd') as Library
+  loaded = { encoder: new Encoder(LEVEL), decoder: new Decoder() }
+  return loaded
+}
 
 const MAGIC = 0xfd2fb528
 /** Largest result of one block (RFC 8878 §3.1.1.2.4). */
@@ -27,7 +33,7 @@ const BLOCK_COUNT_SLACK = 16
 
 /** The bytes as one Zstandard frame, level 1. Fresh memory. */
 export function compress(bytes: Buffer): Buffer {
-  return encoder.encodeSync(bytes)
+  return library().encoder.encodeSync(bytes)
 }
 
 /**
@@ -39,7 +45,7 @@ export function decompress(frame: Buffer, bytesMax: number): Buffer {
   checkFrame(frame, bytesMax)
   let bytes: Buffer
   try {
-    bytes = decoder.decodeSync(frame)
+    bytes = library().decoder.decodeSync(frame)
   } catch (error) {
     throw new WormholeError('CHUNK_CORRUPT', 'compressed chunk does not decode', { cause: error })
   }

@@ -1,5 +1,6 @@
 /**
- * The one place that loads Automerge.
+ * The one place that loads Automerge, when the first document is made: publishing and applying do
+ * without, so a start does not wait for 50 ms of wasm.
  *
  * V8 before Node 24 aborts the process when optimised code with an inlined call into wasm that
  * returns a JavaScript value (`commit`, `getHeads`) is thrown away while that call runs, which
@@ -41,23 +42,29 @@ interface Binding {
   load(data: Uint8Array, options: { actor: string }): AutomergeDocument
 }
 
-const require = createRequire(import.meta.url)
-// The entry point lies at dist/{cjs,mjs}/entrypoints or deeper; the binding under dist/mjs.
-const entry = require.resolve('@automerge/automerge')
-const dist = entry.slice(0, entry.lastIndexOf(`${path.sep}dist${path.sep}`) + 5)
-const binding = require(
-  path.join(dist, 'mjs', 'wasm_bindgen_output', 'nodejs', 'automerge_wasm.cjs'),
-) as Binding
+let loaded: Binding | undefined
+
+function binding(): Binding {
+  if (loaded) return loaded
+  const require = createRequire(import.meta.url)
+  // The entry point lies at dist/{cjs,mjs}/entrypoints or deeper; the binding under dist/mjs.
+  const entry = require.resolve('@automerge/automerge')
+  const dist = entry.slice(0, entry.lastIndexOf(`${path.sep}dist${path.sep}`) + 5)
+  loaded = require(
+    path.join(dist, 'mjs', 'wasm_bindgen_output', 'nodejs', 'automerge_wasm.cjs'),
+  ) as Binding
+  return loaded
+}
 
 /** Actor of documents that only apply what others wrote. */
 const READER = '00'.repeat(16)
 
 /** An empty document. */
 export function createDocument(actor: string = READER): AutomergeDocument {
-  return binding.create({ actor })
+  return binding().create({ actor })
 }
 
 /** A saved document. Throws when the bytes are not one. */
 export function loadDocument(saved: Uint8Array, actor: string = READER): AutomergeDocument {
-  return binding.load(saved, { actor })
+  return binding().load(saved, { actor })
 }

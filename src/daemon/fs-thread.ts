@@ -2,7 +2,8 @@
  * The fs thread of one volume: kernel requests, open files, the journal, the overlay of unpublished
  * edits and every read of the index. Serves the command line's paths too.
  *
- * Started by `volume-host.ts`; ends when main closes its port.
+ * Started by `volume-host.ts`, together with the crdt thread: loads its code and waits for `begin`,
+ * when the index is open. Ends when main closes its port.
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { StoreClient } from '../chunks/thread.ts'
@@ -17,7 +18,7 @@ import { decidePolicy } from '../policy/decide.ts'
 import { parsePolicy } from '../policy/parse.ts'
 import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
-import type { ChunkAddress, InodeId, Role } from '../types.ts'
+import type { ChunkAddress, InodeId } from '../types.ts'
 import { Vfs } from '../vfs/vfs.ts'
 import type { ServedMount } from '../vfs/fuse/interface.ts'
 import { FileStreams } from './file-streams.ts'
@@ -26,6 +27,7 @@ import { TreeQueries } from './tree-queries.ts'
 import {
   chunkKeysData,
   type DeltaEvent,
+  type FsBegin,
   type FsThreadData,
   type MainApi,
   type ProblemEvent,
@@ -48,7 +50,13 @@ function openIndex(paths: VolumePaths) {
 }
 
 async function start() {
-  let role: Role | undefined = data.role
+  const offered: Record<string, Handler> = {}
+  const main = new Rpc<MainApi>(parentPort as MessagePortLike, offered)
+  const [begin, store] = await Promise.all([
+    new Promise<FsBegin>((resolve) => main.on('begin', resolve)),
+    StoreClient.connect(data.store),
+  ])
+  let { role } = begin
   let mount: ServedMount | undefined
   const rows = openIndex(data.paths)
   const overlay = new Overlay({
@@ -63,11 +71,8 @@ async function start() {
     random: systemRandom,
     directory: data.paths.journal,
     key: identity.localKey(`journal/${data.volume}`),
-    numberMin: data.coveredTo + 1,
+    numberMin: begin.coveredTo + 1,
   })
-  const store = await StoreClient.connect(data.store)
-  const offered: Record<string, Handler> = {}
-  const main = new Rpc<MainApi>(parentPort as MessagePortLike, offered)
   const contents = store.contents({
     keys: new ChunkKeyRing(chunkKeysData(VolumeSecrets.decode(data.secrets))),
     fetcher: {
@@ -85,7 +90,7 @@ async function start() {
     clock: systemClock,
     random: systemRandom,
     role: () => role ?? 'reader',
-    coveredTo: data.coveredTo,
+    coveredTo: begin.coveredTo,
     policyOf: (text) => {
       const parsed = parsePolicy(text)
       return 'canonical' in parsed ? { policy: parsed.canonical } : { problems: parsed.problems }

@@ -11,7 +11,6 @@ import { admissionMessage } from '../log/membership.ts'
 import { sign, signingKeys, unsealFromBox } from '../seal.ts'
 import { HybridClock } from '../system.ts'
 import type { Admission, NetworkOptions } from '../swarm/interface.ts'
-import { requestAdmission } from '../swarm/network.ts'
 import { feedId, type VolumeId } from '../types.ts'
 import type { HomeOptions, OpenHome } from './daemon.ts'
 import { HomeFilesStore, type VolumeSettings } from './home-files.ts'
@@ -185,7 +184,7 @@ class Home implements HomeHandle {
     }
   }
 
-  #requestAdmission(
+  async #requestAdmission(
     invite: ReturnType<typeof decodeInvite>,
     signal: AbortSignal,
   ): Promise<Admission> {
@@ -201,6 +200,7 @@ class Home implements HomeHandle {
     const message = admissionMessage({ ...request, inviteKey: keys.publicKey })
     const network = this.#network()
     const isDefault = network.bootstrap === 'default' && invite.bootstrap.length > 0
+    const { requestAdmission } = await import('../swarm/network.ts')
     return requestAdmission({
       invite,
       request: { ...request, inviteKey, signature: sign(keys.secretKey, message) },

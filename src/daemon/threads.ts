@@ -54,9 +54,13 @@ export interface CrdtThreadData extends ThreadData {
 export interface FsThreadData extends ThreadData {
   readonly crdt: MessagePort
   readonly store: MessagePort
+  readonly policySuspects: readonly InodeId[]
+}
+
+/** Event `begin`, main to fs: the crdt thread has opened the index. */
+export interface FsBegin {
   readonly coveredTo: number
   readonly role: Role | undefined
-  readonly policySuspects: readonly InodeId[]
 }
 
 /** What the fs thread may call on main. */

@@ -9,8 +9,7 @@ import { encodeInvite } from '../log/invite.ts'
 import { decodeRecoveryCode, identityFromSeed, VolumeSecrets, type Identity } from '../log/keys.ts'
 import { signingKeys } from '../seal.ts'
 import { systemClock, systemRandom } from '../system.ts'
-import { createNetwork, networkFingerprint } from '../swarm/network.ts'
-import { Swarm } from '../swarm/swarm.ts'
+import type { Swarm } from '../swarm/swarm.ts'
 import type { MemberPort, NetworkOptions } from '../swarm/interface.ts'
 import type { DeviceId, Role, VolumeId } from '../types.ts'
 import type { FetchDuty } from './fetch-duty.ts'
@@ -108,7 +107,7 @@ export class VolumeHost implements VolumeHandle {
       deviceName,
       secrets: encoded,
     }
-    this.#threads = await VolumeThreads.start(data, {
+    const starting = VolumeThreads.start(data, {
       generation: this.#settings.generation,
       policySuspects: this.#settings.policySuspects ?? [],
       fetch: (addresses, how) => this.#swarm.fetch(addresses, how),
@@ -128,14 +127,21 @@ export class VolumeHost implements VolumeHandle {
         })
       },
     })
+    // The code of the network is loaded while the threads load theirs.
+    const [threads, { createNetwork, networkFingerprint }, { Swarm }] = await Promise.all([
+      starting,
+      import('../swarm/network.ts'),
+      import('../swarm/swarm.ts'),
+    ])
+    this.#threads = threads
     this.#duty = createFetchDuty(this.#threads, {
       swarm: () => this.#swarm,
       onProblem: (problem) => this.#problem(problem),
     })
     const members = this.#memberPort()
     const tlsPort = network.tlsPort || (this.#settings.tlsPort ?? 0)
-    const { chunks } = this.#threads
-    const { transports, beacon } = createNetwork({
+    const { chunks } = threads
+    const { transports, beacon } = await createNetwork({
       network: { ...network, tlsPort },
       keys: this.#identity.signing,
       topicKey: secrets.topics()[0] as Buffer,

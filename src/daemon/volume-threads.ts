@@ -1,8 +1,9 @@
 /**
  * The three threads of one volume and their ports.
  *
- * Order of starting: store thread, crdt thread (the index exists now), fs thread (the journal is
- * replayed). Order of closing: fs thread (unmounts, publishes), crdt thread, store thread.
+ * All of them start at once, because loading their code takes longest. Order of opening: packs and
+ * log side by side; index (crdt thread); journal (fs thread). Order of closing: fs thread
+ * (unmounts, publishes), crdt thread, store thread.
  */
 import { MessageChannel } from 'node:worker_threads'
 import type { ChunkFetcher, ContentStore } from '../chunks/interface.ts'
@@ -16,6 +17,7 @@ import type { FsApi } from './fs-thread.ts'
 import {
   chunkKeysData,
   type CrdtThreadData,
+  type FsBegin,
   type FsThreadData,
   type MainApi,
   type MembersData,
@@ -70,33 +72,34 @@ export class VolumeThreads {
   /** Starts all of them; closes those that run when one fails. */
   static async start(data: ThreadData, options: VolumeThreadsOptions): Promise<VolumeThreads> {
     const keys = chunkKeysData(VolumeSecrets.decode(data.secrets))
-    const store = await StoreThread.start({ directory: data.paths.packs, keys })
+    const store = StoreThread.launch({ directory: data.paths.packs, keys })
     const { port1: crdtPort, port2: fsPort } = new MessageChannel()
-    let crdt: WorkerThread<CrdtApi, CrdtReady> | undefined
-    try {
-      crdt = await startCrdt({ ...data, generation: options.generation, fs: crdtPort }, options)
-      const storePort = store.port()
-      const { coveredTo, members } = crdt.ready
-      const fs = await startFs(
-        {
-          ...data,
-          crdt: fsPort,
-          store: storePort,
-          coveredTo,
-          role: members.role,
-          policySuspects: options.policySuspects,
-        },
-        options,
-      )
-      const chunks = await StoreClient.connect(store.port())
+    const { generation, policySuspects } = options
+    const starting = startCrdt({ ...data, generation, fs: crdtPort }, options)
+    const begin = starting.then(({ ready }) => {
+      return { coveredTo: ready.coveredTo, role: ready.members.role }
+    })
+    const fsData = { ...data, crdt: fsPort, store: store.port(), policySuspects }
+    const results = await Promise.allSettled([
+      store.opened,
+      starting,
+      startFs(fsData, begin, options),
+      StoreClient.connect(store.port()),
+    ])
+    const [, crdt, fs, chunks] = results
+    if (fs.status === 'fulfilled' && crdt.status === 'fulfilled' && chunks.status === 'fulfilled') {
       const fetcher = { fetch: options.fetch }
-      const contents = chunks.contents({ keys: new ChunkKeyRing(keys), fetcher })
-      return new VolumeThreads({ store, crdt, fs, chunks, contents })
-    } catch (error) {
-      await crdt?.close()
-      await store.close()
-      throw error
+      const contents = chunks.value.contents({ keys: new ChunkKeyRing(keys), fetcher })
+      const threads = { store, crdt: crdt.value, fs: fs.value, chunks: chunks.value, contents }
+      return new VolumeThreads(threads)
     }
+    // The first failure is the cause of the others.
+    const failed = results.find((result) => result.status === 'rejected')
+    for (const part of [fs, crdt, chunks]) {
+      if (part.status === 'fulfilled') await part.value.close()
+    }
+    await store.close()
+    throw (failed as PromiseRejectedResult).reason
   }
 
   /** Methods of the crdt thread. */
@@ -145,6 +148,7 @@ async function startCrdt(
 
 async function startFs(
   data: FsThreadData,
+  begin: Promise<FsBegin>,
   options: VolumeThreadsOptions,
 ): Promise<WorkerThread<FsApi, object>> {
   const handlers: MainApi = {
@@ -154,6 +158,7 @@ async function startFs(
     url: siblingModule(import.meta.url, './fs-thread'),
     data,
     transfer: [data.crdt, data.store],
+    begin,
     handlers,
     events: {
       problem: (problem: ProblemEvent) => options.onProblem(problem),

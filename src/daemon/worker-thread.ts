@@ -15,6 +15,8 @@ export interface WorkerThread<Api extends Handlers, Ready> {
 /**
  * Starts the thread at `url` with `data`; it emits `ready` or `failed` on its parent port.
  *
+ * @param begin - what the thread gets as its event `begin`, when it is known: it can load its code
+ *   until then. A rejection ends the thread.
  * @param onDeath - called when the thread ends without `close`: a bug, the volume cannot go on.
  * @throws what the thread reported, or the error it died of.
  */
@@ -22,6 +24,7 @@ export async function startWorkerThread<Api extends Handlers, Ready>(options: {
   readonly url: URL
   readonly data: object
   readonly transfer: readonly TransferListItem[]
+  readonly begin?: Promise<object>
   readonly handlers: Handlers
   /** Listeners to the thread's events, heard from its first moment on. */
   readonly events: Readonly<Record<string, (value: never) => void>>
@@ -43,6 +46,7 @@ export async function startWorkerThread<Api extends Handlers, Ready>(options: {
       if (!isReady) reject(error)
       else if (!isClosing) options.onDeath(error)
     }
+    options.begin?.then((value) => rpc.emit('begin', value), reject)
     rpc.on<Ready>('ready', (value) => {
       isReady = true
       resolve(value)

@@ -3,7 +3,8 @@
  * means. Parsing, decoding, messages and decisions are all derived from it, so a new key is one
  * entry here, one field in `interface.ts` and one line in the README's table.
  */
-import { Ajv, type ErrorObject } from 'ajv'
+import { createRequire } from 'node:module'
+import type { ErrorObject, ValidateFunction } from 'ajv'
 import type { FolderPolicy } from './interface.ts'
 
 /** What a key may hold. */
@@ -106,11 +107,20 @@ function collectKeys(node: SchemaNode, path: readonly string[]): PolicyKey[] {
 /** Every key, in the order of the schema. */
 export const POLICY_KEYS: readonly PolicyKey[] = collectKeys(POLICY_SCHEMA, [])
 
-const ajv = new Ajv({ allErrors: true, verbose: true })
-ajv.addKeyword({ keyword: 'safest', schemaType: ['string', 'number'] })
-const validate = ajv.compile<FolderPolicy>(POLICY_SCHEMA)
+let compiled: ValidateFunction<FolderPolicy> | undefined
+
+/** Loaded with the first policy: ajv and its compiler cost 100 ms, and most starts meet none. */
+function validator(): ValidateFunction<FolderPolicy> {
+  if (compiled) return compiled
+  const { Ajv } = createRequire(import.meta.url)('ajv') as typeof import('ajv')
+  const ajv = new Ajv({ allErrors: true, verbose: true })
+  ajv.addKeyword({ keyword: 'safest', schemaType: ['string', 'number'] })
+  compiled = ajv.compile<FolderPolicy>(POLICY_SCHEMA)
+  return compiled
+}
 
 /** What is wrong with a value, in ajv's terms; none when it is a policy. */
 export function findViolations(value: unknown): ErrorObject[] {
+  const validate = validator()
   return validate(value) ? [] : [...(validate.errors ?? [])]
 }

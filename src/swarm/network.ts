@@ -4,7 +4,6 @@ import type { Invite } from '../log/interface.ts'
 import { deriveKey, signingKeys, type SigningKeys } from '../seal.ts'
 import type { Clock } from '../system.ts'
 import type { DeviceId } from '../types.ts'
-import { HyperswarmTransport } from './hyperswarm.ts'
 import type {
   Admission,
   AdmissionRequest,
@@ -14,11 +13,14 @@ import type {
   Transport,
 } from './interface.ts'
 import { findAdmission } from './join.ts'
-import { MdnsBeacon } from './mdns.ts'
 import { TlsTransport } from './tls.ts'
 
+/** Hyperswarm and its DHT, and multicast DNS, take a while to load: only where they are used. */
+const loadHyperswarm = () => import('./hyperswarm.ts')
+const loadMdns = () => import('./mdns.ts')
+
 /** The transports and the beacon of one volume on this device, not started yet. */
-export function createNetwork(options: {
+export async function createNetwork(options: {
   readonly network: NetworkOptions
   /** The device's key pair: its public key is the device id. */
   readonly keys: SigningKeys
@@ -26,13 +28,14 @@ export function createNetwork(options: {
   readonly topicKey: Uint8Array
   readonly members: MemberPort
   readonly clock: Clock
-}): { transports: Transport[]; beacon?: Beacon } {
+}): Promise<{ transports: Transport[]; beacon?: Beacon }> {
   const { network, keys, topicKey, members, clock } = options
   const { bind, bootstrap, tlsPort } = network
   const transports: Transport[] = [
     new TlsTransport({ keys, listen: { host: bind, port: tlsPort } }),
   ]
   if (bootstrap !== 'none') {
+    const { HyperswarmTransport } = await loadHyperswarm()
     const topic = deriveKey(topicKey, 'swarm/topic')
     transports.push(new HyperswarmTransport({ keys, topic, bootstrap, host: bind, clock }))
   }
@@ -43,6 +46,7 @@ export function createNetwork(options: {
     devices: () => members.devices().map(({ device }) => device),
   } as const
   if (!network.isMulticast) return { transports }
+  const { MdnsBeacon } = await loadMdns()
   return { transports, beacon: new MdnsBeacon({ identity, bind, clock }) }
 }
 
@@ -54,7 +58,7 @@ export function createNetwork(options: {
  *   `INVITE_INVALID` when members refuse the invite's key; `PEER_UNREACHABLE` when none was found
  *   in time; `ABORTED`.
  */
-export function requestAdmission(options: {
+export async function requestAdmission(options: {
   readonly invite: Invite
   /** Already signed with the invite key over `admissionMessage(…)` of the log. */
   readonly request: AdmissionRequest
@@ -69,6 +73,7 @@ export function requestAdmission(options: {
   const { bind } = network
   const transports: Transport[] = [new TlsTransport({ keys, listen: undefined })]
   if (network.bootstrap !== 'none') {
+    const { HyperswarmTransport } = await loadHyperswarm()
     // The joiner's own choice of bootstrap nodes goes before that of the invite's author.
     const isOwn = network.bootstrap !== 'default' || invite.bootstrap.length === 0
     const bootstrap = isOwn ? network.bootstrap : invite.bootstrap
@@ -77,9 +82,11 @@ export function requestAdmission(options: {
       new HyperswarmTransport({ keys, topic: undefined, lookFor, bootstrap, host: bind, clock }),
     )
   }
-  const beacon = network.isMulticast
-    ? new MdnsBeacon({ identity: { type: 'joiner', inviteKey }, bind, clock })
-    : undefined
+  let beacon: Beacon | undefined
+  if (network.isMulticast) {
+    const { MdnsBeacon } = await loadMdns()
+    beacon = new MdnsBeacon({ identity: { type: 'joiner', inviteKey }, bind, clock })
+  }
   return findAdmission({
     request,
     transports,

@@ -1,4 +1,4 @@
-/** The tree alone: what it costs to make an edit, publish it and take it over. No log, no journal. */
+/** The tree alone: making an edit, publishing it, taking it over. No log, no journal. */
 import path from 'node:path'
 import { TreeWriter } from '../../../src/crdt/writer.ts'
 import type { Overlay } from '../../../src/crdt/overlay.ts'

@@ -121,7 +121,8 @@ export async function buildHome(
   shape: HomeShape,
   keep: string | undefined,
 ): Promise<void> {
-  const name = `${shape.directories}x${shape.filesEach}${shape.policy === undefined ? '' : '-policy'}`
+  const suffix = shape.policy === undefined ? '' : '-policy'
+  const name = `${shape.directories}x${shape.filesEach}${suffix}`
   const kept = keep === undefined ? undefined : path.join(keep, name)
   if (kept !== undefined && fs.existsSync(kept)) {
     fs.cpSync(kept, device.home, { recursive: true })

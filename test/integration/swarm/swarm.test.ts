@@ -48,7 +48,7 @@ async function open(
     chunks,
     clock,
     random: systemRandom,
-    ...createNetwork({ network, keys, topicKey, members, clock }),
+    ...(await createNetwork({ network, keys, topicKey, members, clock })),
     addresses: options.addresses ?? [],
     onAddresses: (known) => saved.push(known),
     onReport: (report) => reports.push(report),
