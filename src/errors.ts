@@ -49,6 +49,7 @@ export const CODES = {
   PEER_UNREACHABLE: 'later',
   POLICY_INVALID: 'never',
   READ_ONLY: 'never',
+  SNAPSHOT_INVALID: 'elsewhere',
   TIMEOUT: 'later',
   UNSUPPORTED: 'never',
   UPGRADE_NEEDED: 'never',

@@ -391,7 +391,7 @@ export function decodeChange(bytes: Uint8Array): DecodedChange {
   }
   const ops = readOps(readColumns(input), actors)
   const change = { actor, seq, startOp, deps, ops }
-  checkOrder(change, input)
+  checkChange(change, (why) => input.fail(why))
   const again = encodeChange(change)
   if (!again.bytes.equals(bytes)) input.fail('not the canonical encoding')
   const result = { ...change, hash: again.hash }
@@ -399,21 +399,29 @@ export function decodeChange(bytes: Uint8Array): DecodedChange {
   return result
 }
 
-function checkOrder(change: Change, input: Input): void {
-  if (change.seq === 0 || change.startOp === 0) input.fail('numbers start at 1')
-  if (change.ops.length === 0) input.fail('no writes')
-  if (change.startOp + change.ops.length > OP_COUNTER_MAX) input.fail('operation counter too large')
+/** Orders op ids as a change lists them: by counter, then actor. */
+export function compareOps(a: OpRef, b: OpRef): number {
+  const left = parseOp(a)
+  const right = parseOp(b)
+  return left.counter - right.counter || (left.actor < right.actor ? -1 : 1)
+}
+
+/** What the encoding alone does not say; calls `fail`, which throws, for what no author may write. */
+export function checkChange(change: Change, fail: (why: string) => never): void {
+  if (change.seq === 0 || change.startOp === 0) fail('numbers start at 1')
+  if (change.ops.length === 0) fail('no writes')
+  if (change.startOp + change.ops.length > OP_COUNTER_MAX) fail('operation counter too large')
   for (let index = 1; index < change.deps.length; index++) {
     if ((change.deps[index - 1] as string) >= (change.deps[index] as string)) {
-      input.fail('dependencies out of order')
+      fail('dependencies out of order')
     }
   }
   for (let index = 1; index < change.ops.length; index++) {
     if ((change.ops[index - 1] as ChangeOp).key >= (change.ops[index] as ChangeOp).key) {
-      input.fail('keys out of order')
+      fail('keys out of order')
     }
   }
   for (const op of change.ops) {
-    if (new Set(op.predecessors).size !== op.predecessors.length) input.fail('predecessor twice')
+    if (new Set(op.predecessors).size !== op.predecessors.length) fail('predecessor twice')
   }
 }

@@ -93,10 +93,11 @@ export class Shards {
   }
 
   /** Hands the states to the layer and folds long tails of changes into saved documents. */
-  flush(): void {
+  flush(options: { readonly isFolding: boolean } = { isFolding: true }): void {
     for (const shard of this.#dirty) {
       const state = this.state(shard)
-      if (state.deltaBytes > Math.max(DELTA_BYTES_MAX, state.snapshotBytes)) this.#save(state)
+      const isLong = state.deltaBytes > Math.max(DELTA_BYTES_MAX, state.snapshotBytes)
+      if (isLong && options.isFolding) this.#save(state)
       writeShardState(this.#layer, state)
     }
   }

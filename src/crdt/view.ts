@@ -39,7 +39,7 @@ export class View {
   readonly #slots: Slots
   readonly #touched = new Set<InodeId>()
   /** Directories touched, with the parent they had; undefined for new ones. */
-  readonly #directories = new Map<InodeId, InodeId | undefined>()
+  readonly #directories = new Map<InodeId, InodeId | 'new' | undefined>()
   readonly #recount = new Set<InodeId>()
   readonly #relocate = new Set<InodeId>()
 
@@ -70,6 +70,24 @@ export class View {
     ;(row as unknown as Record<string, readonly Value<unknown>[]>)[register] = kept
     if (register === 'C') this.#touchContent(row)
     if (register === 'P') this.#touchPolicy(row)
+  }
+
+  /**
+   * Of a tree that is derived as a whole, once the registers of all records are in their rows:
+   * puts a directory in its place, before anything is counted in it.
+   */
+  locate(row: InodeRow): void {
+    if (row.L.length > 0 && nextPlace(this.#layer, row, 0, () => undefined) > 0) {
+      this.#putInPlace(this.#layer.editInode(row.id), 0)
+    }
+  }
+
+  /** Then, of every record: notes that nothing is derived from it yet. */
+  adopt(row: InodeRow): void {
+    if (row.L.length > 0) this.#touchLocation(row)
+    if (inodeKind(row.id) === 'directory' && row.L.length > 0) this.#directories.set(row.id, 'new')
+    if (row.C.length > 0) this.#touchContent(row)
+    if (row.P.length > 0) this.#touchPolicy(row)
   }
 
   /** Brings everything derived up to date. */

@@ -3,29 +3,33 @@
  * applying foreign ones, and one index transaction for everything that follows from them.
  */
 import { ByteReader, ByteWriter } from '../bytes.ts'
+import { hasCode, WormholeError } from '../errors.ts'
 import type { ActorId, ChunkAddress, Hlc, InodeId } from '../types.ts'
 import { decodeChange, encodeChange, opOf, type ChangeOp, type DecodedChange } from './change.ts'
 import { Checker, parseKey } from './check.ts'
 import { deltaOf } from './delta.ts'
 import { holdsAny } from './edits.ts'
 import { foldEdits, type FoldedPut } from './fold.ts'
-import { inodeShard } from './ids.ts'
+import { inodeKind, inodeShard } from './ids.ts'
 import type {
   ActorInfo,
   Content,
   ContentRef,
   Edit,
+  InodeKind,
   ShardChange,
   TreeDelta,
   Verdict,
   VersionId,
 } from './interface.ts'
 import { Layer, TABLE } from './layer.ts'
+import type { InodeRow } from './records.ts'
 import { decodeRegister, versionId } from './registers.ts'
 import { forgetHistory, type HistoryDaysOf } from './retention.ts'
-import type { RowStore } from './rows.ts'
+import type { RowStore, RowWriter } from './rows.ts'
 import { maxOpOf } from './shard-state.ts'
 import { Shards } from './shards.ts'
+import type { ImportedTree } from './snapshot.ts'
 import type { StrategyOf } from './strategy.ts'
 import { View } from './view.ts'
 import { claimFormat, metaKey, readCoveredTo, writeCoveredTo, writeFormat } from './writer-meta.ts'
@@ -61,6 +65,8 @@ export interface Folded {
 /** Writes in one change at most: receivers apply a change as one step. */
 const OPS_PER_CHANGE_MAX = 10_000
 const BYTES_PER_CHANGE_MAX = 4 * 1024 * 1024
+/** Records (or writes) of a snapshot that are in memory at a time. */
+const LOAD_ROWS_MAX = 2000
 
 /**
  * Writes the tree. One thread owns it. Everything between two `commit`s is one unit: it becomes
@@ -265,6 +271,91 @@ export class TreeWriter {
     this.#layer.discard({ andCache: true })
     this.#shards.forget()
     this.#coveredTo = readCoveredTo(this.#layer)
+  }
+
+  /**
+   * Makes the index hold a tree of a snapshot and nothing else, in one transaction that stores
+   * `meta`. First the registers of all records, then what follows from them, some at a time, so
+   * that memory stays bounded.
+   *
+   * @throws {WormholeError} `SNAPSHOT_INVALID`, `DISK_FULL`, `IO_ERROR`: the index is as before.
+   */
+  load(tree: ImportedTree, meta: ReadonlyMap<string, Uint8Array>): void {
+    this.#forget()
+    try {
+      this.#rows.transaction((rows) => {
+        for (const { key } of rows.range('')) rows.remove(key)
+        writeFormat(rows)
+        for (const actor of tree.actors) this.#layer.addActor(actor)
+        this.#loadRegisters(tree.changes, rows)
+        this.#deriveAll(rows)
+        for (const [name, value] of meta) rows.put(metaKey(name), value)
+      })
+    } catch (error) {
+      if (!hasCode(error, 'ENTRY_INVALID')) throw error
+      throw new WormholeError('SNAPSHOT_INVALID', error.message, { cause: error })
+    } finally {
+      this.#forget()
+    }
+  }
+
+  /** The rows are not what they were. */
+  #forget(): void {
+    this.#layer.discard({ andCache: true })
+    this.#shards.forget()
+    this.rollback()
+  }
+
+  #loadRegisters(changes: ImportedTree['changes'], rows: RowWriter): void {
+    let opCount = 0
+    for (const { shard, bytes, change } of changes) {
+      this.#layer.numberOf(change.actor)
+      this.#take(shard, bytes, change, () => [0, 0])
+      opCount += change.ops.length
+      if (opCount < LOAD_ROWS_MAX) continue
+      opCount = 0
+      this.#spill(rows)
+    }
+    this.#spill(rows)
+  }
+
+  /** What follows from the registers of all records; directories are put in place first. */
+  #deriveAll(rows: RowWriter): void {
+    for (const page of this.#inodePages(rows, 'directory')) {
+      for (const row of page) this.#view.locate(row)
+      this.#spill(rows)
+    }
+    for (const page of this.#inodePages(rows)) {
+      for (const row of page) this.#view.adopt(row)
+      this.#view.settle()
+      this.#spill(rows)
+    }
+  }
+
+  *#inodePages(rows: RowWriter, kind?: InodeKind): Generator<InodeRow[]> {
+    let after: string | undefined
+    do {
+      const options = { countMax: LOAD_ROWS_MAX, ...(after === undefined ? {} : { after }) }
+      const keys = rows.range(TABLE.inode, options).map(({ key }) => key)
+      const page: InodeRow[] = []
+      for (const key of keys) {
+        const id = key.slice(1) as InodeId
+        const row = !kind || inodeKind(id) === kind ? this.#layer.inode(id) : undefined
+        if (row) page.push(row)
+      }
+      yield page
+      after = keys.length === LOAD_ROWS_MAX ? keys.at(-1) : undefined
+    } while (after !== undefined)
+  }
+
+  /** Hands everything to the running transaction; nothing stays in memory but the caches. */
+  #spill(rows: RowWriter): void {
+    this.#view.reset()
+    this.#shards.flush({ isFolding: false })
+    this.#layer.flush(rows)
+    this.#layer.settled()
+    this.#shards.settled()
+    this.#newWants = []
   }
 
   /** What a `commit` stored under this name. */

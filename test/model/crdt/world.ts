@@ -18,6 +18,7 @@ import type { Layer } from '../../../src/crdt/layer.ts'
 import { MemoryRowStore } from '../../../src/crdt/memory.ts'
 import { Overlay, type StrategyOf } from '../../../src/crdt/overlay.ts'
 import type { InodeRow } from '../../../src/crdt/records.ts'
+import { exportTree, importTree } from '../../../src/crdt/snapshot.ts'
 import { LayerReader } from '../../../src/crdt/tree-reader.ts'
 import { TreeWriter } from '../../../src/crdt/writer.ts'
 import type { Random } from '../../../src/system.ts'
@@ -136,6 +137,15 @@ export class World {
     return order
   }
 
+  /** A device joins with a snapshot of what another one has applied, and takes part from then on. */
+  join(from: Device): Device {
+    const device = new Device(this, this.devices.length)
+    this.feeds.push([])
+    this.devices.push(device)
+    device.load(snapshotOf(from), from.applied)
+    return device
+  }
+
   /** A device that has just joined: it applies all entries in an order of its own. */
   newcomer(): Device {
     const device = new Device(this, this.devices.length)
@@ -145,6 +155,13 @@ export class World {
     }
     return device
   }
+}
+
+/** The parts of a snapshot of what a device has applied. */
+export function snapshotOf(device: Device): Buffer[] {
+  const parts: Buffer[] = []
+  for (const part of exportTree(device.rows.reader())) if (part) parts.push(part)
+  return parts
 }
 
 /** One device. */
@@ -228,6 +245,15 @@ export class Device {
     this.#journal = []
     this.overlay.cover(folded.coveredTo)
     return true
+  }
+
+  /** Takes a snapshot in place of everything up to `applied`. */
+  load(parts: Iterable<Uint8Array>, applied: readonly number[]): void {
+    const counts = Array.from(applied, (count) => count ?? 0)
+    const meta = Buffer.from(counts.join(','), 'latin1')
+    this.writer.load(importTree(parts), new Map([['frontier', meta]]))
+    this.applied.splice(0, this.applied.length, ...counts)
+    this.overlay.cover(0)
   }
 
   #feed(): Entry[] {
