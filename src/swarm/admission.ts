@@ -7,8 +7,9 @@
 import { WormholeError, hasCode } from '../errors.ts'
 import type { Clock } from '../system.ts'
 import type { DeviceId, VolumeId } from '../types.ts'
+import { Channels } from './channels.ts'
 import type { Admission, AdmissionRequest, KnownAddresses, Link, MemberPort } from './interface.ts'
-import { decodeMessage, encodeMessage } from './wire.ts'
+import type { Message } from './wire.ts'
 
 /** Time for a whole admission. */
 const ADMISSION_MS_MAX = 20_000
@@ -47,33 +48,38 @@ export class AdmissionDesk {
     this.#links.add(link)
     const timer = this.#clock.setTimer(ADMISSION_MS_MAX, () => link.close())
     let isAsked = false
-    link.onMessage = (bytes) => {
-      // One request per link: whatever follows is not read.
-      if (isAsked) return
-      isAsked = true
-      void this.#answer(link, bytes)
-    }
-    link.onClose = () => {
-      timer.cancel()
-      this.#links.delete(link)
-    }
+    const channels = new Channels(link, {
+      open: ['admission'],
+      handlers: {
+        onMessage: (message) => {
+          // One request per link: whatever follows is not looked at.
+          if (isAsked) return
+          isAsked = true
+          void this.#answer(link, channels, message)
+        },
+        onDrain: () => {},
+        onClose: () => {
+          timer.cancel()
+          this.#links.delete(link)
+        },
+      },
+    })
   }
 
   /** Never rejects for an operating error: the joiner gets its code. */
-  async #answer(link: Link, bytes: Buffer): Promise<void> {
+  async #answer(link: Link, channels: Channels, message: Message): Promise<void> {
     try {
-      const sealedSecrets = await this.#members.admit(this.#check(link, bytes))
-      link.send(encodeMessage({ type: 'admitted', sealedSecrets, known: this.#addresses() }))
+      const sealedSecrets = await this.#members.admit(this.#check(link, message))
+      channels.send({ type: 'admitted', sealedSecrets, known: this.#addresses() })
     } catch (error) {
       if (!(error instanceof WormholeError)) throw error
-      link.send(encodeMessage({ type: 'refused', code: error.code, message: error.message }))
+      channels.send({ type: 'refused', code: error.code, message: error.message })
     }
     this.#clock.setTimer(FAREWELL_MS, () => link.close())
   }
 
   /** The request, if it is one and belongs to this link and volume. */
-  #check(link: Link, bytes: Buffer): AdmissionRequest {
-    const message = decodeMessage(bytes)
+  #check(link: Link, message: Message): AdmissionRequest {
     if (message.type !== 'admission') {
       throw new WormholeError('PEER_MISBEHAVED', 'an invite key may only ask for admission')
     }
@@ -93,41 +99,65 @@ export class AdmissionDesk {
   }
 }
 
-/**
- * The joiner's side on one link: asks, and closes the link.
- *
- * @throws {WormholeError} the code the member gave, `PEER_UNREACHABLE` when the link closed or time
- *   ran out, `PEER_MISBEHAVED`.
- */
-export function askAdmission(
-  link: Link,
-  request: AdmissionRequest,
-  clock: Clock,
-): Promise<Admission> {
-  return new Promise((resolve, reject) => {
-    const fail = (message: string): void => reject(new WormholeError('PEER_UNREACHABLE', message))
-    const timer = clock.setTimer(ADMISSION_MS_MAX, () => {
-      fail(`${link.remoteAddress} does not answer`)
-      link.close()
+/** The joiner's side on one link: made when there is a link, asks once. */
+export class AdmissionCall {
+  readonly #link: Link
+  readonly #clock: Clock
+  readonly #channels: Channels
+  readonly #answer: Promise<Admission>
+
+  constructor(link: Link, clock: Clock) {
+    this.#link = link
+    this.#clock = clock
+    let resolve!: (admission: Admission) => void
+    let reject!: (error: Error) => void
+    this.#answer = new Promise((...settle) => ([resolve, reject] = settle))
+    // Nobody may have asked when the link breaks; who asks later is told.
+    this.#answer.catch(() => {})
+    this.#channels = new Channels(link, {
+      open: ['admission'],
+      handlers: {
+        onMessage: (message) => {
+          try {
+            resolve(readAnswer(link, message))
+          } catch (error) {
+            reject(error as Error)
+          }
+          link.close()
+        },
+        onDrain: () => {},
+        onClose: (error) => reject(hasCode(error, 'PEER_MISBEHAVED') ? error : silent(link)),
+      },
     })
-    link.onClose = () => {
+  }
+
+  /**
+   * Asks, and closes the link after the answer.
+   *
+   * @throws {WormholeError} the code the member gave, `PEER_UNREACHABLE` when the link closed or
+   *   time ran out, `PEER_MISBEHAVED`.
+   */
+  async ask(request: AdmissionRequest): Promise<Admission> {
+    const timer = this.#clock.setTimer(ADMISSION_MS_MAX, () => this.close())
+    try {
+      this.#channels.send({ type: 'admission', request })
+      return await this.#answer
+    } finally {
       timer.cancel()
-      fail(`${link.remoteAddress} closed the connection`)
     }
-    link.onMessage = (bytes) => {
-      try {
-        resolve(readAnswer(link, bytes))
-      } catch (error) {
-        reject(error as Error)
-      }
-      link.close()
-    }
-    link.send(encodeMessage({ type: 'admission', request }))
-  })
+  }
+
+  /** Gives up. Idempotent. */
+  close(): void {
+    this.#link.close()
+  }
 }
 
-function readAnswer(link: Link, bytes: Buffer): Admission {
-  const message = decodeMessage(bytes)
+function silent(link: Link): WormholeError {
+  return new WormholeError('PEER_UNREACHABLE', `${link.remoteAddress} closed without an answer`)
+}
+
+function readAnswer(link: Link, message: Message): Admission {
   if (message.type === 'refused') throw new WormholeError(message.code, message.message)
   if (message.type !== 'admitted') {
     throw new WormholeError('PEER_MISBEHAVED', `${link.remoteAddress} answers something else`)

@@ -5,8 +5,8 @@
  */
 import { WormholeError } from '../errors.ts'
 import type { ChunkAddress, DeviceId } from '../types.ts'
+import type { Outgoing } from './channels.ts'
 import type { Priority } from './chunk-wants.ts'
-import type { Outgoing } from './session.ts'
 
 /** A device that chunks may be asked of, by its best link. */
 export interface ChunkPeer {

@@ -4,7 +4,7 @@
  */
 import { hasCode, WormholeError } from '../errors.ts'
 import type { Clock } from '../system.ts'
-import { askAdmission, isFinalRefusal } from './admission.ts'
+import { AdmissionCall, isFinalRefusal } from './admission.ts'
 import type { Admission, AdmissionRequest, Beacon, Link, Transport } from './interface.ts'
 
 /** Pause between two rounds of dialling. */
@@ -32,7 +32,8 @@ class Search {
   readonly #options: JoinOptions
   readonly #addresses: Set<string>
   readonly #dialling = new Set<string>()
-  readonly #links: Link[] = []
+  /** Links not asked yet. */
+  readonly #calls: AdmissionCall[] = []
   readonly #abort = new AbortController()
   #isAsking = false
   /** The last reason why a member did not help. */
@@ -68,7 +69,7 @@ class Search {
       timer.cancel()
       signal?.removeEventListener('abort', abort)
       this.#abort.abort()
-      for (const link of this.#links) link.close()
+      for (const call of this.#calls) call.close()
       await Promise.all([...transports, beacon].map((part) => part?.close()))
     }
   }
@@ -129,17 +130,16 @@ class Search {
   }
 
   #onLink(link: Link): void {
-    this.#links.push(link)
+    this.#calls.push(new AdmissionCall(link, this.#options.clock))
     if (!this.#isAsking) void this.#ask()
   }
 
   /** Asks one member after the other. Never rejects for an operating error. */
   async #ask(): Promise<void> {
     this.#isAsking = true
-    for (let link = this.#links.shift(); link; link = this.#links.shift()) {
+    for (let call = this.#calls.shift(); call; call = this.#calls.shift()) {
       try {
-        const { request, clock } = this.#options
-        this.#onEnd({ admission: await askAdmission(link, request, clock) })
+        this.#onEnd({ admission: await call.ask(this.#options.request) })
         return
       } catch (error) {
         if (!(error instanceof WormholeError)) throw error

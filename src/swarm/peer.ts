@@ -1,10 +1,11 @@
 /** One connected device: its sessions, one per link, and what serves each of them. */
 import type { DeviceId } from '../types.ts'
+import type { Outgoing } from './channels.ts'
 import { ChunkServer } from './chunk-server.ts'
 import type { ChunkPeer } from './exchange-peer.ts'
 import type { ChunkPort, LogPort, Route } from './interface.ts'
 import { LogServer } from './log-server.ts'
-import type { Outgoing, Session } from './session.ts'
+import type { Session } from './session.ts'
 
 /** Links of one device at a time; the oldest goes when there are more. */
 const SESSIONS_MAX = 4

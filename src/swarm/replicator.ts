@@ -10,8 +10,8 @@
  */
 import type { ErrorCode } from '../errors.ts'
 import { feedDevice, type DeviceId, type FeedHead, type FeedId, type Frontier } from '../types.ts'
+import type { Outgoing } from './channels.ts'
 import { coversFrontier } from './frontiers.ts'
-import type { Outgoing } from './session.ts'
 import { FEEDS_MAX } from './wire.ts'
 
 /** Bytes asked for in one range. Adapts between these to the speed of the peer. */

@@ -1,15 +1,15 @@
 /**
- * One session: the messages of `wire.ts` over one authenticated link, from the hello to the close.
+ * One session: the channels of one authenticated link to a device, from the hello to the close.
  *
- * It owns the handshake of versions, signs of life and the limits of what may queue up; it knows
- * nothing about logs or chunks. A peer that breaks the protocol ends its session with a code and
- * nothing else.
+ * It owns the handshake of versions and signs of life; it knows nothing about logs or chunks. A
+ * peer that breaks the protocol ends its session with a code and nothing else.
  */
 import { WormholeError, type ErrorCode } from '../errors.ts'
 import type { Clock } from '../system.ts'
 import type { DeviceId, VolumeId } from '../types.ts'
+import { Channels, type Outgoing } from './channels.ts'
 import type { Link } from './interface.ts'
-import { decodeMessage, encodeMessage, VERSION_MAX, VERSION_MIN, type Message } from './wire.ts'
+import { VERSION_MAX, VERSION_MIN, type Message } from './wire.ts'
 
 /** The hello must arrive within this time. */
 const HELLO_MS_MAX = 8000
@@ -24,8 +24,6 @@ const PROBE_PART = 1 / 2
 const SUSPECT_PART = 0.45
 /** The same for a link that was asked for a sign of life: so long, or three round trips. */
 const PROBE_MS_MIN = 750
-/** Bytes that may wait for a peer that does not read before it is given up. */
-const QUEUED_BYTES_MAX = 64 * 1024 * 1024
 /** Weight of a new round-trip time in the average. */
 const RTT_WEIGHT = 0.25
 
@@ -38,9 +36,6 @@ export interface SessionHandlers {
   onDrain(session: Session): void
   onClose(session: Session, error: Error | undefined): void
 }
-
-/** A message that may be sent. */
-export type Outgoing = Exclude<Message, { type: 'unknown' }>
 
 /** A session over one link. */
 export class Session {
@@ -56,7 +51,7 @@ export class Session {
   readonly #volume: VolumeId
   readonly #handlers: SessionHandlers
   readonly #silenceMsMax: number
-  #queuedBytes = 0
+  readonly #channels: Channels
   #silentMs = 0
   #seenBytes = 0
   #unsentMs = 0
@@ -84,15 +79,20 @@ export class Session {
     this.#silenceMsMax = options.silenceMsMax
     this.openedMs = clock.monotonicMs()
     this.#lastTickMs = this.openedMs
-    link.onMessage = (bytes) => this.#receive(bytes)
-    link.onDrain = () => this.#drained()
-    link.onClose = (error) => this.#closed(error)
-    this.send({
-      type: 'hello',
-      versionMin: VERSION_MIN,
-      versionMax: VERSION_MAX,
-      volume: options.volume,
-      addresses: options.addresses,
+    this.#channels = new Channels(link, {
+      open: ['session', 'log', 'chunks'],
+      hello: {
+        type: 'hello',
+        versionMin: VERSION_MIN,
+        versionMax: VERSION_MAX,
+        volume: options.volume,
+        addresses: options.addresses,
+      },
+      handlers: {
+        onMessage: (message) => this.#receive(message),
+        onDrain: () => this.#drained(),
+        onClose: (error) => this.#closed(error),
+      },
     })
   }
 
@@ -102,15 +102,8 @@ export class Session {
    */
   send(message: Outgoing): boolean {
     if (this.isClosed) return true
-    const parts = encodeMessage(message)
-    this.isWritable = this.link.send(parts)
     this.#unsentMs = 0
-    if (this.isWritable) {
-      this.#queuedBytes = 0
-    } else {
-      for (const part of parts) this.#queuedBytes += part.length
-      if (this.#queuedBytes > QUEUED_BYTES_MAX) this.fail('PEER_MISBEHAVED', 'does not read')
-    }
+    this.isWritable = this.#channels.send(message)
     return this.isWritable
   }
 
@@ -173,14 +166,13 @@ export class Session {
     this.send({ type: 'ping', token: ++this.#pingToken })
   }
 
-  #receive(bytes: Buffer): void {
+  #receive(message: Message): void {
     try {
-      const message = decodeMessage(bytes)
       if (message.type === 'hello') this.#hello(message)
       else if (!this.isReady) throw new WormholeError('PEER_MISBEHAVED', 'no hello first')
       else if (message.type === 'ping') this.send({ type: 'pong', token: message.token })
       else if (message.type === 'pong') this.#pong(message.token)
-      else if (message.type !== 'unknown') this.#handlers.onMessage(this, message)
+      else this.#handlers.onMessage(this, message)
     } catch (error) {
       if (!(error instanceof WormholeError)) throw error
       this.close(error)
@@ -188,7 +180,6 @@ export class Session {
   }
 
   #hello(message: Extract<Message, { type: 'hello' }>): void {
-    if (this.isReady) throw new WormholeError('PEER_MISBEHAVED', 'a second hello')
     if (message.volume !== this.#volume) {
       throw new WormholeError('NOT_A_MEMBER', 'the peer serves another volume')
     }
@@ -213,7 +204,6 @@ export class Session {
 
   #drained(): void {
     this.isWritable = true
-    this.#queuedBytes = 0
     if (!this.isClosed) this.#handlers.onDrain(this)
   }
 

@@ -1,9 +1,9 @@
 /**
- * The messages of a session as bytes: one type byte, then the fields. Grammar: README.md.
+ * The messages of the channels as bytes: their fields, without the type. Grammar: README.md.
  *
- * `decode` takes hostile bytes: every count is bounded before anything is made of it, every id is
- * checked, trailing bytes are refused. Types from `OPTIONAL_FROM` on may be ignored by who does not
- * know them; an unknown one below is a peer that breaks the version agreed on.
+ * `decodeMessage` takes hostile bytes: every count is bounded before anything is made of it, every
+ * id is checked, trailing bytes are refused. A peer ignores message types that it does not know:
+ * new ones that need no answer go to the end of their channel.
  */
 import { isIP } from 'node:net'
 import { ByteReader, ByteWriter } from '../bytes.ts'
@@ -20,7 +20,7 @@ import {
   type VolumeId,
 } from '../types.ts'
 import type { AdmissionRequest, KnownAddresses } from './interface.ts'
-import { splitAddress } from './link.ts'
+import { MESSAGE_BYTES_MAX, splitAddress } from './link.ts'
 
 /** Versions of the session protocol this code speaks. */
 export const VERSION_MIN = 1
@@ -36,6 +36,8 @@ export const KNOWN_DEVICES_MAX = 256
 export const KNOWN_ADDRESSES_MAX = 8
 /** Longest sealed bundle of secrets. */
 export const SECRETS_BYTES_MAX = 64 * 1024
+/** A sealed chunk has little more than 1 MiB; the store looks more closely. */
+const SEALED_BYTES_MAX = 2 * 1024 * 1024
 const TEXT_BYTES_MAX = 512
 /** An entry's length is a safe integer; nobody writes so many. */
 const LENGTH_MAX = 2 ** 40
@@ -80,37 +82,63 @@ export type Message =
       readonly known: readonly KnownAddresses[]
     }
   | { readonly type: 'refused'; readonly code: ErrorCode; readonly message: string }
-  | { readonly type: 'unknown'; readonly tag: number }
 
-/** Type bytes. Control 0x01–0x0f, log 0x10–0x1f, chunks 0x20–0x2f, admission 0x30–0x3f. */
-const TAGS = {
-  hello: 0x01,
-  ping: 0x02,
-  pong: 0x03,
-  addresses: 0x04,
-  publish: 0x05,
-  published: 0x06,
-  frontier: 0x10,
-  head: 0x11,
-  want: 0x12,
-  entries: 0x13,
-  ask: 0x20,
-  have: 0x21,
-  get: 0x22,
-  chunk: 0x23,
-  lacking: 0x24,
-  cancel: 0x25,
-  admission: 0x30,
-  admitted: 0x31,
-  refused: 0x32,
-} as const satisfies Record<Exclude<Message['type'], 'unknown'>, number>
+/** Names of messages, in code only. */
+export type MessageType = Message['type']
+/** Names of channels; on the wire `wormhole/` stands before them. */
+export type ChannelName = 'session' | 'log' | 'chunks' | 'admission'
 
-/** Unknown types from here on are ignored. */
-const OPTIONAL_FROM = 0x80
+/** Longest channel and message type in front of a message. */
+const PREFIX_BYTES_MAX = 2
+const INTEGER_BYTES_MAX = 8
+/** Feed and head. */
+const HEAD_BYTES_MAX = 80
+const FRONTIER_BYTES_MAX = INTEGER_BYTES_MAX + FEEDS_MAX * HEAD_BYTES_MAX
+const TEXTS_BYTES_MAX = 1 + KNOWN_ADDRESSES_MAX * 65
+const KNOWN_BYTES_MAX = INTEGER_BYTES_MAX + KNOWN_DEVICES_MAX * (32 + TEXTS_BYTES_MAX)
+/** A list of chunks behind an id or a priority. */
+const CHUNKS_BYTES_MAX = 2 * INTEGER_BYTES_MAX + ADDRESSES_MAX * 32
+
+/**
+ * Where each message belongs, its type there, and the most bytes it may have. The hello has no
+ * type: it goes with the opening of its channel.
+ */
+export const MESSAGES = {
+  hello: { channel: 'session', type: -1, bytesMax: 48 + TEXTS_BYTES_MAX },
+  ping: { channel: 'session', type: 0, bytesMax: INTEGER_BYTES_MAX },
+  pong: { channel: 'session', type: 1, bytesMax: INTEGER_BYTES_MAX },
+  addresses: { channel: 'session', type: 2, bytesMax: KNOWN_BYTES_MAX },
+  publish: { channel: 'session', type: 3, bytesMax: INTEGER_BYTES_MAX },
+  published: { channel: 'session', type: 4, bytesMax: INTEGER_BYTES_MAX + FRONTIER_BYTES_MAX },
+  frontier: { channel: 'log', type: 0, bytesMax: FRONTIER_BYTES_MAX },
+  head: { channel: 'log', type: 1, bytesMax: HEAD_BYTES_MAX },
+  want: { channel: 'log', type: 2, bytesMax: 64 },
+  entries: { channel: 'log', type: 3, bytesMax: MESSAGE_BYTES_MAX - PREFIX_BYTES_MAX },
+  ask: { channel: 'chunks', type: 0, bytesMax: CHUNKS_BYTES_MAX },
+  have: { channel: 'chunks', type: 1, bytesMax: 2 * INTEGER_BYTES_MAX + ADDRESSES_MAX / 8 },
+  get: { channel: 'chunks', type: 2, bytesMax: CHUNKS_BYTES_MAX },
+  chunk: { channel: 'chunks', type: 3, bytesMax: 32 + SEALED_BYTES_MAX },
+  lacking: { channel: 'chunks', type: 4, bytesMax: CHUNKS_BYTES_MAX },
+  cancel: { channel: 'chunks', type: 5, bytesMax: CHUNKS_BYTES_MAX },
+  admission: { channel: 'admission', type: 0, bytesMax: 1024 },
+  admitted: { channel: 'admission', type: 1, bytesMax: 2 * SECRETS_BYTES_MAX + KNOWN_BYTES_MAX },
+  refused: { channel: 'admission', type: 2, bytesMax: 1024 },
+} as const satisfies Record<
+  MessageType,
+  { readonly channel: ChannelName; readonly type: number; readonly bytesMax: number }
+>
+
+/** The messages of a channel by their type. */
+export function channelMessages(name: ChannelName): MessageType[] {
+  const placed = (Object.keys(MESSAGES) as MessageType[]).filter(
+    (each) => MESSAGES[each].channel === name && MESSAGES[each].type >= 0,
+  )
+  return placed.sort((a, b) => MESSAGES[a].type - MESSAGES[b].type)
+}
 
 /** A message as the parts to send: a header, and the bulk without copying it. */
-export function encodeMessage(message: Exclude<Message, { type: 'unknown' }>): Uint8Array[] {
-  const writer = new ByteWriter().u8(TAGS[message.type])
+export function encodeMessage(message: Message): Uint8Array[] {
+  const writer = new ByteWriter()
   switch (message.type) {
     case 'hello':
       writer.varint(message.versionMin).varint(message.versionMax).hex(message.volume)
@@ -161,85 +189,85 @@ export function encodeMessage(message: Exclude<Message, { type: 'unknown' }>): U
  *
  * @throws {WormholeError} `PEER_MISBEHAVED` for anything malformed.
  */
-export function decodeMessage(bytes: Buffer): Message {
+export function decodeMessage(type: MessageType, bytes: Buffer): Message {
   const reader = new ByteReader(bytes, 'PEER_MISBEHAVED')
-  const tag = reader.u8()
-  if (tag >= OPTIONAL_FROM) return { type: 'unknown', tag }
-  const message = readFields(tag, reader)
+  const message = readFields(type, reader)
   reader.end()
   return message
 }
 
-function readFields(tag: number, reader: ByteReader): Message {
-  switch (tag) {
-    case TAGS.hello: {
+function readFields(type: MessageType, reader: ByteReader): Message {
+  switch (type) {
+    case 'hello': {
       const versionMin = reader.varint()
       const versionMax = reader.varint()
       const volume = reader.hex(32) as VolumeId
       const addresses = readTexts(reader)
       return { type: 'hello', versionMin, versionMax, volume, addresses }
     }
-    case TAGS.ping:
+    case 'ping':
       return { type: 'ping', token: reader.varint() }
-    case TAGS.pong:
+    case 'pong':
       return { type: 'pong', token: reader.varint() }
-    case TAGS.addresses:
+    case 'addresses':
       return { type: 'addresses', known: readKnown(reader) }
-    case TAGS.publish:
+    case 'publish':
       return { type: 'publish', id: reader.varint() }
-    case TAGS.published:
+    case 'published':
       return { type: 'published', id: reader.varint(), frontier: readFrontier(reader) }
-    case TAGS.admission:
+    case 'admission':
       return { type: 'admission', request: readRequest(reader) }
-    case TAGS.admitted: {
+    case 'admitted': {
       const sealedSecrets = reader.bytes(SECRETS_BYTES_MAX)
       return { type: 'admitted', sealedSecrets, known: readKnown(reader) }
     }
-    case TAGS.refused: {
+    case 'refused': {
       const code = reader.latin1(64)
       const message = reader.bytes(TEXT_BYTES_MAX).toString('utf8')
       const known = Object.hasOwn(CODES, code) ? (code as ErrorCode) : 'NOT_PERMITTED'
       return { type: 'refused', code: known, message }
     }
     default:
-      return readBulk(tag, reader)
+      return readBulk(type, reader)
   }
 }
 
+type BulkType = {
+  [T in MessageType]: (typeof MESSAGES)[T]['channel'] extends 'log' | 'chunks' ? T : never
+}[MessageType]
+
 /** Messages of the log and of chunks. */
-function readBulk(tag: number, reader: ByteReader): Message {
-  switch (tag) {
-    case TAGS.frontier:
+function readBulk(type: BulkType, reader: ByteReader): Message {
+  switch (type) {
+    case 'frontier':
       return { type: 'frontier', frontier: readFrontier(reader) }
-    case TAGS.head: {
+    case 'head': {
       const feed = readFeed(reader)
       return { type: 'head', feed, head: readHead(reader) }
     }
-    case TAGS.want: {
+    case 'want': {
       const id = reader.varint()
       const feed = readFeed(reader)
       return { type: 'want', id, feed, fromSeq: readLength(reader), bytesMax: reader.varint() }
     }
-    case TAGS.entries:
+    case 'entries':
       return { type: 'entries', id: reader.varint(), frames: readFrames(reader) }
-    case TAGS.ask:
+    case 'ask':
       return { type: 'ask', id: reader.varint(), addresses: readChunks(reader) }
-    case TAGS.have:
+    case 'have':
       return { type: 'have', id: reader.varint(), has: readBits(reader) }
-    case TAGS.get: {
+    case 'get': {
       const priority = reader.u8() === 1 ? 'foreground' : 'background'
       return { type: 'get', priority, addresses: readChunks(reader) }
     }
-    case TAGS.chunk: {
+    case 'chunk': {
       const address = reader.hex(32) as ChunkAddress
       return { type: 'chunk', address, sealed: reader.raw(reader.left) }
     }
-    case TAGS.lacking:
+    case 'lacking':
       return { type: 'lacking', addresses: readChunks(reader) }
-    case TAGS.cancel:
+    case 'cancel':
       return { type: 'cancel', addresses: readChunks(reader) }
-    default:
-      return reader.fail(`unknown message type ${tag}`)
   }
 }
 

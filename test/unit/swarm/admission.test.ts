@@ -6,7 +6,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { AdmissionRequest, Link } from '../../../src/swarm/interface.ts'
 import { findAdmission } from '../../../src/swarm/join.ts'
-import { decodeMessage, encodeMessage } from '../../../src/swarm/wire.ts'
+import { Channels } from '../../../src/swarm/channels.ts'
+import type { ChannelName, Message } from '../../../src/swarm/wire.ts'
 import type { VolumeId } from '../../../src/types.ts'
 import { createWorld, testDevice, VOLUME, withCode, type World } from '../../helpers/swarm-world.ts'
 
@@ -99,24 +100,58 @@ test('a stranger is refused at the door; nobody there is another error', async (
 test('an invite key can do nothing but ask for admission', async () => {
   const world = await worldWithInvite({ usesLeft: 1, isExpired: false })
   const transport = world.network.transport(INVITE, { isListening: false })
-  const links: Link[] = []
-  await transport.start({ isAllowed: () => true, onLink: (link) => links.push(link) })
+  // What the test does with a link is done at once, before anything arrives on it.
+  let act: (link: Link) => void = () => {}
+  await transport.start({ isAllowed: () => true, onLink: (link) => act(link) })
   const address = world.network.addressOf(world.devices[0]!.device)
-  for (const bytes of [
-    Buffer.concat(encodeMessage({ type: 'frontier', frontier: new Map() })),
-    Buffer.from('garbage'),
-    Buffer.alloc(0),
-  ]) {
+  const answers: string[] = []
+  let isClosed = false
+  const openChannels = (
+    link: Link,
+    open: readonly ChannelName[],
+    hello?: Extract<Message, { type: 'hello' }>,
+  ): Channels =>
+    new Channels(link, {
+      open,
+      ...(hello ? { hello } : {}),
+      handlers: {
+        onMessage: (message) => answers.push(message.type),
+        onDrain: () => {},
+        onClose: () => (isClosed = true),
+      },
+    })
+  const hello = {
+    type: 'hello',
+    versionMin: 1,
+    versionMax: 1,
+    volume: VOLUME,
+    addresses: [],
+  } as const
+  const attempts: [name: string, expected: string[], act: (link: Link) => void][] = [
+    ['a session', [], (link) => openChannels(link, ['session', 'log'], hello)],
+    ['garbage', [], (link) => void link.send([Buffer.from('garbage')])],
+    ['an empty frame', [], (link) => void link.send([])],
+    [
+      'answers',
+      ['refused'],
+      (link) => {
+        const channels = openChannels(link, ['admission'])
+        for (let count = 0; count < 2; count++) {
+          channels.send({ type: 'refused', code: 'INVITE_EXPIRED', message: '' })
+        }
+      },
+    ],
+  ]
+  for (const [name, expected, attempt] of attempts) {
+    answers.length = 0
+    isClosed = false
+    act = (link) => {
+      link.onClose = () => (isClosed = true)
+      attempt(link)
+    }
     await world.clock.settle(transport.dial({ address }, { signal: AbortSignal.any([]) }), 1000)
-    const link = links.pop()!
-    const answers: string[] = []
-    let isClosed = false
-    link.onMessage = (message) => answers.push(decodeMessage(message).type)
-    link.onClose = () => (isClosed = true)
-    link.send([bytes])
-    link.send([bytes])
-    await world.clock.until(() => isClosed, 30_000, 'the member closed the link')
-    assert.deepEqual(answers, ['refused'])
+    await world.clock.until(() => isClosed, 30_000, `${name}: the member closed the link`)
+    assert.deepEqual(answers, expected, name)
   }
   await world.close()
 })
