@@ -223,7 +223,10 @@ export class Channels {
 
   /** What speaks against giving this frame to protomux. Frame: channel, type, then the body. */
   #problemOf(frame: Buffer): string | undefined {
-    const [channel, type, id] = frame
+    // Not by destructuring, which would make an iterator for every frame.
+    const channel = frame[0]
+    const type = frame[1]
+    const id = frame[2]
     if (channel === undefined || type === undefined) return 'a frame without a type'
     if (channel >= LONG_INTEGER_FROM || type >= LONG_INTEGER_FROM) return 'an id out of range'
     if (channel !== CONTROL) {
