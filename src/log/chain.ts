@@ -2,6 +2,7 @@
  * One feed, or one branch of it, as this device holds it: its runs in order. Between two runs may
  * be a gap: entries that were lost, or that are still to be fetched. Names: README.md.
  */
+import { hasCode } from '../errors.ts'
 import type { FeedHead, FeedId } from '../types.ts'
 import { feedRoot } from '../types.ts'
 import type { RunFile } from './run-file.ts'
@@ -66,5 +67,42 @@ export class FeedChain {
     const file = this.runAt(seq)?.file
     if (file === undefined) return undefined
     return seq === file.head.length - 1 ? file.head.hash : file.read(seq, 1)[0]?.hash
+  }
+}
+
+/** Progress of `verifyChains`. */
+export interface VerifyProgress {
+  readonly feed: FeedId
+  /** Entries of this feed or branch checked so far. */
+  readonly checked: number
+  readonly length: number
+}
+
+/**
+ * Reads everything and checks checksums, signatures and chains, a segment per step. `onDamaged` is
+ * told the directory of the run that is wrong.
+ *
+ * @throws {WormholeError} `FEED_CORRUPT` at the first thing that is wrong.
+ */
+export function* verifyChains(
+  chains: Iterable<FeedChain>,
+  onDamaged: (directory: string) => void,
+): Generator<VerifyProgress> {
+  for (const chain of chains) {
+    let checked = 0
+    for (const { file, directory } of chain.runs) {
+      let lastHash = file.previousHash
+      for (let at = 0; at < file.segmentCount; at++) {
+        try {
+          const result = file.verifySegment(at, lastHash)
+          lastHash = result.lastHash
+          checked += result.count
+        } catch (error) {
+          if (hasCode(error, 'FEED_CORRUPT')) onDamaged(directory)
+          throw error
+        }
+        yield { feed: chain.name, checked, length: chain.head.length }
+      }
+    }
   }
 }

@@ -7,22 +7,22 @@
  * (`run-plan.ts`).
  */
 import path from 'node:path'
-import { WormholeError } from '../errors.ts'
+import { hasCode, WormholeError } from '../errors.ts'
 import type { Disk, Random } from '../system.ts'
 import type { DeviceId, FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
 import { feedRoot } from '../types.ts'
-import { FeedChain, parseRunName, runName, type ChainRun } from './chain.ts'
+import {
+  FeedChain,
+  parseRunName,
+  runName,
+  verifyChains,
+  type ChainRun,
+  type VerifyProgress,
+} from './chain.ts'
 import type { AppendOptions, EntryFrame, FeedGap, FeedStore, FeedTip } from './interface.ts'
 import { FEED_SEGMENT_BYTES_MAX, NO_HASH, RunFile } from './run-file.ts'
 import { RunPlan, type Addition } from './run-plan.ts'
-
-/** Progress of `verify`. */
-export interface VerifyProgress {
-  readonly feed: FeedId
-  /** Entries of this feed or branch checked so far. */
-  readonly checked: number
-  readonly length: number
-}
+import { salvageRun, unfinishedSalvage, type FeedDamage } from './salvage.ts'
 
 /** What a store needs. */
 export interface DiskFeedStoreOptions {
@@ -35,6 +35,11 @@ export interface DiskFeedStoreOptions {
   readonly device?: DeviceId
   /** Default `FEED_SEGMENT_BYTES_MAX`. */
   readonly segmentBytesMax?: number
+  /**
+   * Makes damage no error: what can be read is kept, what cannot becomes a gap, which is told here.
+   * Without it damage is `FEED_CORRUPT`.
+   */
+  readonly onDamage?: (damage: FeedDamage) => void
 }
 
 /** One call of `append`. */
@@ -52,6 +57,8 @@ export class DiskFeedStore implements FeedStore {
   /** The chains of each feed, branches included. */
   readonly #roots = new Map<FeedId, FeedChain[]>()
   readonly #plan: RunPlan
+  /** Runs that are to be taken apart, and the feed or branch that they are of. */
+  readonly #damaged = new Map<string, FeedId>()
   #frontier: Frontier = new Map()
   #queue: Request[] = []
   #running: Promise<void> | undefined
@@ -64,7 +71,9 @@ export class DiskFeedStore implements FeedStore {
     disk.makeDirectorySync(directory)
     const names = disk.listSync(directory)
     if (names.length === 0) disk.syncDirectorySync(path.dirname(directory))
-    for (const name of names) this.#openRun(name)
+    const unfinished = options.onDamage && unfinishedSalvage(disk, directory)
+    if (unfinished !== undefined) this.#salvage(unfinished)
+    for (const name of disk.listSync(directory)) this.#openRun(name)
     for (const [, chains] of this.#roots) this.#join(chains)
     this.#publish(this.#chains.values())
     this.#plan = new RunPlan({
@@ -167,19 +176,9 @@ export class DiskFeedStore implements FeedStore {
    * Reads everything and checks checksums, signatures and chains, a segment per step.
    * @throws {WormholeError} `FEED_CORRUPT` at the first thing that is wrong.
    */
-  *verify(): Generator<VerifyProgress> {
-    for (const [feed, chain] of this.#chains) {
-      let checked = 0
-      for (const { file } of chain.runs) {
-        let lastHash = file.previousHash
-        for (let at = 0; at < file.segmentCount; at++) {
-          const result = file.verifySegment(at, lastHash)
-          lastHash = result.lastHash
-          checked += result.count
-          yield { feed, checked, length: chain.head.length }
-        }
-      }
-    }
+  verify(): Generator<VerifyProgress> {
+    const isKept = this.#options.onDamage !== undefined
+    return verifyChains(this.#chains.values(), (directory) => isKept && this.salvage(directory))
   }
 
   /** Waits for appends under way and closes the files. Idempotent. */
@@ -203,7 +202,15 @@ export class DiskFeedStore implements FeedStore {
     const parsed = parseRunName(name)
     if (parsed === undefined) return
     const { chain, start, isPlain } = parsed
-    const file = this.#openFile(name, { chain, start, previousHash: NO_HASH })
+    if (this.#chains.get(chain)?.runs.some(({ directory }) => directory === name)) return
+    let file: RunFile
+    try {
+      file = this.#openFile(name, { chain, start, previousHash: NO_HASH })
+    } catch (error) {
+      if (!hasCode(error, 'FEED_CORRUPT') || this.#options.onDamage === undefined) throw error
+      for (const part of this.#salvage(name)) this.#openRun(part)
+      return
+    }
     if (!isPlain && file.isEmpty) {
       void file.close()
       this.#options.disk.removeSync(`${this.#options.directory}/${name}`)
@@ -212,13 +219,65 @@ export class DiskFeedStore implements FeedStore {
     this.#take(chain, { directory: name, isPlain, file })
   }
 
+  /** Damage that a check of the files found: the run is taken apart as soon as nothing is written. */
+  salvage(directory: string): void {
+    const { chain } = parseRunName(directory) ?? {}
+    if (chain === undefined || !this.#chains.has(chain)) return
+    this.#damaged.set(directory, chain)
+    if (this.#running === undefined) this.#repair()
+  }
+
+  /** Takes a damaged run apart; returns the directories that are there instead. */
+  #salvage(name: string): readonly string[] {
+    const { damage, names } = salvageRun(this.#options, name)
+    this.#options.onDamage?.(damage)
+    return names
+  }
+
+  /**
+   * Damage in an old segment shows when it is read. The run is taken apart as soon as nothing is
+   * being written; until then reading it fails.
+   */
+  #noteDamage(feed: FeedId, seq: number, error: unknown): void {
+    if (!hasCode(error, 'FEED_CORRUPT') || this.#options.onDamage === undefined) return
+    const run = this.#chains.get(feed)?.runAt(seq)
+    if (run === undefined) return
+    this.#damaged.set(run.directory, feed)
+    if (this.#running === undefined) this.#repair()
+  }
+
+  #repair(): void {
+    for (const [name, feed] of this.#damaged) {
+      this.#damaged.delete(name)
+      const chain = this.#chains.get(feed) as FeedChain
+      const run = chain.runs.find(({ directory }) => directory === name)
+      if (run === undefined) continue
+      chain.runs.splice(chain.runs.indexOf(run), 1)
+      void run.file.close()
+      for (const part of this.#salvage(name)) this.#openRun(part)
+      if (chain.runs.length === 0) this.#forget(chain)
+    }
+    this.#frontier = new Map()
+    this.#publish(this.#chains.values())
+  }
+
+  #forget({ name }: FeedChain): void {
+    const root = feedRoot(name)
+    this.#chains.delete(name)
+    const rest = (this.#roots.get(root) ?? []).filter((chain) => chain.name !== name)
+    this.#roots.set(root, rest)
+  }
+
   #openFile(
     name: string,
     run: { readonly chain: FeedId; readonly start: number; readonly previousHash: string },
   ): RunFile {
     const { chain, start, previousHash } = run
+    const { disk, random, volume } = this.#options
     return RunFile.open({
-      ...this.#options,
+      disk,
+      random,
+      volume,
       directory: `${this.#options.directory}/${name}`,
       feed: chain,
       start,
@@ -262,7 +321,16 @@ export class DiskFeedStore implements FeedStore {
   #holder({ feed, length, hash }: FeedTip): FeedChain | undefined {
     if (length === 0) return undefined
     const chains = this.#roots.get(feedRoot(feed)) ?? []
-    return chains.find((chain) => chain.hashOf(length - 1) === hash)
+    return chains.find((chain) => this.#hashOf(chain, length - 1) === hash)
+  }
+
+  #hashOf(chain: FeedChain, seq: number): string | undefined {
+    try {
+      return chain.hashOf(seq)
+    } catch (error) {
+      this.#noteDamage(chain.name, seq, error)
+      throw error
+    }
   }
 
   /** What holds the entry before a run: its own chain, or the one it branched from. */
@@ -291,7 +359,14 @@ export class DiskFeedStore implements FeedStore {
   /** From one run, or, below the first or in a gap, from the chain that the run above follows. */
   #readPart(chain: FeedChain, seq: number, bytesMax: number): EntryFrame[] {
     const run = chain.runAt(seq)
-    if (run !== undefined) return run.file.read(seq, bytesMax)
+    if (run !== undefined) {
+      try {
+        return run.file.read(seq, bytesMax)
+      } catch (error) {
+        this.#noteDamage(chain.name, seq, error)
+        throw error
+      }
+    }
     const above = chain.runAbove(seq)
     const holder = above && this.#below(chain.name, above)
     if (above === undefined || holder === undefined || holder === chain) return []
@@ -328,6 +403,7 @@ export class DiskFeedStore implements FeedStore {
       }
       this.#queue.unshift(...deferred)
       await this.#writeGroup(additions, accepted)
+      if (this.#damaged.size > 0) this.#repair()
       for (const request of accepted) request.resolve()
     }
     this.#running = undefined
