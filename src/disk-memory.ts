@@ -17,7 +17,7 @@ const SECTOR_BYTES = 512
 
 /**
  * What survives a power cut of what was not synced: nothing, everything, a random choice of whole
- * writes, or a random choice of their sectors.
+ * writes, or a random choice of their sectors, where a file may also have its new size and zeros.
  */
 export type Survivors = 'none' | 'all' | 'some' | 'torn'
 
@@ -118,6 +118,8 @@ export class MemoryDisk implements Disk {
   capacityBytes: number
   /** The next so many syncs fail with `IO_ERROR` and make nothing durable. */
   syncFailures = 0
+  /** Syncs of files succeed and make nothing durable: a device that lies. */
+  isLying = false
   /** How often anything was synced. */
   syncCount = 0
 
@@ -150,6 +152,9 @@ export class MemoryDisk implements Disk {
   }
 
   #cutInode(inode: Inode, survivors: Survivors, flip: () => boolean): void {
+    const { current, durable, pending } = inode
+    const isGrown = current.size > durable.size && survivors === 'torn'
+    if (isGrown && pending.length > 0 && flip()) durable.resize(current.size)
     for (const change of inode.pending) {
       if (survivors === 'none') continue
       if (survivors === 'torn' && change.type === 'write') {
@@ -278,7 +283,7 @@ export class MemoryDisk implements Disk {
     const finishSync = (upTo: number): void => {
       check()
       this.#checkSync(filePath)
-      this.#apply({ type: 'sync', inode: number, upTo })
+      if (!this.isLying) this.#apply({ type: 'sync', inode: number, upTo })
     }
     return {
       readSync,

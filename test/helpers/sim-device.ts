@@ -3,6 +3,7 @@
  * in memory and on simulated time. It can die between any two operations of its disk or index, with
  * or without its power, and start again on what is left.
  */
+import type { ContentStore } from '../../src/chunks/interface.ts'
 import { MemoryRowStore } from '../../src/crdt/memory.ts'
 import { Overlay } from '../../src/crdt/overlay.ts'
 import type { RowStore, RowWriter } from '../../src/crdt/rows.ts'
@@ -15,7 +16,7 @@ import { DiskFeedStore } from '../../src/log/feeds.ts'
 import { DiskJournal } from '../../src/log/journal.ts'
 import { identityFromSeed, type Identity } from '../../src/log/keys.ts'
 import { hash } from '../../src/seal.ts'
-import { HybridClock, type Clock } from '../../src/system.ts'
+import { HybridClock, type Clock, type Disk } from '../../src/system.ts'
 import { feedId } from '../../src/types.ts'
 import type { FileSystem } from '../../src/vfs/interface.ts'
 import { Vfs } from '../../src/vfs/vfs.ts'
@@ -103,6 +104,18 @@ class SimContents extends MemoryContents {
   }
 }
 
+/** What a simulated device is made of. */
+export interface SimDeviceOptions {
+  readonly name: string
+  readonly shared: TestVolume
+  readonly clock: SimClock
+  readonly seed: string
+  readonly random: SeededRandom
+  readonly peers: SimDevice[]
+  /** Of journal and feeds; default: as in production. */
+  readonly segmentBytesMax?: number
+}
+
 /** See the head of this file. */
 export class SimDevice extends VfsUser {
   readonly name: string
@@ -122,16 +135,12 @@ export class SimDevice extends VfsUser {
   #guarded!: GuardedRows
   #process = new MortalProcess()
   readonly #peers: SimDevice[]
+  readonly #segments: { readonly segmentBytesMax?: number }
 
-  constructor(options: {
-    name: string
-    shared: TestVolume
-    clock: SimClock
-    seed: string
-    random: SeededRandom
-    peers: SimDevice[]
-  }) {
+  constructor(options: SimDeviceOptions) {
     super()
+    const { segmentBytesMax } = options
+    this.#segments = segmentBytesMax === undefined ? {} : { segmentBytesMax }
     this.name = options.name
     this.shared = options.shared
     this.clock = options.clock
@@ -184,7 +193,13 @@ export class SimDevice extends VfsUser {
       self: { ...self, deviceName: this.name },
       strategyOf,
     })
-    const feeds = DiskFeedStore.open({ disk, random, directory: '/log', volume: shared.id })
+    const feeds = DiskFeedStore.open({
+      disk,
+      random,
+      directory: '/log',
+      volume: shared.id,
+      ...this.#segments,
+    })
     if (!feeds.head(shared.genesis.feed)) await feeds.append([shared.genesis])
     let vfs: Vfs | undefined
     const onProblem = ({ code, message }: { code: string; message: string }): void => {
@@ -224,6 +239,7 @@ export class SimDevice extends VfsUser {
       directory: '/journal',
       key: identity.localKey('journal'),
       numberMin: volume.coveredTo + 1,
+      ...this.#segments,
     })
     const overlay = new Overlay({
       rows: this.#rows.reader(),
@@ -236,7 +252,7 @@ export class SimDevice extends VfsUser {
       overlay,
       journal,
       committer: { submit: (edits) => volume.submit(edits) },
-      contents: this.contents,
+      contents: this.openContents(disk),
       clock: mortal,
       random,
       role: () => volume.role() ?? 'reader',
@@ -248,6 +264,17 @@ export class SimDevice extends VfsUser {
     this.volume = volume
     this.overlay = overlay
     this.vfs = vfs
+  }
+
+  /** File contents for the run that starts. */
+  protected openContents(_disk: Disk): ContentStore {
+    return this.contents
+  }
+
+  /** Puts another disk and index into the machine; only while the daemon is dead. */
+  install(disk: MemoryDisk, rows: MemoryRowStore): void {
+    this.disk = disk
+    this.#rows = rows
   }
 
   /** The daemon dies, if it has not yet; the machine stays. */

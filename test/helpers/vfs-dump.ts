@@ -1,5 +1,9 @@
 /** A volume's visible tree as plain data, to compare. */
+import { hash } from '../../src/seal.ts'
 import { ROOT, type VfsUser } from './vfs-user.ts'
+
+/** Longer contents are shown as their size and digest. */
+const LONG = 1024
 
 /** One line per path: type, mode, names, and bytes or target. */
 export async function dumpTree(device: VfsUser): Promise<Map<string, string>> {
@@ -14,9 +18,13 @@ export async function dumpTree(device: VfsUser): Promise<Map<string, string>> {
       let what = ''
       if (type === 0o100000) {
         const handle = device.open(found.nodeId, 0)
-        what = await device.read(handle)
+        for (let piece = ' '; piece !== ''; what += piece) {
+          piece = await device.read(handle, what.length)
+        }
         device.close(handle)
         if (what.length !== attr.sizeBytes) what += ` but size ${attr.sizeBytes}`
+        if (what.length > LONG)
+          what = `${what.length} bytes, ${hash(Buffer.from(what)).toString('hex')}`
       } else if (type === 0o120000) {
         what = (await device.fs.readlink(found.nodeId)).toString('latin1')
       }
