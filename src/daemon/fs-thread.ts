@@ -12,7 +12,7 @@ import { openLmdbRowStore } from '../crdt/lmdb.ts'
 import { Overlay } from '../crdt/overlay.ts'
 import { systemDisk } from '../disk.ts'
 import { errorToData } from '../errors.ts'
-import { DiskJournal } from '../log/journal.ts'
+import { describeDamage, DiskJournal } from '../log/journal.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
 import { decidePolicy } from '../policy/decide.ts'
 import { parsePolicy } from '../policy/parse.ts'
@@ -66,12 +66,14 @@ async function start() {
     nowNs: () => systemClock.nowNs(),
     strategyOf,
   })
+  const onProblem = (problem: ProblemEvent): void => main.emit('problem', problem)
   const journal = DiskJournal.open({
     disk: systemDisk,
     random: systemRandom,
     directory: data.paths.journal,
     key: identity.localKey(`journal/${data.volume}`),
     numberMin: begin.coveredTo + 1,
+    onDamage: (damage) => onProblem({ code: 'JOURNAL_CORRUPT', message: describeDamage(damage) }),
   })
   const contents = store.contents({
     keys: new ChunkKeyRing(chunkKeysData(VolumeSecrets.decode(data.secrets))),
@@ -81,7 +83,6 @@ async function start() {
     },
   })
   const crdt = new Rpc<SubmitApi>(data.crdt, { submitPending: () => vfs.submitPending() })
-  const onProblem = (problem: ProblemEvent): void => main.emit('problem', problem)
   const vfs: Vfs = await Vfs.open({
     overlay,
     journal,

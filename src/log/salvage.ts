@@ -42,6 +42,20 @@ export interface FeedDamage {
   readonly lost: readonly { readonly from: number; readonly to: number | undefined }[]
 }
 
+/** What a person should know of it. */
+export function describeFeedDamage({ feed, places, lost }: FeedDamage): string {
+  const where = places.map(({ path, from }) => `${path}, offset ${from}`)
+  const which = lost.map(({ from, to }) =>
+    to === undefined ? `from ${from} on` : to === from + 1 ? `${from}` : `${from} to ${to - 1}`,
+  )
+  const entries = which.length === 0 ? 'no entries' : `entries ${which.join(', ')}`
+  const place = where.length === 0 ? '' : ` (${where.join('; ')})`
+  return (
+    `the log of ${feed.slice(0, 8)} was damaged on this disk${place}: ${entries} lost here; ` +
+    'what peers have of them is fetched again'
+  )
+}
+
 /** What taking a run apart needs. */
 export interface SalvageOptions {
   readonly disk: Disk
