@@ -11,9 +11,10 @@ import { systemDisk } from '../disk.ts'
 import { errorToData, hasCode } from '../errors.ts'
 import { createActor } from '../log/actors.ts'
 import { DiskFeedStore } from '../log/feeds.ts'
+import { describeFeedDamage } from '../log/salvage.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
 import type { ControlOp } from '../log/interface.ts'
-import { Rpc, type MessagePortLike } from '../rpc.ts'
+import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
 import { sealToBox } from '../seal.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
 import type { AdmissionRequest } from '../swarm/interface.ts'
@@ -114,11 +115,16 @@ async function openOrRebuild(
 }
 
 async function start() {
+  const offered: Record<string, Handler> = {}
+  const main = new Rpc(parentPort as MessagePortLike, offered)
+  const onProblem = (problem: ProblemEvent): void => main.emit('problem', problem)
   const feeds = DiskFeedStore.open({
     disk: systemDisk,
     random: systemRandom,
     directory: data.paths.log,
     volume: data.volume,
+    device: identity.device,
+    onDamage: (damage) => onProblem({ code: 'FEED_CORRUPT', message: describeFeedDamage(damage) }),
   })
 
   let opened: Volume | undefined
@@ -152,7 +158,7 @@ async function start() {
       await rows.close()
     },
   }
-  const main = new Rpc(parentPort as MessagePortLike, mainHandlers)
+  Object.assign(offered, mainHandlers)
   const fs = new Rpc<SubmitPendingApi>(data.fs, {
     submit: (edits: Edit[]) => volume.submit(edits),
     told: () => {},
@@ -169,7 +175,7 @@ async function start() {
     onMembers: () => {
       if (opened) main.emit('members', membersData(opened))
     },
-    onProblem: (problem) => main.emit('problem', problem satisfies ProblemEvent),
+    onProblem,
     submitPending: () => fs.call('submitPending', undefined),
   })
   const { rows } = state
