@@ -406,7 +406,7 @@ export function compareOps(a: OpRef, b: OpRef): number {
   return left.counter - right.counter || (left.actor < right.actor ? -1 : 1)
 }
 
-/** What the encoding alone does not say; calls `fail`, which throws, for what no author may write. */
+/** What the encoding alone does not say; calls `fail`, which throws, for what nobody may write. */
 export function checkChange(change: Change, fail: (why: string) => never): void {
   if (change.seq === 0 || change.startOp === 0) fail('numbers start at 1')
   if (change.ops.length === 0) fail('no writes')

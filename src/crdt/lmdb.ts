@@ -16,7 +16,7 @@ import { fromErrno, WormholeError } from '../errors.ts'
 import { deriveKey, keyedHash, seal, unseal } from '../seal.ts'
 import type { Random } from '../system.ts'
 import { RandomPool } from './random-pool.ts'
-import type { RowStore, RowWriter } from './rows.ts'
+import type { FrozenRows, RowStore, RowWriter } from './rows.ts'
 
 /** A name's hash is cut to 8 bytes; two names that share it share a row. */
 const NAME_HASH_BYTES = 8
@@ -104,14 +104,26 @@ class LmdbRowStore implements RowStore {
   }
 
   get(key: string): Buffer | undefined {
+    return this.#get(key, this.#reading())
+  }
+
+  #get(key: string, reading: { transaction?: Transaction }): Buffer | undefined {
     const about = binary(key)
-    const sealed = this.#database.get(about, this.#reading())
+    const sealed = this.#database.get(about, reading)
     return sealed && unseal(this.#rowKey, sealed, about, 'INDEX_CORRUPT')
   }
 
   range(
     prefix: string,
     options: { readonly after?: string; readonly countMax?: number } = {},
+  ): { readonly key: string; readonly value: Buffer }[] {
+    return this.#range(prefix, options, this.#reading())
+  }
+
+  #range(
+    prefix: string,
+    options: { readonly after?: string; readonly countMax?: number },
+    reading: { transaction?: Transaction },
   ): { readonly key: string; readonly value: Buffer }[] {
     const { after, countMax = Infinity } = options
     const found: { key: string; value: Buffer }[] = []
@@ -120,13 +132,27 @@ class LmdbRowStore implements RowStore {
       end: endOf(prefix),
       exclusiveStart: after !== undefined,
       ...(countMax === Infinity ? {} : { limit: countMax }),
-      ...this.#reading(),
+      ...reading,
     })
     for (const { key, value } of rows) {
       const plain = unseal(this.#rowKey, value, key, 'INDEX_CORRUPT')
       found.push({ key: key.toString('latin1'), value: plain })
     }
     return found
+  }
+
+  freeze(): FrozenRows {
+    this.#database.resetReadTxn()
+    const transaction = this.#database.useReadTransaction()
+    let isHeld = true
+    return {
+      get: (key) => this.#get(key, { transaction }),
+      range: (prefix, options = {}) => this.#range(prefix, options, { transaction }),
+      release: () => {
+        if (isHeld) transaction.done()
+        isHeld = false
+      },
+    }
   }
 
   transaction<T>(run: (rows: RowWriter) => T): T {

@@ -1,5 +1,5 @@
 /** The index in memory: for tests and the simulator. A transaction that throws leaves no trace. */
-import type { RowStore, RowWriter } from './rows.ts'
+import type { FrozenRows, RowStore, RowWriter } from './rows.ts'
 
 /** An index that lives as long as the object. Several readers may share it; nothing is copied. */
 export class MemoryRowStore implements RowStore {
@@ -102,6 +102,16 @@ export class MemoryRowStore implements RowStore {
     // This side is the writer's: it always sees what was committed.
   }
 
+  freeze(): FrozenRows {
+    const reader = new MemoryReader(this)
+    this.#readers.add(reader)
+    return {
+      get: (key) => reader.get(key),
+      range: (prefix, options) => reader.range(prefix, options),
+      release: () => void this.#readers.delete(reader),
+    }
+  }
+
   /** A reader with a snapshot that moves on only by `refresh`, as another thread has. */
   reader(): RowStore {
     const reader = new MemoryReader(this)
@@ -153,6 +163,10 @@ class MemoryReader implements RowStore {
       if (value && found.length < countMax) found.push({ key, value })
     }
     return found
+  }
+
+  freeze(): FrozenRows {
+    throw new TypeError('a reader has a snapshot already')
   }
 
   transaction<T>(): T {

@@ -23,6 +23,12 @@ export interface RowWriter extends RowReader {
   remove(key: string): void
 }
 
+/** The rows as they were at one moment, for as long as they are needed. */
+export interface FrozenRows extends RowReader {
+  /** To be called soon: what is replaced meanwhile takes room until then. Idempotent. */
+  release(): void
+}
+
 /** An index. */
 export interface RowStore extends RowReader {
   /** 8 Latin-1 characters: the keyed hash of a name. Two names may share one. */
@@ -32,6 +38,8 @@ export interface RowStore extends RowReader {
    * none if it throws. @throws {WormholeError} `DISK_FULL`, `IO_ERROR`, `INDEX_CORRUPT`.
    */
   transaction<T>(run: (rows: RowWriter) => T): T
+  /** The last committed state; it stays as it is whatever is written. Not within a transaction. */
+  freeze(): FrozenRows
   /** Makes reads of this thread see what another thread has committed. */
   refresh(): void
   close(): Promise<void>

@@ -137,7 +137,7 @@ export class World {
     return order
   }
 
-  /** A device joins with a snapshot of what another one has applied, and takes part from then on. */
+  /** A device joins with a snapshot of what another one has applied, and then takes part. */
   join(from: Device): Device {
     const device = new Device(this, this.devices.length)
     this.feeds.push([])

@@ -84,6 +84,19 @@ for (const [kind, open] of Object.entries(STORES)) {
     reader.refresh()
     assert.equal(reader.get('sa1')?.toString('latin1'), 'new')
     assert.deepEqual(keys(reader), ['sa1', 'sa\xff'])
+    const frozen = writer.freeze()
+    writer.transaction((rows) => {
+      rows.put('sa1', value('newer'))
+      rows.remove('sb1')
+    })
+    assert.equal(frozen.get('sa1')?.toString('latin1'), 'new')
+    assert.deepEqual(
+      frozen.range('s').map((row) => row.key),
+      ['sa1', 'sa\xff', 'sb1'],
+    )
+    assert.equal(writer.get('sa1')?.toString('latin1'), 'newer')
+    frozen.release()
+    frozen.release()
     assert.equal(writer.hashName('a'), reader.hashName('a'))
     assert.notEqual(writer.hashName('a'), writer.hashName('b'))
     assert.equal(writer.hashName('a').length, 8)
