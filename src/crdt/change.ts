@@ -13,8 +13,9 @@
  */
 import { createHash } from 'node:crypto'
 import { WormholeError } from '../errors.ts'
-import type { ActorId } from '../types.ts'
-import type { OpRef } from './interface.ts'
+import type { ActorId, InodeId } from '../types.ts'
+import type { OpRef, RegisterName } from './interface.ts'
+import type { RegisterValues } from './registers.ts'
 
 /** One register write inside a change. Its own op id is `startOp` + its index. */
 export interface ChangeOp {
@@ -22,6 +23,15 @@ export interface ChangeOp {
   readonly value: Uint8Array
   /** Op ids (`counter@actor`) that this write overwrites. */
   readonly predecessors: readonly OpRef[]
+  /** What `parsedOp` made of it: judging and applying look at it one after the other. */
+  parsed?: ParsedOp
+}
+
+/** The register that an operation writes, and its decoded value. */
+export interface ParsedOp {
+  readonly register: RegisterName
+  readonly inode: InodeId
+  readonly data: RegisterValues[RegisterName]
 }
 
 /** A change of one shard. */

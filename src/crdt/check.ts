@@ -5,7 +5,7 @@
  */
 import { WormholeError } from '../errors.ts'
 import type { ActorId, InodeId } from '../types.ts'
-import { decodeChange, type DecodedChange } from './change.ts'
+import { decodeChange, type ChangeOp, type DecodedChange, type ParsedOp } from './change.ts'
 import { inodeShard, isInodeId, LOST_FOUND, ROOT, SHARD_COUNT } from './ids.ts'
 import type { OpRef, RegisterName, ShardChange, Verdict } from './interface.ts'
 import type { Layer } from './layer.ts'
@@ -29,6 +29,14 @@ export function parseKey(key: string): RegisterKey {
     throw new WormholeError('ENTRY_INVALID', 'a change writes a key that is no register')
   }
   return { register, inode }
+}
+
+/** The same for an operation, with its value decoded. @throws {WormholeError} `ENTRY_INVALID`. */
+export function parsedOp(op: ChangeOp): ParsedOp {
+  if (op.parsed) return op.parsed
+  const { register, inode } = parseKey(op.key)
+  op.parsed = { register, inode, data: decodeRegister(register, inode, op.value) }
+  return op.parsed
 }
 
 function refuse(why: string): never {
@@ -74,11 +82,10 @@ export class Checker {
     if (!actors.has(change.actor)) refuse('the actor does not belong to the author')
     const ahead = this.#aheadOf(shard)
     this.#checkPosition(shard, change, ahead)
-    for (const { key, value } of change.ops) {
-      const { register, inode } = parseKey(key)
+    for (const op of change.ops) {
+      const { register, inode } = parsedOp(op)
       if (inodeShard(inode) !== shard) refuse('a register of another shard')
       if (register === 'L' && (inode === ROOT || inode === LOST_FOUND)) refuse('the root moved')
-      decodeRegister(register, inode, value)
     }
     this.#follow(change, bytes, ahead)
   }
@@ -110,16 +117,16 @@ export class Checker {
     checkStart(change, Math.max(0, ...ahead.heads.values()))
     for (const op of change.ops) {
       if (op.predecessors.length === 0) continue
-      const visible = this.#visible(op.key, ahead)
+      const visible = this.#visible(op, ahead)
       if (!op.predecessors.every((ref) => visible.includes(ref))) refuse('overwrites the unknown')
     }
   }
 
-  #visible(key: string, ahead: Ahead): readonly OpRef[] {
-    const { register, inode } = parseKey(key)
-    return (
-      ahead.values.get(key) ?? this.#layer.inode(inode)?.[register].map((value) => value.op) ?? []
-    )
+  #visible(op: ChangeOp, ahead: Ahead): readonly OpRef[] {
+    const known = ahead.values.get(op.key)
+    if (known) return known
+    const { register, inode } = parsedOp(op)
+    return this.#layer.inode(inode)?.[register].map((value) => value.op) ?? []
   }
 
   /** The change was made beside others: the document knows what its author saw. */
@@ -150,7 +157,7 @@ export class Checker {
   /** The next change of the entry is judged on top of this one. */
   #follow(change: DecodedChange, bytes: Uint8Array, ahead: Ahead): void {
     for (const [index, op] of change.ops.entries()) {
-      const rest = this.#visible(op.key, ahead).filter((ref) => !op.predecessors.includes(ref))
+      const rest = this.#visible(op, ahead).filter((ref) => !op.predecessors.includes(ref))
       ahead.values.set(op.key, [...rest, `${change.startOp + index}@${change.actor}`])
     }
     for (const dep of change.deps) ahead.heads.delete(dep)

@@ -181,18 +181,20 @@ export class Layer implements ActorNumbers {
   ): string[] {
     const prefix = TABLE.slot + parent
     const { from, countMax } = options
-    const keys = new Set<string>()
-    if (from !== undefined && this.slotsAt(from).length > 0) keys.add(from)
+    const stored: string[] = []
+    if (from !== undefined && this.slotsAt(from).length > 0) stored.push(from)
     const page = this.#rows.range(prefix, {
       countMax,
       ...(from === undefined ? {} : { after: from }),
     })
+    // What is about to be looked at stays in the cache.
+    if (this.#slotCache.size + page.length > CACHE_ROWS_MAX) this.#slotCache.clear()
     for (const { key, value } of page) {
-      keys.add(key)
-      if (!this.#slotCache.has(key) && this.#slotCache.size < CACHE_ROWS_MAX) {
-        this.#slotCache.set(key, decodeSlots(value))
-      }
+      stored.push(key)
+      if (!this.#slotCache.has(key)) this.#slotCache.set(key, decodeSlots(value))
     }
+    if (this.#slots.size === 0) return stored.slice(0, countMax)
+    const keys = new Set(stored)
     const end = page.length === countMax ? page.at(-1)?.key : undefined
     for (const key of this.#slots.keys()) {
       if (!key.startsWith(prefix) || (from !== undefined && key < from)) continue

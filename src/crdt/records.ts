@@ -111,24 +111,27 @@ export interface ActorNumbers {
   actorOf(number: number): ActorId
 }
 
+/** Shared by all empty lists: arrays of rows and slots are replaced, never changed. */
+const NONE: readonly never[] = Object.freeze([])
+
 /** A row without anything in it. */
 export function emptyInodeRow(id: InodeId): InodeRow {
   return {
     id,
-    L: [],
-    C: [],
-    A: [],
-    P: [],
+    L: NONE,
+    C: NONE,
+    A: NONE,
+    P: NONE,
     place: 0,
     isAlive: false,
     countedIn: '',
     slotParent: '',
     slotName: '',
     canonical: '',
-    merged: [],
+    merged: NONE,
     liveChildren: 0,
     subdirectories: 0,
-    links: [],
+    links: NONE,
     target: '',
     copyOf: undefined,
   }
@@ -136,7 +139,7 @@ export function emptyInodeRow(id: InodeId): InodeRow {
 
 /** A slot without anything in it. */
 export function emptySlot(name: FileName): Slot {
-  return { name, claims: [], primary: '', extras: [], hidden: [], copies: [], wants: [] }
+  return { name, claims: NONE, primary: '', extras: NONE, hidden: NONE, copies: NONE, wants: NONE }
 }
 
 /** Whether the row says nothing that an absent row does not say. */
@@ -213,8 +216,10 @@ function readValues<R extends 'L' | 'C' | 'A' | 'P'>(
   id: InodeId,
   actors: ActorNumbers,
 ): InodeRow[R] {
+  const count = reader.varint()
+  if (count === 0) return NONE
   const values: Value<unknown>[] = []
-  for (let left = reader.varint(); left > 0; left--) {
+  for (let left = count; left > 0; left--) {
     const actor = actors.actorOf(reader.varint())
     const op = `${reader.varint()}@${actor}`
     const toNumber = reader.varint()

@@ -6,7 +6,7 @@ import { ByteReader, ByteWriter } from '../bytes.ts'
 import { hasCode, WormholeError } from '../errors.ts'
 import type { ActorId, ChunkAddress, Hlc, InodeId } from '../types.ts'
 import { decodeChange, encodeChange, opOf, type ChangeOp, type DecodedChange } from './change.ts'
-import { Checker, parseKey } from './check.ts'
+import { Checker, parsedOp } from './check.ts'
 import { deltaOf } from './delta.ts'
 import { holdsAny } from './edits.ts'
 import { foldEdits, type FoldedPut } from './fold.ts'
@@ -24,7 +24,7 @@ import type {
 } from './interface.ts'
 import { Layer, TABLE } from './layer.ts'
 import type { InodeRow } from './records.ts'
-import { decodeRegister, versionId } from './registers.ts'
+import { versionId } from './registers.ts'
 import { forgetHistory, type HistoryDaysOf } from './retention.ts'
 import type { RowStore, RowWriter } from './rows.ts'
 import { maxOpOf } from './shard-state.ts'
@@ -182,9 +182,9 @@ export class TreeWriter {
     numbersOf: (index: number) => readonly [number, number],
   ): void {
     let newEntries = 0
-    for (const [index, { key, value, predecessors }] of change.ops.entries()) {
-      const { register, inode } = parseKey(key)
-      const data = decodeRegister(register, inode, value)
+    for (const [index, op] of change.ops.entries()) {
+      const { value, predecessors } = op
+      const { register, inode, data } = parsedOp(op)
       const [fromNumber, toNumber] = numbersOf(index)
       const made = { op: opOf(change, index), fromNumber, toNumber, bytes: value, data }
       if (register === 'L' && !this.#layer.inode(inode)?.L.length) newEntries++
