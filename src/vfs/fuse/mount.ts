@@ -190,11 +190,15 @@ async function realDirectory(directory: string): Promise<string> {
   }
 }
 
-/** Whether nobody serves the mount at `place` any more. One that does not answer in time lives. */
+/**
+ * Whether nobody serves the mount at `place` any more. One that does not answer in time lives.
+ * Asked with statfs(2), which the kernel always passes on: it answers stat(2) of a dead mount from
+ * its cache.
+ */
 function isDead(place: string, clock: Clock): Promise<boolean> {
   return new Promise((resolve) => {
     const timer = clock.setTimer(PROBE_MS_MAX, () => resolve(false))
-    fs.stat(place, (error) => {
+    fs.statfs(place, (error) => {
       timer.cancel()
       resolve(error?.code === 'ENOTCONN')
     })

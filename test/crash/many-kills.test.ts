@@ -1,0 +1,115 @@
+/**
+ * Proves that a daemon may be killed at any moment, again and again: a program keeps a diary outside
+ * the mount, and after each SIGKILL and `up` the mount is back and shows what the diary says was
+ * acknowledged, with the right bytes. In the end a second device shows the same.
+ */
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import fs from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { createDirectory, mountsBelow, waitFor, whyNoMount } from '../helpers/process.ts'
+import { compareTrees } from '../helpers/tree.ts'
+import { createVolumeOfDevices, syncAll } from '../helpers/volume-of-devices.ts'
+
+const skip = whyNoMount() ?? false
+const CYCLES = Number(process.env['CRASH_CYCLES'] ?? 50)
+const SEED = Number(process.env['CRASH_SEED'] ?? 1)
+/**
+ * What is older than this survives the daemon without a close or fsync. The promise is 100 ms; a
+ * busy machine may let the daemon wait for its processor much longer.
+ */
+const OLD_MS = 2000
+const WRITING_MS_MAX = 400
+
+const writerFile = fileURLToPath(new URL('./writer.mjs', import.meta.url))
+
+/** A digest; null: no such file. */
+type State = string | null
+
+interface Will {
+  readonly n: number
+  readonly will: readonly (readonly [string, State])[]
+}
+
+interface Done {
+  readonly n: number
+  readonly isKept: boolean
+  readonly atMs: number
+}
+
+function stateOf(file: string): State {
+  if (!fs.existsSync(file)) return null
+  return createHash('sha256').update(fs.readFileSync(file)).digest('hex')
+}
+
+/** The states that each path may be in, given what was there before the diary began. */
+function allowed(
+  before: ReadonlyMap<string, State>,
+  diary: string,
+  killedMs: number,
+): Map<string, Set<State>> {
+  const lines = diary.split('\n').filter(Boolean)
+  const entries = lines.map((line) => JSON.parse(line) as Will | Done)
+  let kept = -1
+  for (const entry of entries) {
+    if ('atMs' in entry && (entry.isKept || killedMs - entry.atMs > OLD_MS)) kept = entry.n
+  }
+  const states = new Map([...before].map(([name, state]) => [name, new Set([state])]))
+  for (const entry of entries) {
+    if ('atMs' in entry) continue
+    for (const [name, state] of entry.will) {
+      if (entry.n <= kept) states.set(name, new Set([state]))
+      else states.set(name, (states.get(name) ?? new Set<State>([null])).add(state))
+    }
+  }
+  return states
+}
+
+test('SIGKILL again and again: what was acknowledged is there', { skip }, async (t) => {
+  const { alice, bob } = await createVolumeOfDevices(t, ['alice', 'bob'])
+  for (const name of ['d0', 'd1']) fs.mkdirSync(alice.path(name))
+  await syncAll([alice, bob])
+  const outside = createDirectory(t, 'diary')
+  let states = new Map<string, State>()
+  let operations = 0
+  for (let cycle = 0; cycle < CYCLES; cycle++) {
+    const seed = SEED * 1000 + cycle
+    const diary = path.join(outside, String(cycle))
+    const writer = spawn(process.execPath, [writerFile, alice.mountpoint, diary, String(seed)], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+    const ended = once(writer, 'exit')
+    await waitFor(() => fs.existsSync(diary) && fs.statSync(diary).size > 0, {
+      what: 'the writer writes',
+    })
+    await new Promise((resolve) => setTimeout(resolve, (seed * 7919) % WRITING_MS_MAX))
+    alice.pids()
+    // One time in four the guard dies, too, and leaves a dead mount.
+    const { daemonPid } = await alice.status()
+    const killedMs = Date.now()
+    if (cycle % 4 === 3) await alice.kill()
+    else process.kill(daemonPid, 'SIGKILL')
+    assert.deepEqual(await ended, [0, null], 'the writer ended because the mount was gone')
+    await waitFor(() => !alice.pids().includes(daemonPid), { what: 'the daemon is gone' })
+
+    await alice.run(['up'])
+    assert.deepEqual(mountsBelow(path.dirname(alice.mountpoint)), [alice.mountpoint])
+    const text = fs.readFileSync(diary, 'utf8')
+    operations += text.split('\n').length / 2
+    const found = new Map<string, State>()
+    for (const [name, may] of allowed(states, text, killedMs)) {
+      const state = stateOf(alice.path(name))
+      assert.ok(may.has(state), `seed ${SEED}, cycle ${cycle}: ${name} is ${state}: ${text}`)
+      found.set(name, state)
+    }
+    states = found
+  }
+  t.diagnostic(`${CYCLES} kills, ${Math.floor(operations)} operations`)
+  await syncAll([alice, bob])
+  assert.deepEqual(compareTrees(alice.mountpoint, bob.mountpoint), [])
+  for (const [name, state] of states) assert.equal(stateOf(bob.path(name)), state, name)
+})
