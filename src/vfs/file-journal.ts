@@ -10,6 +10,7 @@
  * its `begin` record; the journal is never trimmed past the oldest session that is not settled.
  */
 import type { OpRef, VersionId } from '../crdt/interface.ts'
+import { hasCode } from '../errors.ts'
 import type { Clock, Timer } from '../system.ts'
 import type { InodeId } from '../types.ts'
 import type { JournalPort } from './interface.ts'
@@ -32,6 +33,8 @@ export const FLUSH_MS = 80
 const LOOK_MS = FLUSH_MS / 4
 /** What is younger may wait for the next look. */
 const YOUNG_MS = FLUSH_MS - LOOK_MS
+/** Pause before a journal that has no room is tried again: the promise holds as soon as it has. */
+const RETRY_MS = FLUSH_MS
 /** Most bytes in one record. */
 const WRITE_BYTES_MAX = 256 * 1024
 
@@ -45,6 +48,8 @@ export class FileJournal {
   /** Keys of unsettled sessions; insertion order is ascending, because numbers grow. */
   readonly #keys = new Map<number, OpenFile>()
   #timer: Timer | undefined
+  /** The journal had no room last time, which was told. */
+  #isFull = false
 
   constructor(options: { journal: JournalPort; clock: Clock; onError: (error: unknown) => void }) {
     this.#journal = options.journal
@@ -59,17 +64,30 @@ export class FileJournal {
 
   /** Something was appended or written: it will be handed to the kernel within `FLUSH_MS`. */
   schedule(): void {
-    this.#timer ??= this.#clock.setTimer(LOOK_MS, () => {
+    this.#arm(LOOK_MS)
+  }
+
+  #arm(delayMs: number): void {
+    this.#timer ??= this.#clock.setTimer(delayMs, () => {
       this.#timer = undefined
       try {
         const beforeMs = this.#clock.monotonicMs() - YOUNG_MS
         for (const file of this.#waiting) this.#appendRanges(file, beforeMs)
         this.#journal.flush()
+        this.#isFull = false
         if (this.#waiting.size > 0) this.schedule()
       } catch (error) {
-        this.#onError(error)
+        this.#failed(error)
       }
     })
+  }
+
+  /** What waits is kept. A full disk is told once and tried again; what else fails, fails for good. */
+  #failed(error: unknown): void {
+    const isFull = hasCode(error, 'DISK_FULL')
+    if (!isFull || !this.#isFull) this.#onError(error)
+    this.#isFull = isFull
+    if (isFull) this.#arm(RETRY_MS)
   }
 
   /** Notes that a file has bytes to journal. */

@@ -18,6 +18,8 @@ export class MemoryJournal implements JournalPort {
   syncedTo = 0
   syncCount = 0
   trimmedTo = 0
+  /** Thrown by flushes. */
+  failure: WormholeError | undefined
 
   constructor(records: readonly JournalPortRecord[] = [], nextNumber = 1) {
     this.records = [...records]
@@ -31,14 +33,14 @@ export class MemoryJournal implements JournalPort {
   }
 
   flush(): void {
+    if (this.failure) throw this.failure
     this.flushedTo = this.nextNumber - 1
   }
 
-  sync(): Promise<void> {
+  async sync(): Promise<void> {
     this.flush()
     this.syncedTo = this.flushedTo
     this.syncCount++
-    return Promise.resolve()
   }
 
   trim(number: number): void {

@@ -249,6 +249,22 @@ test('a full disk is reported, retried, and loses nothing', async () => {
   assert.equal(await device.cat('f'), 'precious')
 })
 
+test('a journal without room is told, and flushed as soon as there is room', async () => {
+  const device = await oneDevice()
+  const { handle } = device.create(ROOT, 'f')
+  await device.clock.run(1000)
+  device.journal.failure = new WormholeError('DISK_FULL', 'no space')
+  await device.write(handle, 0, 'kept')
+  await device.clock.run(2000)
+  // The journal tells it once; so does whoever publishes.
+  assert.ok(device.problems.every(({ code }) => code === 'DISK_FULL'))
+  assert.ok([1, 2].includes(device.problems.length), `told ${device.problems.length} times`)
+  device.journal.failure = undefined
+  await device.clock.run(100)
+  await device.crash()
+  assert.equal(await device.cat('f'), 'kept')
+})
+
 test('fallocate grows unless told otherwise; other modes are unsupported', async () => {
   const device = await oneDevice()
   const { nodeId, handle } = device.create(ROOT, 'f')
