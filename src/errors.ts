@@ -22,6 +22,7 @@ export const CODES = {
   DISK_FULL: 'later',
   ENTRY_INVALID: 'never',
   FEED_CORRUPT: 'elsewhere',
+  FEED_FORKED: 'never',
   FILE_TOO_LARGE: 'never',
   FORMAT_UNSUPPORTED: 'never',
   HOME_LOCKED: 'never',

@@ -23,17 +23,18 @@ import type { Edit, TreeDelta } from './crdt/interface.ts'
 import type { TreeWriter, Want } from './crdt/writer.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
 import { WormholeError, errorToData } from './errors.ts'
+import { Branches } from './log/branches.ts'
 import { EntryQueue, findLost } from './log/entry-queue.ts'
 import { openEntry, sealEntry, verifyFrame } from './log/entry.ts'
 import { readFrontier, writeFrontier } from './log/frontier.ts'
-import type { ControlOp, Entry, EntryFrame, FeedStore, LogKeys, TreePart } from './log/interface.ts'
+import type { ControlOp, Entry, FeedStore, FeedTip, LogKeys, TreePart } from './log/interface.ts'
 import { MemberTable, type FoldResult } from './log/membership.ts'
 import { OwnFeed } from './log/own-feed.ts'
 import { Strangers } from './log/strangers.ts'
 import type { SigningKeys } from './seal.ts'
 import type { Clock, HybridClock, Random, Timer } from './system.ts'
 import type { DeviceId, FeedHead, FeedId, Frontier, Role, VolumeId } from './types.ts'
-import { feedDevice, feedGeneration } from './types.ts'
+import { feedDevice, feedRoot } from './types.ts'
 
 /** Longest time the crdt thread works on remote entries before it commits and lets others in. */
 const APPLY_SLICE_MS = 10
@@ -94,6 +95,7 @@ export class Volume {
   readonly #stamps = new Map<DeviceId, number>()
   readonly #own: OwnFeed
   readonly #strangers: Strangers
+  readonly #branches: Branches
   #isClosed = false
 
   private constructor(options: VolumeOptions) {
@@ -109,6 +111,11 @@ export class Volume {
     })
     this.#own = new OwnFeed(options)
     this.#strangers = new Strangers(feeds)
+    this.#branches = new Branches({
+      feeds,
+      isNamed: (feed) => this.#queue.isNamed(feed),
+      onProblem: (problem) => events.onProblem(problem),
+    })
   }
 
   /** Opens a volume: reads how far the index is and applies what the feeds hold beyond it. */
@@ -118,6 +125,7 @@ export class Volume {
     volume.#checkIndex()
     for (const stamp of volume.#stamps.values()) options.hlc.observe(stamp)
     await volume.#exclusive(() => volume.#applyReady())
+    volume.#branches.tell(volume.#members)
     return volume
   }
 
@@ -147,6 +155,16 @@ export class Volume {
    */
   read(feed: FeedId, fromSeq: number, bytesMax: number): Uint8Array[] {
     return this.#options.feeds.read(feed, fromSeq, bytesMax).map((frame) => frame.bytes)
+  }
+
+  /** The feed that this device writes now. */
+  get ownFeed(): FeedId {
+    return this.#own.feed
+  }
+
+  /** Which of these entries are held here. */
+  holds(tips: readonly FeedTip[]): boolean[] {
+    return tips.map((tip) => this.#options.feeds.locate(tip) !== undefined)
   }
 
   /** This device's role; undefined while its admission has not arrived here. */
@@ -209,36 +227,37 @@ export class Volume {
 
   /**
    * Takes frames of one feed from a peer: checked and stored durably when this resolves, applied as
-   * soon as what they depend on is here.
+   * soon as what they depend on is here. `detached`: nothing was stored, because what the first one
+   * follows is not here; the peer is to be asked for earlier ones.
    *
-   * @throws {WormholeError} `ENTRY_INVALID`, `FORMAT_UNSUPPORTED`, `NOT_A_MEMBER`.
+   * @throws {WormholeError} `ENTRY_INVALID`, `FORMAT_UNSUPPORTED`, `NOT_A_MEMBER`,
+   *   `LIMIT_EXCEEDED`.
    */
-  async receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<void> {
-    const checked = frames.map((bytes) => verifyFrame(bytes, { volume: this.id, feed }))
-    this.#strangers.admit(feed, checked, this.#members)
-    await this.#exclusive(async () => {
-      const { feeds } = this.#options
-      const before = feeds.head(feed)?.length ?? 0
-      for (const { seq, hash } of checked) {
-        const isHeld = seq >= before || feeds.locate({ feed, length: seq + 1, hash }) === feed
-        if (isHeld && (seq !== before || before === 0)) continue
-        const isNext = checked.some((frame) => frame.seq === before && follows(feeds, frame))
-        if (!isNext) throw new WormholeError('ENTRY_INVALID', `feed ${feed} has two branches`)
-      }
-      await feeds.append(checked)
-      const isNew = (this.#options.feeds.head(feed)?.length ?? 0) > before
-      if (isNew && feedDevice(feed) === this.#options.device) this.#retire(feed)
+  async receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<'stored' | 'detached'> {
+    const { feeds, device } = this.#options
+    const root = feedRoot(feed)
+    const checked = frames.map((bytes) => verifyFrame(bytes, { volume: this.id, feed: root }))
+    this.#strangers.admit(root, checked, this.#members)
+    const news = await this.#exclusive(async () => {
+      if (!this.#branches.admit(root, checked)) return undefined
+      const before = feeds.frontier()
+      await feeds.append(checked, { isFromPeer: true })
+      const names = feeds.branches(root).filter((name) => feeds.head(name) !== before.get(name))
+      if (names.length > 0 && feedDevice(root) === device) this.#retire(root)
+      this.#branches.tell(this.#members)
+      return names
     })
-    this.#tellHead(feed)
+    for (const name of news ?? []) this.#tellHead(name)
     this.#requestApply()
+    return news ? 'stored' : 'detached'
   }
 
-  /** Own entries came from elsewhere: nothing is written behind them in this feed. */
+  /** Entries of the own feed came from elsewhere: nothing is written behind them. */
   #retire(feed: FeedId): void {
     const { tree, device, deviceName, events } = this.#options
     if (!this.#own.retire(feed)) return
     tree.become({ actor: this.#own.actor, device, deviceName })
-    const message = 'own entries came back from a peer: this home was restored or lost some'
+    const message = 'own entries came from a peer: this home was restored, lost some, or was copied'
     events.onProblem({ code: 'FEED_CORRUPT', message })
     this.#commit()
   }
@@ -265,6 +284,26 @@ export class Volume {
       this.#commit()
       return result
     })
+  }
+
+  /**
+   * Lets `load` put another state into the tree, from a snapshot or none at all; what it returns is
+   * stored with it. Then goes on with what the feeds hold beyond.
+   */
+  async replace(
+    load: (tree: TreeWriter) => Promise<ReadonlyMap<string, Uint8Array>>,
+  ): Promise<void> {
+    const { tree, events, device, feeds } = this.#options
+    await this.#exclusive(async () => {
+      const meta = new Map(await load(tree))
+      meta.set(GENERATION_ROW, Buffer.from(String(this.#own.generation)))
+      events.onDelta(tree.commit(meta), tree.coveredTo)
+      this.#reload()
+      for (const feed of this.#applied.keys()) if (feedDevice(feed) === device) this.#retire(feed)
+      events.onMembers()
+    })
+    for (const feed of feeds.frontier().keys()) this.#tellHead(feed)
+    this.#requestApply()
   }
 
   /** Finishes what is running and closes feeds. The row store belongs to the caller. */
@@ -308,8 +347,8 @@ export class Volume {
       for (const [device, stamp] of pairs) this.#stamps.set(device, stamp)
     }
     this.#members = MemberTable.restore(id, (key) => tree.meta(MEMBER_ROW + key))
-    const generation = Number(tree.meta(GENERATION_ROW)?.toString() ?? 0)
-    this.#own.atLeast(generation)
+    const generation = tree.meta(GENERATION_ROW)
+    this.#own.choose(generation && Number(generation.toString()))
     tree.become({ actor: this.#own.actor, device, deviceName })
   }
 
@@ -319,7 +358,7 @@ export class Volume {
     const lost = findLost(feeds, this.#applied)
     if (lost.length === 0) return
     for (const feed of lost) {
-      if (feedDevice(feed) === device) this.#own.atLeast(feedGeneration(feed) + 1)
+      if (feedDevice(feed) === device) this.#own.retire(feed)
     }
     const message =
       `the log lost entries of ${lost.map((feed) => feed.slice(0, 8)).join(', ')}: the tree is ` +
@@ -469,7 +508,7 @@ export class Volume {
       if (next.type === 'entry') this.#apply(next.entry)
       else {
         const { feed, seq, hash } = next.frame
-        this.#members.skip(next.frame)
+        this.#members.skip(next.frame, next.frontier)
         this.#applied.set(feed, { length: seq + 1, hash })
       }
       count++
@@ -488,7 +527,7 @@ export class Volume {
     const changes = entry.tree?.changes ?? []
     let refusal = verdict.state === 'valid' ? undefined : verdict.reason
     if (!refusal && changes.length > 0) {
-      const check = tree.check(changes, { actors: this.#members.actorsOf(entry.feed) })
+      const check = tree.check(changes, { actors: this.#members.actorsFor(entry) })
       if (!check.isValid) refusal = check.reason ?? 'its changes are not valid'
     }
     if (refusal) {
@@ -504,8 +543,4 @@ export class Volume {
     }
     if (isOwn) this.#coveredTo = Math.max(this.#coveredTo, entry.tree?.coveredTo ?? 0)
   }
-}
-
-function follows(feeds: FeedStore, frame: EntryFrame): boolean {
-  return feeds.head(frame.feed)?.hash === frame.previousHash
 }

@@ -28,6 +28,7 @@ const HINTS: Record<ErrorCode, string> = {
   DISK_FULL: 'Free some space and try again; nothing that was acknowledged is lost.',
   ENTRY_INVALID: 'See the log file of the daemon: wormhole doctor names it.',
   FEED_CORRUPT: 'See: wormhole doctor.',
+  FEED_FORKED: 'Of two copies of a home, give one a home of its own: wormhole join.',
   FILE_TOO_LARGE: '',
   FORMAT_UNSUPPORTED: 'It was written by another version: upgrade this program.',
   HOME_LOCKED: 'See: wormhole status. For a second device on this machine set WORMHOLE_HOME.',

@@ -13,7 +13,7 @@ import { createActor } from '../log/actors.ts'
 import { DiskFeedStore } from '../log/feeds.ts'
 import { describeFeedDamage } from '../log/salvage.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
-import type { ControlOp } from '../log/interface.ts'
+import type { ControlOp, FeedTip } from '../log/interface.ts'
 import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
 import { sealToBox } from '../seal.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
@@ -131,6 +131,7 @@ async function start() {
   /** Statements of the log and membership, for main. */
   const mainHandlers = {
     frontier: () => volume.frontier(),
+    holds: (tips: FeedTip[]) => volume.holds(tips),
     read: (args: { feed: FeedId; fromSeq: number; bytesMax: number }) =>
       volume.read(args.feed, args.fromSeq, args.bytesMax),
     receive: (args: { feed: FeedId; frames: Uint8Array[] }) =>

@@ -10,6 +10,7 @@ import type { VolumeThreads } from './volume-threads.ts'
 export function createLogPort({ crdt, fs }: VolumeThreads): LogPort {
   return {
     frontier: () => crdt.call('frontier', undefined),
+    holds: (tips) => crdt.call('holds', [...tips]),
     read: (feed, fromSeq, bytesMax) => crdt.call('read', { feed, fromSeq, bytesMax }),
     receive: (feed, frames) => crdt.call('receive', { feed, frames: [...frames] }),
     publish: () => fs.call('drain', undefined),

@@ -1,29 +1,29 @@
 /**
- * Which stored entry is to be applied next: the first unapplied one of a feed whose author is a
- * member and whose frontier is satisfied.
+ * Which stored entry is to be applied next: the first unapplied one of a feed or branch whose
+ * author is a member and whose frontier is satisfied.
  *
  * Nothing here decides what an entry is worth; it decides only when. Entries wait, without holding
  * up other feeds, while
- * - their frontier names what is not applied here yet (or does not exist);
+ * - what their frontier names is not applied here yet (or does not exist);
+ * - they are on a branch whose beginning is not applied yet, or is missing;
  * - their author is not a member here yet: an entry of somebody who never becomes one is never
  *   applied and appears in no frontier, so that strangers cannot keep members apart;
- * - their frontier names another branch of a feed than the one held here (a fork): what they build
- *   on would never be understood. Reported; their feed is stalled;
  * - a newer version wrote them, their key is not here, or the disk damaged them. Reported; their
  *   feed is stalled until the next start.
  */
 import { errorToData, hasCode } from '../errors.ts'
 import { feedDevice } from '../types.ts'
-import type { FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
-import { openEntry } from './entry.ts'
-import { frontierDelta } from './frontier.ts'
-import type { Entry, EntryFrame, FeedStore, LogKeys } from './interface.ts'
+import type { FeedId, Frontier, VolumeId } from '../types.ts'
+import { deltaBase, FRONTIER_EVERY, openEntry } from './entry.ts'
+import { addOrigins, EMPTY_FRONTIER, frontierResolve } from './frontier.ts'
+import type { Entry, EntryFrame, FeedStore, FeedTip, LogKeys } from './interface.ts'
 import type { MemberTable } from './membership.ts'
 
 /** What comes next: an entry, or a frame that its author malformed and that counts as empty. */
 export type NextEntry =
   | { readonly type: 'entry'; readonly entry: Entry }
-  | { readonly type: 'malformed'; readonly frame: EntryFrame }
+  /** `frontier`: what the entry before had applied, which stays. */
+  | { readonly type: 'malformed'; readonly frame: EntryFrame; readonly frontier: Frontier }
 
 /** Ports of a queue. */
 export interface EntryQueueOptions {
@@ -33,15 +33,22 @@ export interface EntryQueueOptions {
   onProblem(problem: { code: string; message: string }): void
 }
 
+/** An opened entry that waits. */
+interface Waiting {
+  readonly entry: Entry
+  /** What `tips` are added to. */
+  readonly base: Frontier
+  /** Whether `entry.frontier` has the names of this device. */
+  isResolved: boolean
+}
+
 /** See the head of this file. */
 export class EntryQueue {
   readonly #options: EntryQueueOptions
   /** Feeds whose next entry cannot be applied in this run. */
   readonly #stalled = new Set<FeedId>()
   /** The opened next entry of each feed, while it waits. */
-  readonly #waiting = new Map<FeedId, Entry>()
-  /** How much of the frontier of a waiting entry was compared with the branches held here. */
-  readonly #compared = new Map<FeedId, string>()
+  readonly #waiting = new Map<FeedId, Waiting>()
 
   constructor(options: EntryQueueOptions) {
     this.#options = options
@@ -50,7 +57,16 @@ export class EntryQueue {
   /** The state that entries were judged against is void. Stalled feeds stay so. */
   reset(): void {
     this.#waiting.clear()
-    this.#compared.clear()
+  }
+
+  /** Whether an entry by another device waits for one of this feed that is not here. */
+  isNamed(feed: FeedId): boolean {
+    for (const { entry, isResolved } of this.#waiting.values()) {
+      if (isResolved || feedDevice(entry.feed) === feedDevice(feed)) continue
+      if (entry.tips.some((tip) => tip.feed === feed && !this.#options.feeds.locate(tip)))
+        return true
+    }
+    return false
   }
 
   /**
@@ -60,20 +76,33 @@ export class EntryQueue {
   next(members: MemberTable, applied: Frontier): NextEntry | undefined {
     const { feeds, volume } = this.#options
     for (const [feed, head] of feeds.frontier()) {
-      const from = applied.get(feed)?.length ?? 0
-      if (from >= head.length || this.#stalled.has(feed)) continue
+      if (this.#stalled.has(feed)) continue
+      const from = applied.get(feed)?.length ?? this.#start(feed, applied)
+      if (from === undefined || from >= head.length) continue
       const known = this.#waiting.get(feed)
-      const entry = known?.seq === from ? known : undefined
-      const frame = entry ?? this.#read(feed, from)
+      const waiting = known?.entry.seq === from ? known : undefined
+      const frame = waiting?.entry ?? this.#read(feed, from)
       if (!frame) continue
       if (frame.hash !== volume && !members.isMember(feedDevice(feed))) continue
-      const next = entry
-        ? ({ type: 'entry', entry } as const)
-        : this.#open(frame as EntryFrame, members)
-      if (next?.type === 'malformed') return next
-      if (next && this.#isReady(next.entry, members, applied)) return next
+      const next = waiting ?? this.#open(frame as EntryFrame, members, applied)
+      if (next === undefined) continue
+      if ('type' in next) return next
+      const entry = this.#settle(next, members, applied)
+      if (entry) return { type: 'entry', entry }
     }
     return undefined
+  }
+
+  /** Where a feed or branch of which nothing is applied begins; undefined while that is open. */
+  #start(feed: FeedId, applied: Frontier): number | undefined {
+    const { feeds } = this.#options
+    if (feeds.branches(feed).some((other) => applied.has(other) && feeds.gaps(other).length > 0)) {
+      return undefined
+    }
+    const origin = feeds.origin(feed)
+    if (origin === undefined) return feeds.gaps(feed).some(({ from }) => from === 0) ? undefined : 0
+    const isThere = (applied.get(origin.feed)?.length ?? 0) >= origin.length
+    return isThere ? origin.length : undefined
   }
 
   /** The frame at a position; a damaged one stalls its feed alone. */
@@ -87,23 +116,67 @@ export class EntryQueue {
     }
   }
 
-  #open(frame: EntryFrame, members: MemberTable): NextEntry | undefined {
-    const { volume, keys, onProblem } = this.#options
-    const { feed } = frame
+  #open(
+    frame: EntryFrame,
+    members: MemberTable,
+    applied: Frontier,
+  ): Waiting | NextEntry | undefined {
+    const { volume, keys, feeds, onProblem } = this.#options
+    const { feed, seq } = frame
+    const origin = members.foldedLength(feed) === 0 ? feeds.origin(feed) : undefined
+    const previousFrontier = origin ? this.#frontierAt(origin, applied) : members.frontierOf(feed)
     try {
-      const entry = openEntry(frame, { volume, keys, previousFrontier: members.frontierOf(feed) })
-      this.#waiting.set(feed, entry)
-      return { type: 'entry', entry }
+      const entry = openEntry(frame, { volume, keys, previousFrontier })
+      const base = new Map(deltaBase(seq, previousFrontier))
+      addOrigins(base, feed, feeds)
+      const waiting = { entry, base, isResolved: false }
+      this.#waiting.set(feed, waiting)
+      return waiting
     } catch (error) {
       if (hasCode(error, 'ENTRY_INVALID')) {
         const { code, message } = error
-        onProblem({ code, message: `entry ${frame.seq} of feed ${feed} does not open: ${message}` })
-        return { type: 'malformed', frame }
+        onProblem({ code, message: `entry ${seq} of feed ${feed} does not open: ${message}` })
+        return { type: 'malformed', frame, frontier: previousFrontier }
       }
       const { code, message } = errorToData(error)
-      this.#stall(feed, code, `entry ${frame.seq} of feed ${feed} does not open: ${message}`)
+      this.#stall(feed, code, `entry ${seq} of feed ${feed} does not open: ${message}`)
       return undefined
     }
+  }
+
+  /**
+   * The frontier of an applied entry, and what lies before it in its own feed: what a branch that
+   * starts behind it builds on. Opens the entries since the last one with a whole frontier.
+   */
+  #frontierAt({ feed, length }: FeedTip, applied: Frontier): Frontier {
+    const { volume, keys, feeds } = this.#options
+    let from = length - 1
+    let frontier: Frontier = EMPTY_FRONTIER
+    const open = (frame: EntryFrame): Frontier | undefined => {
+      try {
+        const entry = openEntry(frame, { volume, keys, previousFrontier: frontier })
+        return frontierResolve(deltaBase(entry.seq, frontier), entry.tips, { feeds, applied })
+      } catch (error) {
+        if (hasCode(error, 'ENTRY_INVALID')) return undefined
+        throw error
+      }
+    }
+    for (;;) {
+      from -= from % FRONTIER_EVERY
+      const [first] = feeds.read(feed, from, 1)
+      const whole = first && open(first)
+      if (whole !== undefined) frontier = whole
+      if (whole !== undefined || from === 0) break
+      from -= 1
+    }
+    for (let seq = from + 1; seq < length; seq++) {
+      const [frame] = feeds.read(feed, seq, 1)
+      frontier = (frame && open(frame)) ?? frontier
+    }
+    const merged = new Map(frontier)
+    merged.set(feed, { length, hash: feeds.read(feed, length - 1, 1)[0]?.hash ?? '' })
+    addOrigins(merged, feed, feeds)
+    return merged
   }
 
   #stall(feed: FeedId, code: string, message: string): void {
@@ -112,41 +185,23 @@ export class EntryQueue {
     this.#options.onProblem({ code, message })
   }
 
-  #isReady(entry: Entry, members: MemberTable, applied: Frontier): boolean {
-    for (const [feed, head] of entry.frontier) {
-      if ((applied.get(feed)?.length ?? 0) < head.length) return false
+  /** The entry with its frontier by the names of this device, once all that is in it is applied. */
+  #settle(waiting: Waiting, members: MemberTable, applied: Frontier): Entry | undefined {
+    if (!waiting.isResolved) {
+      const { feeds } = this.#options
+      const { tips } = waiting.entry
+      const frontier = frontierResolve(waiting.base, tips, { feeds, applied })
+      if (frontier === undefined) return undefined
+      Object.assign(waiting, { entry: { ...waiting.entry, frontier }, isResolved: true })
     }
-    const forked = this.#otherBranch(entry, members, applied)
-    if (forked !== undefined) {
-      const device = feedDevice(entry.feed).slice(0, 8)
-      this.#stall(
-        entry.feed,
-        'ENTRY_INVALID',
-        `feed ${forked} has two branches (a home was restored or cloned and then wrote): ` +
-          `what device ${device} wrote on the other branch waits`,
-      )
-      return false
+    const { entry } = waiting
+    for (const [feed, head] of entry.frontier) {
+      if ((applied.get(feed)?.length ?? 0) < head.length) return undefined
     }
     const verdict = members.check(entry)
-    if (verdict.state !== 'unknown') return true
+    if (verdict.state !== 'unknown') return entry
     this.#stall(entry.feed, 'UPGRADE_NEEDED', verdict.reason)
-    return false
-  }
-
-  /** A feed of which the author has applied another branch than the one held here. */
-  #otherBranch(entry: Entry, members: MemberTable, applied: Frontier): FeedId | undefined {
-    if (this.#compared.get(entry.feed) === entry.hash) return undefined
-    for (const [feed, head] of frontierDelta(members.frontierOf(entry.feed), entry.frontier)) {
-      if (this.#hashAt(feed, head.length, applied) !== head.hash) return feed
-    }
-    this.#compared.set(entry.feed, entry.hash)
     return undefined
-  }
-
-  #hashAt(feed: FeedId, length: number, applied: Frontier): string | undefined {
-    const head = applied.get(feed) as FeedHead
-    if (head.length === length) return head.hash
-    return this.#options.feeds.read(feed, length - 1, 1)[0]?.hash
   }
 }
 

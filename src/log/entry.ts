@@ -12,12 +12,20 @@ import { WormholeError } from '../errors.ts'
 import { hash, HASH_BYTES, seal, sign, SIGNATURE_BYTES, unseal, verify } from '../seal.ts'
 import type { SigningKeys } from '../seal.ts'
 import type { Random } from '../system.ts'
-import { feedDevice, feedGeneration } from '../types.ts'
+import { feedDevice, feedGeneration, feedRoot } from '../types.ts'
 import type { FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
 import { decodeOp, encodeOp, OP_BYTES_MAX } from './control.ts'
 import { decodeFrame, encodeFrame, FRAME_BODY_BYTES_MAX } from './frame.ts'
-import { frontierDelta, frontierMerge, readFrontier, writeFrontier } from './frontier.ts'
-import type { ControlOp, Entry, EntryBody, EntryFrame, LogKeys, TreePart } from './interface.ts'
+import { EMPTY_FRONTIER, frontierDelta, frontierMerge, readTips, writeTips } from './frontier.ts'
+import type {
+  ControlOp,
+  Entry,
+  EntryBody,
+  EntryFrame,
+  FeedTip,
+  LogKeys,
+  TreePart,
+} from './interface.ts'
 
 /** Version of the entry format; the first byte of every body. */
 export const ENTRY_VERSION = 1
@@ -31,6 +39,11 @@ export const TREE_BYTES_MAX = 32 * 1024 * 1024
 const SHARD_COUNT = 4096
 /** Most changes of one entry. */
 const CHANGE_COUNT_MAX = 65536
+/**
+ * Every so many entries of a feed carry their whole frontier: whoever needs the one at some entry
+ * (where a branch starts) opens at most so many.
+ */
+export const FRONTIER_EVERY = 256
 /** Tree parts below this are not worth a deflate stream. */
 const DEFLATE_BYTES_MIN = 256
 
@@ -236,7 +249,8 @@ function frameFields(bytes: Uint8Array): EntryFields {
 /**
  * Opens a verified frame. `tree` stays undefined on a device without its key. Every field is
  * checked: an entry that its author malformed is `ENTRY_INVALID` on every device alike; it stays in
- * the chain and counts as empty (`MemberTable.skip`).
+ * the chain and counts as empty (`MemberTable.skip`). `frontier` is right for feeds without branches;
+ * else it is made of `tips` (`frontierResolve`).
  *
  * @throws {WormholeError} `ENTRY_INVALID`, `FORMAT_UNSUPPORTED` (a part of a newer version),
  *   `KEY_MISSING` without the control key of its generation.
@@ -257,9 +271,9 @@ export function openEntry(
   const treeKey = use.keys.tree(keyGeneration)
   const openPart = (key: Uint8Array, sealed: Buffer, part: number): Buffer =>
     unseal(key, sealed, sealedAbout(prefix, isGenesis, seq, part), 'ENTRY_INVALID')
-  const { control, frontier, hlc } = decodeControl(
+  const { control, tips, hlc } = decodeControl(
     openPart(controlKey, fields.control, CONTROL_PART),
-    { feed: frame.feed, previousFrontier: use.previousFrontier },
+    frame.feed,
   )
   const hasTree = fields.tree !== undefined && treeKey !== undefined
   return {
@@ -269,23 +283,25 @@ export function openEntry(
     hash: frame.hash,
     keyGeneration,
     hasSealedTree: fields.tree !== undefined,
+    tips,
     control,
     tree: hasTree ? decodeTree(openPart(treeKey, fields.tree as Buffer, TREE_PART)) : undefined,
-    frontier,
+    frontier: frontierMerge(deltaBase(seq, use.previousFrontier), tips),
     hlc,
   }
 }
 
 function encodeControl(body: EntryBody, place: EntryPlace): Buffer {
-  const { previousFrontier, feed } = place
+  const { feed } = place
+  const previousFrontier = deltaBase(place.head?.length ?? 0, place.previousFrontier)
   for (const [other, head] of previousFrontier) {
     const length = body.frontier.get(other)?.length ?? 0
     assert(length >= head.length, `frontier falls back in ${other}`)
   }
   const delta = frontierDelta(previousFrontier, body.frontier)
-  delta.delete(feed)
+  for (const other of delta.keys()) if (feedRoot(other) === feed) delta.delete(other)
   const writer = new ByteWriter(256).u8(ENTRY_VERSION).varint(body.hlc)
-  writeFrontier(writer, delta)
+  writeTips(writer, delta)
   if (body.control.length > OP_COUNT_MAX) {
     throw new WormholeError('LIMIT_EXCEEDED', `${body.control.length} control operations`)
   }
@@ -299,24 +315,26 @@ function encodeControl(body: EntryBody, place: EntryPlace): Buffer {
 
 function decodeControl(
   plain: Buffer,
-  place: { readonly feed: FeedId; readonly previousFrontier: Frontier },
-): { control: ControlOp[]; frontier: Frontier; hlc: number } {
+  feed: FeedId,
+): { control: ControlOp[]; tips: FeedTip[]; hlc: number } {
   const reader = new ByteReader(plain)
   if (plain.length > CONTROL_BYTES_MAX) reader.fail(`control part of ${plain.length} bytes`)
   checkPartVersion(reader.u8(), 'control')
   const hlc = reader.varint()
-  const delta = readFrontier(reader)
-  if (delta.has(place.feed)) reader.fail('its own feed in its frontier')
-  for (const [feed, head] of delta) {
-    const before = place.previousFrontier.get(feed)
-    if (before !== undefined && head.length <= before.length) reader.fail('frontier falls back')
-  }
+  const tips = readTips(reader)
+  const root = feedRoot(feed)
+  if (tips.some((tip) => tip.feed === root)) reader.fail('its own feed in its frontier')
   const count = reader.varint()
   if (count > OP_COUNT_MAX) reader.fail(`${count} control operations`)
   const control: ControlOp[] = []
   for (let index = 0; index < count; index++) control.push(decodeOp(reader.bytes(OP_BYTES_MAX)))
   reader.end()
-  return { control, frontier: frontierMerge(place.previousFrontier, delta), hlc }
+  return { control, tips, hlc }
+}
+
+/** What the frontier of an entry is written against, given that of the entry before. */
+export function deltaBase(seq: number, previousFrontier: Frontier): Frontier {
+  return seq % FRONTIER_EVERY === 0 ? EMPTY_FRONTIER : previousFrontier
 }
 
 function checkPartVersion(version: number, part: string): void {

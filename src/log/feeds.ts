@@ -116,11 +116,12 @@ export class DiskFeedStore implements FeedStore {
     return (this.#roots.get(feedRoot(feed)) ?? []).map(({ name }) => name)
   }
 
-  origin(feed: FeedId): { readonly feed: FeedId; readonly length: number } | undefined {
+  origin(feed: FeedId): FeedTip | undefined {
     const first = this.#chains.get(feed)?.runs[0]
     if (first === undefined || first.file.start === 0) return undefined
     const holder = this.#below(feed, first)
-    return holder && { feed: holder.name, length: first.file.start }
+    const { start, previousHash } = first.file
+    return holder && { feed: holder.name, length: start, hash: previousHash }
   }
 
   gaps(feed: FeedId): FeedGap[] {

@@ -59,7 +59,7 @@ export interface TreePart {
 export interface EntryBody {
   readonly control: readonly ControlOp[]
   readonly tree: TreePart | undefined
-  /** What the author had applied, own feed left out. */
+  /** What the author had applied, own feed left out; by the names that branches have here. */
   readonly frontier: Frontier
   /** Largest hybrid stamp in the entry. */
   readonly hlc: number
@@ -73,6 +73,8 @@ export interface Entry extends EntryBody {
   readonly previousHash: string
   /** Hex of the entry's 32-byte hash: what the next entry and heads name. */
   readonly hash: string
+  /** What its author newly applied, as it stands in the entry: branches named by hash alone. */
+  readonly tips: readonly FeedTip[]
   readonly keyGeneration: number
   readonly hasSealedTree: boolean
 }
@@ -133,7 +135,7 @@ export interface FeedStore {
   /** The names of a feed's branches, its own included. */
   branches(feed: FeedId): FeedId[]
   /** Where a branch leaves another; undefined for what starts with entry 0, or is cut off. */
-  origin(feed: FeedId): { readonly feed: FeedId; readonly length: number } | undefined
+  origin(feed: FeedId): FeedTip | undefined
   /** Entries missing below the head of a feed or branch. */
   gaps(feed: FeedId): FeedGap[]
   /** Whether an own entry was written in this home, not brought back by a peer. */

@@ -6,15 +6,17 @@ import { Decoder, Encoder } from '@msgpack/msgpack'
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import { WormholeError } from '../errors.ts'
 import type { ActorId, DeviceId, FeedId, Frontier, Role } from '../types.ts'
+import { feedRoot } from '../types.ts'
 import { readFrontier, writeFrontier } from './frontier.ts'
 
 /** Version of both kinds of rows. */
 const ROWS_VERSION = 1
 
-/** A place in the log. */
+/** An entry in the log. `feed` is the name that its branch has here. */
 export interface Position {
   readonly feed: FeedId
   readonly seq: number
+  readonly hash: string
 }
 
 /** One valid `admit` (or the genesis). A device that joined twice has two. */
@@ -40,12 +42,19 @@ export interface InviteRow {
   readonly isRecovery: boolean
 }
 
-/** What a device says about itself; a later entry of its feeds replaces it. */
-export interface SelfRow {
+/** Which of two statements of one device about itself is the later one. */
+export interface SelfRank {
   readonly generation: number
   readonly seq: number
+  readonly hash: string
+}
+
+/** What a device says about itself; a later entry of its feeds replaces each part. */
+export interface SelfRow {
   readonly name: string | undefined
+  readonly nameAt: SelfRank | undefined
   readonly labels: Readonly<Record<string, string>>
+  readonly labelsAt: SelfRank | undefined
 }
 
 /** A device's announcement of an actor id. */
@@ -175,8 +184,38 @@ export function bestInvite(invites: readonly InviteRow[]): InviteRow {
   })
 }
 
+/** Any order that is the same everywhere, whatever branches are called. */
 function isEarlier(a: Position, b: Position): boolean {
-  return a.feed === b.feed ? a.seq < b.seq : a.feed < b.feed
+  const [feedA, feedB] = [feedRoot(a.feed), feedRoot(b.feed)]
+  if (feedA !== feedB) return feedA < feedB
+  return a.seq === b.seq ? a.hash < b.hash : a.seq < b.seq
+}
+
+function isLater(a: SelfRank, b: SelfRank | undefined): boolean {
+  if (b === undefined) return true
+  if (a.generation !== b.generation) return a.generation > b.generation
+  return a.seq === b.seq ? a.hash >= b.hash : a.seq > b.seq
+}
+
+/** Takes in what a device says about itself; the greatest (generation, seq, hash) holds. */
+export function mergeSelf(
+  before: SelfRow | undefined,
+  at: SelfRank,
+  change: { readonly name?: string; readonly labels?: Readonly<Record<string, string>> },
+): SelfRow {
+  let row = before ?? { name: undefined, nameAt: undefined, labels: {}, labelsAt: undefined }
+  if (change.name !== undefined && isLater(at, row.nameAt)) {
+    row = { ...row, name: change.name, nameAt: at }
+  }
+  if (change.labels !== undefined && isLater(at, row.labelsAt)) {
+    row = { ...row, labels: change.labels, labelsAt: at }
+  }
+  return row
+}
+
+/** The place of an entry. */
+export function positionOf({ feed, seq, hash }: Position): Position {
+  return { feed, seq, hash }
 }
 
 /** The greater role; then the earlier stamp; then any order that is the same everywhere. */

@@ -12,7 +12,7 @@
 import assert from 'node:assert/strict'
 import { WormholeError } from '../errors.ts'
 import { verify } from '../seal.ts'
-import { feedDevice, feedGeneration } from '../types.ts'
+import { feedDevice, feedGeneration, feedRoot } from '../types.ts'
 import type { ActorId, DeviceId, FeedId, Frontier, Role, VolumeId } from '../types.ts'
 import { isActorOf } from './actors.ts'
 import { admissionMessage, type Admissible } from './admission.ts'
@@ -22,6 +22,8 @@ import type { ControlOp, Entry, Member } from './interface.ts'
 import {
   bestInvite,
   isBetterAdmission,
+  mergeSelf,
+  positionOf,
   ROLE_RANK,
   decodeFeedProgress,
   decodeMemberState,
@@ -162,8 +164,8 @@ export class MemberTable {
   }
 
   /**
-   * Folds the next entry of its feed; one that was folded already has no effect. Its causal past
-   * must have been folded. With the verdict `unknown` nothing happens: fold it again after the
+   * Folds the next entry of its feed, or the first of a branch; one that was folded already has no
+   * effect. Its causal past must have been folded. With the verdict `unknown` nothing happens: fold it again after the
    * upgrade.
    */
   fold(entry: Entry): FoldResult {
@@ -171,8 +173,9 @@ export class MemberTable {
     const notes: Notes = { problems: [], actors: [], isChanged: false }
     const length = this.foldedLength(entry.feed)
     if (entry.seq < length || verdict.state === 'unknown') return { verdict, ...notes }
-    assert(entry.seq === length, `entry ${entry.seq} of ${entry.feed} is not the next`)
-    this.#advance(entry.feed, { length: length + 1, frontier: entry.frontier })
+    const isNext = entry.seq === length || length === 0
+    assert(isNext, `entry ${entry.seq} of ${entry.feed} is not the next`)
+    this.#advance(entry.feed, { length: entry.seq + 1, frontier: entry.frontier })
     if (verdict.state === 'valid') {
       for (const [index, op] of entry.control.entries()) this.#foldOp(entry, op, index, notes)
     }
@@ -183,12 +186,15 @@ export class MemberTable {
     return { verdict, ...notes }
   }
 
-  /** Steps over the next entry of a feed that `openEntry` refused: it counts as empty. */
-  skip(entry: { readonly feed: FeedId; readonly seq: number }): void {
-    const { length, frontier } = this.#progressOf(entry.feed)
-    if (entry.seq < length) return
-    assert(entry.seq === length, `entry ${entry.seq} of ${entry.feed} is not the next`)
-    this.#advance(entry.feed, { length: length + 1, frontier })
+  /**
+   * Steps over the next entry of a feed that `openEntry` refused: it counts as empty. `frontier` is
+   * that of the entry before.
+   */
+  skip({ feed, seq }: { readonly feed: FeedId; readonly seq: number }, frontier: Frontier): void {
+    const length = this.foldedLength(feed)
+    if (seq < length) return
+    assert(seq === length || length === 0, `entry ${seq} of ${feed} is not the next`)
+    this.#advance(feed, { length: seq + 1, frontier })
   }
 
   #advance(feed: FeedId, progress: FeedProgress): void {
@@ -238,7 +244,7 @@ export class MemberTable {
   }
 
   #foldGenesis(entry: Entry, op: ControlOp & { type: 'genesis' }): void {
-    const position = { feed: entry.feed, seq: entry.seq }
+    const position = positionOf(entry)
     this.#state.volumeName = op.name
     this.#state.admissions.push({
       position,
@@ -264,7 +270,7 @@ export class MemberTable {
     const inviteKey = asBuffer(op.inviteKey).toString('hex')
     if (this.#invitesAt(inviteKey, entry).length > 0) return 'the invite key is known already'
     this.#state.invites.push({
-      position: { feed: entry.feed, seq: entry.seq },
+      position: positionOf(entry),
       inviteKey,
       role: op.role,
       expiresMs: op.expiresMs,
@@ -287,7 +293,7 @@ export class MemberTable {
     const before = this.#usersOf(inviteKey, entry)
     if (!before.has(op.device) && before.size >= invite.usesMax) return 'the invite was used up'
     this.#state.admissions.push({
-      position: { feed: entry.feed, seq: entry.seq },
+      position: positionOf(entry),
       hlc: entry.hlc,
       device: op.device,
       role: invite.role,
@@ -308,7 +314,7 @@ export class MemberTable {
   #foldActor(entry: Entry, op: ControlOp & { type: 'actor' }, notes: Notes): string | undefined {
     const device = feedDevice(entry.feed)
     if (!isActorOf(op.actor, entry.feed)) return 'the actor is of another feed'
-    const position = { feed: entry.feed, seq: entry.seq }
+    const position = positionOf(entry)
     this.#state.claims.push({ actor: op.actor, position })
     this.#addActor(entry.feed, op.actor)
     this.#foldSelf(entry, { name: op.deviceName })
@@ -321,21 +327,11 @@ export class MemberTable {
     this.#actors.set(feed, actors.add(actor))
   }
 
-  /** A device's own word about itself; the greatest (generation, seq) holds. */
-  #foldSelf(
-    entry: Entry,
-    change: { readonly name?: string; readonly labels?: Readonly<Record<string, string>> },
-  ): void {
+  #foldSelf(entry: Entry, change: Parameters<typeof mergeSelf>[2]): void {
     const device = feedDevice(entry.feed)
-    const generation = feedGeneration(entry.feed)
-    const before = this.#state.selves.get(device)
-    if (before !== undefined && generation < before.generation) return
-    this.#state.selves.set(device, {
-      generation,
-      seq: entry.seq,
-      name: change.name ?? before?.name,
-      labels: change.labels ?? before?.labels ?? {},
-    })
+    const at = { ...positionOf(entry), generation: feedGeneration(entry.feed) }
+    const { selves } = this.#state
+    selves.set(device, mergeSelf(selves.get(device), at, change))
   }
 
   /** Whether a position is in the past of an entry, or in what was already folded of itself. */
@@ -428,9 +424,20 @@ export class MemberTable {
     return this.#members
   }
 
-  /** Actors announced in this feed so far. */
+  /** Actors announced in this feed so far; on a branch, only those announced there. */
   actorsOf(feed: FeedId): ReadonlySet<ActorId> {
     return this.#actors.get(feed) ?? new Set()
+  }
+
+  /** Actors that may write in an entry: those announced in its feed before. */
+  actorsFor(entry: Entry): ReadonlySet<ActorId> {
+    const root = feedRoot(entry.feed)
+    if (root === entry.feed) return this.actorsOf(root)
+    const isBefore = (position: Position): boolean =>
+      feedRoot(position.feed) === root && this.#isBefore(position, entry)
+    return new Set(
+      this.#state.claims.flatMap(({ actor, position }) => (isBefore(position) ? [actor] : [])),
+    )
   }
 
   /** Invites that may admit somebody at this time, the recovery key among them. */

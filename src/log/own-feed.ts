@@ -1,42 +1,48 @@
 /**
  * Which feed this device writes, and under which actor.
  *
- * A device writes one feed for life, unless entries of it were lost here: somebody may hold them,
- * and to write others at their positions would make two branches (W4). Then it goes on in the next
- * generation. The generation is kept by the owner, in the same transaction as what is applied.
+ * A device writes one feed for life, unless somebody else may hold other entries at the positions
+ * that it would write next (W4): entries were lost here, came back from a peer, or a copy of this
+ * home wrote on. Then it goes on in another generation. Copies of one home must not choose the same
+ * one, so it is drawn at random above all that is known. The generation is kept by the owner, in
+ * the same transaction as what is applied; without that record a new one is drawn, because the
+ * feeds that are here may be those of a copy.
  */
 import type { Random } from '../system.ts'
-import type { ActorId, DeviceId, FeedId } from '../types.ts'
-import { feedDevice, feedGeneration, feedId } from '../types.ts'
+import type { ActorId, DeviceId, FeedId, VolumeId } from '../types.ts'
+import { feedDevice, feedGeneration, feedId, feedRoot } from '../types.ts'
 import { createActor } from './actors.ts'
+import { GENERATION_MAX } from './frontier.ts'
 import type { Entry, FeedStore } from './interface.ts'
+
+/** A new generation lies at most so far above the greatest one known. */
+const GENERATION_STEP_MAX = 1 << 24
 
 /** The feed of this device in this process run. */
 export class OwnFeed {
   readonly #device: DeviceId
   readonly #random: Random
-  /** Lengths of this device's feeds at the start: what lies beyond came from peers. */
-  readonly #lengths = new Map<FeedId, number>()
+  readonly #feeds: FeedStore
+  readonly #volume: VolumeId
   #feed: FeedId
   #actor: ActorId
+  #isChosen = false
   /** Whether the actor stands in the log, as it must before it writes. */
   isAnnounced = false
 
-  /** `feed`: the one to write, unless the store holds a later generation. */
+  /** `feed`: what a home without entries of its own writes. */
   constructor(options: {
+    readonly id: VolumeId
     readonly device: DeviceId
     readonly feed: FeedId
     readonly feeds: FeedStore
     readonly random: Random
   }) {
+    this.#volume = options.id
     this.#device = options.device
     this.#random = options.random
+    this.#feeds = options.feeds
     this.#feed = options.feed
-    for (const [feed, { length }] of options.feeds.frontier()) {
-      if (feedDevice(feed) !== this.#device) continue
-      this.#lengths.set(feed, length)
-      if (feedGeneration(feed) > feedGeneration(this.#feed)) this.#feed = feed
-    }
     this.#actor = createActor(this.#feed, this.#random)
   }
 
@@ -52,26 +58,53 @@ export class OwnFeed {
     return this.#actor
   }
 
-  /** Goes on in this generation, if it is a later one; with another actor then. */
-  atLeast(generation: number): void {
-    if (generation <= this.generation) return
+  /** Takes up the generation on record when the process starts; later it knows better. */
+  choose(recorded: number | undefined): void {
+    if (this.#isChosen) return
+    this.#isChosen = true
+    if (recorded !== undefined) this.#become(recorded)
+    else if (!this.#isFresh()) return this.#draw()
+    if (!this.#feeds.isWritable(this.#feed)) this.#draw()
+  }
+
+  /** Whether nothing was written yet but the genesis of the volume. */
+  #isFresh(): boolean {
+    for (const [feed, { length, hash }] of this.#feeds.frontier()) {
+      if (feedDevice(feed) !== this.#device) continue
+      if (length > 1 || hash !== this.#volume) return false
+    }
+    return true
+  }
+
+  #become(generation: number): void {
+    if (generation === this.generation) return
     this.#feed = feedId(this.#device, generation)
     this.#actor = createActor(this.#feed, this.#random)
     this.isAnnounced = false
   }
 
+  #draw(): void {
+    let greatest = this.generation
+    for (const feed of this.#feeds.frontier().keys()) {
+      if (feedDevice(feed) === this.#device) greatest = Math.max(greatest, feedGeneration(feed))
+    }
+    const left = Math.min(GENERATION_STEP_MAX, GENERATION_MAX - greatest)
+    const drawn = Buffer.from(this.#random.bytes(4)).readUInt32LE()
+    this.#become(greatest + 1 + (drawn % Math.max(1, left)))
+  }
+
   /**
-   * Entries of this feed came from elsewhere: nothing more is written to it. Returns whether it was
-   * the one in use.
+   * Nothing more is written to this feed. Returns whether it was the one in use: another one is,
+   * from now on.
    */
   retire(feed: FeedId): boolean {
-    if (feedGeneration(feed) < this.generation) return false
-    this.atLeast(feedGeneration(feed) + 1)
+    if (feedRoot(feed) !== this.#feed) return false
+    this.#draw()
     return true
   }
 
-  /** Whether an entry was here when this device started, or was written since. */
+  /** Whether an entry was written in this home: its journal numbers are those of the journal. */
   hasWritten({ feed, seq }: Entry): boolean {
-    return feed === this.#feed || seq < (this.#lengths.get(feed) ?? 0)
+    return feedDevice(feed) === this.#device && this.#feeds.isWrittenHere(feed, seq)
   }
 }

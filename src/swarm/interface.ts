@@ -3,6 +3,7 @@
  * Types only. Wire protocol: README.md of this folder.
  */
 import type { ErrorCode } from '../errors.ts'
+import type { FeedTip } from '../log/interface.ts'
 import type { Clock, Random } from '../system.ts'
 import type { ChunkAddress, DeviceId, FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
 
@@ -156,14 +157,20 @@ export interface ChunkHolder {
 /** What the swarm needs from the log and the membership of one volume. All may cross threads. */
 export interface LogPort {
   frontier(): Promise<Frontier>
-  /** Encoded frames of one feed in order, at most `bytesMax`, at least one if there is one. */
+  /** Which of these entries are held here, on whichever branch of their feed. */
+  holds(tips: readonly FeedTip[]): Promise<boolean[]>
+  /**
+   * Encoded frames of one feed or branch in order, at most `bytesMax`, at least one if there is
+   * one.
+   */
   read(feed: FeedId, fromSeq: number, bytesMax: number): Promise<Uint8Array[]>
   /**
    * Verifies, stores and applies frames from a peer. Resolves when they are durable (they may wait
-   * for their frontier before they are applied).
+   * for their frontier before they are applied). `detached`: nothing was stored, because what the
+   * first one follows is not here.
    * @throws {WormholeError} `ENTRY_INVALID`, `NOT_A_MEMBER`: the peer, or the author, misbehaved.
    */
-  receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<void>
+  receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<'stored' | 'detached'>
   /** Publishes what is pending here and resolves when it is in the log. */
   publish(): Promise<void>
   /** Calls back with each new own or foreign head, after it is durable (W2). */

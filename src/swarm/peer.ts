@@ -19,13 +19,32 @@ interface Servers {
 
 /** A device with at least one session that said hello. */
 export class Peer implements ChunkPeer {
+  /** Key among peers: the device, and of a second process under it also the instance. */
   readonly device: DeviceId
+  readonly instance: string
   readonly #sessions = new Map<Session, Servers>()
   #closedSentBytes = 0
   #closedReceivedBytes = 0
 
-  constructor(device: DeviceId) {
+  constructor(device: DeviceId, instance: string) {
     this.device = device
+    this.instance = instance
+  }
+
+  /** When its present links were made, the newest first to count. */
+  get openedMs(): number {
+    return this.newest()?.openedMs ?? Infinity
+  }
+
+  /** Whether nothing speaks against its life. */
+  get isProven(): boolean {
+    const best = this.best()
+    return best !== undefined && !best.isSuspect && !best.isProbed
+  }
+
+  /** Asks all links for a sign of life. */
+  probe(): void {
+    for (const session of this.#sessions.keys()) session.probe()
   }
 
   get isConnected(): boolean {

@@ -7,11 +7,24 @@
  * one peer for the next range of that feed, at most one range per feed at a time; when the peer
  * fails, the next range is asked of another. W2: heads enter here only when their entries are
  * durable.
+ *
+ * A feed that forked has several heads. Feeds of a peer go by the peer's names for branches, own
+ * ones by ours; what they have in common is the feed and the hashes. A head of a peer that is none
+ * of ours and not longer than all of ours may be of a branch unknown here: the log is asked
+ * (`prove`). Where a branch leaves what is held here is found by asking for earlier and earlier
+ * entries, in steps that double.
  */
 import type { ErrorCode } from '../errors.ts'
-import { feedDevice, type DeviceId, type FeedHead, type FeedId, type Frontier } from '../types.ts'
+import {
+  feedDevice,
+  feedRoot,
+  type DeviceId,
+  type FeedHead,
+  type FeedId,
+  type Frontier,
+} from '../types.ts'
 import type { Outgoing } from './channels.ts'
-import { coversFrontier } from './frontiers.ts'
+import { coversFrontier, Heads } from './frontiers.ts'
 import { FEEDS_MAX } from './wire.ts'
 
 /** Bytes asked for in one range. Adapts between these to the speed of the peer. */
@@ -36,14 +49,15 @@ export type Effect =
       readonly feed: FeedId
       readonly frames: readonly Uint8Array[]
     }
+  /** Find out whether this entry is held here, and call `onProved`. */
+  | {
+      readonly type: 'prove'
+      readonly from: DeviceId
+      readonly feed: FeedId
+      readonly head: FeedHead
+    }
   /** Call `flushHeads` after a short pause. */
   | { readonly type: 'flush-later' }
-  | {
-      readonly type: 'report'
-      readonly code: ErrorCode
-      readonly device: DeviceId
-      readonly message: string
-    }
 
 interface Distrust {
   untilMs: number
@@ -53,14 +67,17 @@ interface Distrust {
 
 interface PeerLog {
   /** What it has, as last told. */
-  frontier: Map<FeedId, FeedHead>
+  readonly frontier: Heads
+  /** Whether its heads that are not longer than ours are held here; undefined: being asked. */
+  readonly proofs: Map<FeedId, { readonly head: FeedHead; readonly isHeld: boolean | undefined }>
+  /** Where to ask next for a branch that does not continue what is held here. */
+  readonly cursors: Map<FeedId, { readonly fromSeq: number; readonly step: number }>
   hasTold: boolean
   /** What we told it. */
   readonly told: Map<FeedId, number>
   readonly distrust: Map<FeedId, Distrust>
-  readonly forks: Set<FeedId>
   /** Asked too long ago; the answer is still welcome. */
-  readonly late: Map<number, FeedId>
+  readonly late: Map<number, { readonly feed: FeedId; readonly fromSeq: number }>
   bytesMax: number
   ranges: number
 }
@@ -68,18 +85,23 @@ interface PeerLog {
 interface Range {
   readonly peer: DeviceId
   readonly id: number
+  /** By the peer's name. */
+  readonly feed: FeedId
   readonly fromSeq: number
   readonly askedMs: number
+  /** Entries of the answer, while they are stored. */
+  count: number
   isStoring: boolean
 }
 
 /** The log of one volume among connected peers. */
 export class Replicator {
   readonly #self: DeviceId
-  #own: Map<FeedId, FeedHead>
+  readonly #own: Heads
   readonly #peers = new Map<DeviceId, PeerLog>()
+  /** By feed: branches of one are fetched one after the other. */
   readonly #ranges = new Map<FeedId, Range>()
-  /** Feeds in which some peer may be ahead of us. */
+  /** Feeds in which some peer may have what we have not. */
   readonly #behind = new Set<FeedId>()
   /** Feeds whose new head has not been told to everyone. */
   readonly #untold = new Set<FeedId>()
@@ -87,35 +109,39 @@ export class Replicator {
 
   constructor(self: DeviceId, own: Frontier) {
     this.#self = self
-    this.#own = new Map(own)
+    this.#own = new Heads(own)
   }
 
   /** What is stored here. */
   frontier(): Frontier {
-    return this.#own
+    return this.#own.map
   }
 
   /** What a connected peer has, as it last told; undefined before it did. */
   peerFrontier(peer: DeviceId): Frontier | undefined {
     const log = this.#peers.get(peer)
-    return log?.hasTold ? log.frontier : undefined
+    return log?.hasTold ? log.frontier.map : undefined
   }
 
   /** Whether a connected peer and this device last had exactly the same. */
   isInSync(peer: DeviceId): boolean {
-    const told = this.peerFrontier(peer)
-    return told !== undefined && coversFrontier(this.#own, told) && coversFrontier(told, this.#own)
+    const log = this.#peers.get(peer)
+    if (!log?.hasTold || [...log.proofs.values()].some(({ isHeld }) => isHeld !== true))
+      return false
+    const { frontier } = log
+    return coversFrontier(this.#own, frontier.map) && coversFrontier(frontier, this.#own.map)
   }
 
   /** A peer is connected. */
   onConnect(peer: DeviceId): Effect[] {
     if (this.#peers.has(peer)) return []
     this.#peers.set(peer, {
-      frontier: new Map(),
+      frontier: new Heads(),
+      proofs: new Map(),
+      cursors: new Map(),
       hasTold: false,
       told: new Map(),
       distrust: new Map(),
-      forks: new Set(),
       late: new Map(),
       bytesMax: RANGE_BYTES_MAX / 4,
       ranges: 0,
@@ -127,8 +153,8 @@ export class Replicator {
   tellFrontier(peer: DeviceId): Effect[] {
     const log = this.#peers.get(peer)
     if (!log) return []
-    for (const [feed, head] of this.#own) log.told.set(feed, head.length)
-    return [{ type: 'send', to: peer, message: { type: 'frontier', frontier: this.#own } }]
+    for (const [feed, head] of this.#own.map) log.told.set(feed, head.length)
+    return [{ type: 'send', to: peer, message: { type: 'frontier', frontier: this.#own.map } }]
   }
 
   /** A peer is gone: its ranges are asked of others. */
@@ -157,7 +183,10 @@ export class Replicator {
   onFrontier(peer: DeviceId, frontier: Frontier, nowMs: number, isLate = false): Effect[] {
     const log = this.#peers.get(peer)
     if (!log) return []
-    if (!isLate) log.frontier.clear()
+    if (!isLate) {
+      log.frontier.clear()
+      log.proofs.clear()
+    }
     log.hasTold = true
     const effects: Effect[] = []
     for (const [feed, head] of frontier) {
@@ -171,29 +200,66 @@ export class Replicator {
   /** A peer told a new head of one feed. */
   onHead(peer: DeviceId, feed: FeedId, head: FeedHead, nowMs: number): Effect[] {
     const log = this.#peers.get(peer)
-    if (!log || (log.frontier.size >= FEEDS_MAX && !log.frontier.has(feed))) return []
+    if (!log || (log.frontier.map.size >= FEEDS_MAX && !log.frontier.get(feed))) return []
     log.frontier.set(feed, head)
     const effects: Effect[] = []
     this.#compare(peer, log, feed, head, effects)
-    if (this.#behind.has(feed)) effects.push(...this.#pumpFeed(feed, nowMs))
+    if (this.#behind.has(feedRoot(feed))) effects.push(...this.#pumpFeed(feedRoot(feed), nowMs))
     return effects
   }
 
   #compare(peer: DeviceId, log: PeerLog, feed: FeedId, head: FeedHead, effects: Effect[]): void {
-    const own = this.#own.get(feed)
-    if (own === undefined || own.length < head.length) this.#behind.add(feed)
-    else if (own.length === head.length && own.hash !== head.hash && !log.forks.has(feed)) {
-      log.forks.add(feed)
-      const message = `feed ${feed.slice(0, 8)} has two branches at entry ${head.length - 1}`
-      effects.push({ type: 'report', code: 'ENTRY_INVALID', device: peer, message })
+    const coverage = this.#coverage(log, feed, head)
+    if (coverage !== 'unknown') {
+      if (coverage === 'missing') this.#behind.add(feedRoot(feed))
+      return
     }
+    if (sameHead(log.proofs.get(feed)?.head, head)) return
+    log.proofs.set(feed, { head, isHeld: undefined })
+    effects.push({ type: 'prove', from: peer, feed, head })
+  }
+
+  /** Whether the head of a peer's branch is held here. */
+  #coverage(log: PeerLog, feed: FeedId, head: FeedHead): 'held' | 'missing' | 'unknown' {
+    if (this.#own.hasHead(feed, head)) {
+      log.proofs.delete(feed)
+      log.cursors.delete(feed)
+      return 'held'
+    }
+    if (!this.#own.reaches(feed, head.length)) return 'missing'
+    const proof = log.proofs.get(feed)
+    if (proof === undefined || !sameHead(proof.head, head)) return 'unknown'
+    return proof.isHeld === undefined ? 'unknown' : proof.isHeld ? 'held' : 'missing'
+  }
+
+  /** What the log said about an entry; undefined when it could not. */
+  onProved(
+    peer: DeviceId,
+    feed: FeedId,
+    head: FeedHead,
+    isHeld: boolean | undefined,
+    nowMs: number,
+  ): Effect[] {
+    const log = this.#peers.get(peer)
+    if (!log || !sameHead(log.proofs.get(feed)?.head, head)) return []
+    if (isHeld === undefined) {
+      log.proofs.delete(feed)
+      return []
+    }
+    log.proofs.set(feed, { head, isHeld })
+    if (isHeld) {
+      log.cursors.delete(feed)
+      return []
+    }
+    this.#behind.add(feedRoot(feed))
+    return this.#pumpFeed(feedRoot(feed), nowMs)
   }
 
   /** A new head is durable here (W2). */
   onOwnHead(feed: FeedId, head: FeedHead, nowMs: number): Effect[] {
     const before = this.#own.get(feed)
     if (before !== undefined && before.length > head.length) return []
-    if (before?.length === head.length && before.hash === head.hash) return []
+    if (sameHead(before, head)) return []
     this.#own.set(feed, head)
     this.#untold.add(feed)
     const effects: Effect[] =
@@ -205,7 +271,8 @@ export class Replicator {
   flushHeads(): Effect[] {
     const effects: Effect[] = []
     for (const feed of this.#untold) {
-      const head = this.#own.get(feed) as FeedHead
+      const head = this.#own.get(feed)
+      if (head === undefined) continue
       for (const [peer, log] of this.#peers) {
         if (log.told.get(feed) === head.length) continue
         log.told.set(feed, head.length)
@@ -224,63 +291,103 @@ export class Replicator {
   ): Effect[] {
     const log = this.#peers.get(peer)
     if (!log) return []
-    const feed = this.#asked(peer, log, answer.id, nowMs)
-    if (feed === undefined) return []
+    const range = this.#asked(peer, log, answer.id, nowMs)
+    if (range === undefined) return []
+    const feed = feedRoot(range.feed)
     if (answer.frames.length === 0) {
       this.#release(feed)
-      this.#distrust(log, feed, undefined, nowMs)
+      this.#distrust(log, range.feed, undefined, nowMs)
       return this.#pump(nowMs)
     }
+    range.count = answer.frames.length
     return [{ type: 'store', from: peer, feed, frames: answer.frames }]
   }
 
-  /** The feed that request `id` was about; marks it as being stored. */
-  #asked(peer: DeviceId, log: PeerLog, id: number, nowMs: number): FeedId | undefined {
+  /** The range that request `id` was about; marks it as being stored. */
+  #asked(peer: DeviceId, log: PeerLog, id: number, nowMs: number): Range | undefined {
     const late = log.late.get(id)
     if (late !== undefined) {
       log.late.delete(id)
-      if (this.#ranges.has(late)) return undefined
-      const fromSeq = this.#own.get(late)?.length ?? 0
-      this.#ranges.set(late, { peer, id, fromSeq, askedMs: nowMs, isStoring: true })
+      const root = feedRoot(late.feed)
+      if (this.#ranges.has(root)) return undefined
+      const range = { peer, id, ...late, askedMs: nowMs, count: 0, isStoring: true }
+      this.#ranges.set(root, range)
       log.ranges++
-      return late
+      return range
     }
-    for (const [feed, range] of this.#ranges) {
+    for (const range of this.#ranges.values()) {
       if (range.id !== id || range.peer !== peer || range.isStoring) continue
       range.isStoring = true
       const isQuick = nowMs - range.askedMs < ANSWER_MS_MAX / 20
       if (isQuick) log.bytesMax = Math.min(RANGE_BYTES_MAX, log.bytesMax * 2)
-      return feed
+      return range
     }
     return undefined
   }
 
   /**
-   * What came of a `store`: the own frontier read afterwards, or the code of its failure. Without
-   * progress the peer is not asked for that feed for a while.
+   * What came of a `store`: the own frontier read afterwards, `detached` when what the first entry
+   * follows is not here, or the code of its failure. Without progress the peer is not asked for
+   * that feed for a while.
    */
   onStored(
     from: DeviceId,
     feed: FeedId,
-    result: { readonly frontier: Frontier } | { readonly code: ErrorCode },
+    result: { readonly frontier: Frontier } | { readonly code: ErrorCode } | 'detached',
     nowMs: number,
   ): Effect[] {
-    const fromSeq = this.#ranges.get(feed)?.fromSeq ?? 0
+    const range = this.#ranges.get(feed)
     this.#release(feed)
     const log = this.#peers.get(from)
     const effects: Effect[] = []
-    if ('code' in result) {
-      if (log) this.#distrust(log, feed, result.code, nowMs)
+    if (result === 'detached') {
+      if (log && range) this.#stepBack(log, range, nowMs)
+    } else if ('code' in result) {
+      if (log && range) this.#distrust(log, range.feed, result.code, nowMs)
     } else {
-      for (const [stored, head] of result.frontier) {
-        effects.push(...this.onOwnHead(stored, head, nowMs))
-      }
-      const told = log?.frontier.get(feed)?.length ?? 0
-      const after = this.#own.get(feed)?.length ?? 0
-      if (after > fromSeq) log?.distrust.delete(feed)
-      else if (log && told > after) this.#distrust(log, feed, undefined, nowMs)
+      const isChanged = this.#takeFrontier(result.frontier, nowMs, effects)
+      if (log && range) this.#advance(log, range, isChanged, nowMs)
+      for (const [peer, other] of this.#peers) this.#compareAgain(peer, other, feed, effects)
     }
     return [...effects, ...this.#pump(nowMs)]
+  }
+
+  /** Takes over what is stored here; returns whether anything is new. */
+  #takeFrontier(frontier: Frontier, nowMs: number, effects: Effect[]): boolean {
+    let isChanged = false
+    for (const [name, head] of frontier) {
+      if (!sameHead(this.#own.get(name), head)) isChanged = true
+      effects.push(...this.onOwnHead(name, head, nowMs))
+    }
+    for (const name of [...this.#own.map.keys()]) if (!frontier.has(name)) this.#own.delete(name)
+    return isChanged
+  }
+
+  #advance(log: PeerLog, range: Range, isChanged: boolean, nowMs: number): void {
+    const { feed, fromSeq, count } = range
+    const isStepping = log.cursors.has(feed)
+    if (isStepping) log.cursors.set(feed, { fromSeq: fromSeq + count, step: 1 })
+    const told = log.frontier.get(feed)
+    if (isChanged || isStepping) log.distrust.delete(feed)
+    else if (told && this.#coverage(log, feed, told) !== 'held') {
+      this.#distrust(log, feed, undefined, nowMs)
+    }
+  }
+
+  /** The branch leaves what is held here further down. */
+  #stepBack(log: PeerLog, { feed, fromSeq }: Range, nowMs: number): void {
+    const step = log.cursors.get(feed)?.step ?? 1
+    log.cursors.set(feed, { fromSeq: Math.max(0, fromSeq - step), step: 2 * step })
+    if (fromSeq === 0) this.#distrust(log, feed, undefined, nowMs)
+  }
+
+  /** What was missing of a peer's branches may be here now. */
+  #compareAgain(peer: DeviceId, log: PeerLog, feed: FeedId, effects: Effect[]): void {
+    for (const name of log.frontier.names(feed)) {
+      if (log.proofs.get(name)?.isHeld === false) log.proofs.delete(name)
+      const head = log.frontier.get(name)
+      if (head) this.#compare(peer, log, name, head, effects)
+    }
   }
 
   /** To be called a few times a second. */
@@ -292,8 +399,8 @@ export class Replicator {
       if (!log) continue
       log.bytesMax = Math.max(RANGE_BYTES_MIN, log.bytesMax / 2)
       if (log.late.size >= RANGES_PER_PEER_MAX) log.late.clear()
-      log.late.set(range.id, feed)
-      this.#distrust(log, feed, undefined, nowMs)
+      log.late.set(range.id, { feed: range.feed, fromSeq: range.fromSeq })
+      this.#distrust(log, range.feed, undefined, nowMs)
     }
     return this.#pump(nowMs)
   }
@@ -334,23 +441,39 @@ export class Replicator {
   /** Asks for the next range of a feed if somebody has it and nobody has been asked. */
   #pumpFeed(feed: FeedId, nowMs: number): Effect[] {
     if (this.#ranges.has(feed) || this.#ranges.size >= RANGES_MAX) return []
-    const fromSeq = this.#own.get(feed)?.length ?? 0
-    let best: { peer: DeviceId; log: PeerLog } | undefined
+    let best: { peer: DeviceId; log: PeerLog; name: FeedId } | undefined
     let isBehind = false
     for (const [peer, log] of this.#peers) {
-      if ((log.frontier.get(feed)?.length ?? 0) <= fromSeq) continue
-      isBehind = true
-      if (log.ranges >= RANGES_PER_PEER_MAX) continue
-      if ((log.distrust.get(feed)?.untilMs ?? 0) > nowMs) continue
-      if (!best || log.ranges < best.log.ranges) best = { peer, log }
+      for (const name of log.frontier.names(feed)) {
+        if (this.#coverage(log, name, log.frontier.get(name) as FeedHead) !== 'missing') continue
+        isBehind = true
+        if (log.ranges >= RANGES_PER_PEER_MAX) continue
+        if ((log.distrust.get(name)?.untilMs ?? 0) > nowMs) continue
+        if (!best || log.ranges < best.log.ranges) best = { peer, log, name }
+      }
     }
     if (!isBehind) this.#behind.delete(feed)
     if (!best) return []
+    const { peer, log, name } = best
+    const fromSeq = log.cursors.get(name)?.fromSeq ?? this.#likelyStart(log, name)
     const id = this.#nextId++
-    const range = { peer: best.peer, id, fromSeq, askedMs: nowMs, isStoring: false }
+    const range = { peer, id, feed: name, fromSeq, askedMs: nowMs, count: 0, isStoring: false }
     this.#ranges.set(feed, range)
-    best.log.ranges++
-    const bytesMax = best.log.bytesMax
-    return [{ type: 'send', to: best.peer, message: { type: 'want', id, feed, fromSeq, bytesMax } }]
+    log.ranges++
+    const { bytesMax } = log
+    return [
+      { type: 'send', to: peer, message: { type: 'want', id, feed: name, fromSeq, bytesMax } },
+    ]
   }
+
+  /** Where what is held here of a peer's branch most likely ends. */
+  #likelyStart(log: PeerLog, name: FeedId): number {
+    const { length } = log.frontier.get(name) as FeedHead
+    const held = this.#own.lengthBelow(name, length)
+    return held === 0 && this.#own.reaches(name, 1) ? length - 1 : held
+  }
+}
+
+function sameHead(a: FeedHead | undefined, b: FeedHead): boolean {
+  return a?.length === b.length && a.hash === b.hash
 }

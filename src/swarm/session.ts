@@ -42,6 +42,8 @@ export class Session {
   readonly link: Link
   readonly device: DeviceId
   readonly openedMs: number
+  /** The process run of the peer; empty before its hello. */
+  instance = ''
   /** Average round-trip time; undefined before the first answer. */
   rttMs: number | undefined
   isReady = false
@@ -66,6 +68,8 @@ export class Session {
     volume: VolumeId
     clock: Clock
     silenceMsMax: number
+    /** This process run. */
+    instance: string
     /** Where this device listens, for the hello. */
     addresses: readonly string[]
     handlers: SessionHandlers
@@ -86,6 +90,7 @@ export class Session {
         versionMin: VERSION_MIN,
         versionMax: VERSION_MAX,
         volume: options.volume,
+        instance: options.instance,
         addresses: options.addresses,
       },
       handlers: {
@@ -191,6 +196,7 @@ export class Session {
       )
     }
     this.isReady = true
+    this.instance = message.instance
     this.#handlers.onReady(this, message.addresses)
     this.#ping()
   }

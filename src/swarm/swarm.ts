@@ -9,7 +9,7 @@
 import type { ChunkFetcher } from '../chunks/interface.ts'
 import { WormholeError } from '../errors.ts'
 import type { Timer } from '../system.ts'
-import type { ChunkAddress, DeviceId, Frontier } from '../types.ts'
+import { feedRoot, type ChunkAddress, type DeviceId, type Frontier } from '../types.ts'
 import { AddressBook } from './address-book.ts'
 import { AdmissionDesk } from './admission.ts'
 import { ChunkExchange } from './chunk-exchange.ts'
@@ -23,13 +23,13 @@ import type {
   SwarmOptions,
   SyncAnswer,
 } from './interface.ts'
-import { Peer } from './peer.ts'
+import { deviceOf, Peers } from './peers.ts'
 import { PublishAsks } from './publish-asks.ts'
 import { Replicator, type Effect } from './replicator.ts'
 import { Reporter } from './reports.ts'
 import { Session, type SessionHandlers } from './session.ts'
 import { syncRound, type SyncContext } from './sync-round.ts'
-import type { Message } from './wire.ts'
+import { INSTANCE_BYTES, type Message } from './wire.ts'
 
 /** Everything that needs time looks at the clock this often. */
 const TICK_MS = 250
@@ -56,7 +56,8 @@ export class Swarm implements ChunkFetcher {
   readonly #book: AddressBook
   readonly #dialer: Dialer
   readonly #desk: AdmissionDesk
-  readonly #peers = new Map<DeviceId, Peer>()
+  readonly #peers = new Peers()
+  readonly #instance: string
   /** Sessions that have not said hello. */
   readonly #strangers = new Set<Session>()
   readonly #publishAsks = new PublishAsks()
@@ -73,6 +74,7 @@ export class Swarm implements ChunkFetcher {
   private constructor(options: SwarmOptions, own: Frontier) {
     const { clock, random, device, volume, members, transports } = options
     this.#options = options
+    this.#instance = Buffer.from(random.bytes(INSTANCE_BYTES)).toString('hex')
     this.#limits = { ...LIMITS, ...options.limits }
     this.#replicator = new Replicator(device, own)
     this.#reporter = new Reporter(clock, options.onReport)
@@ -81,7 +83,8 @@ export class Swarm implements ChunkFetcher {
       chunks: options.chunks,
       absentMsMax: this.#limits.absentMsMax,
       stalledMsMax: this.#limits.stalledMsMax,
-      onReport: (report) => this.#reporter.report(report),
+      onReport: ({ code, device, message }) =>
+        this.#reporter.report({ code, device: device && deviceOf(device), message }),
     })
     this.#book = new AddressBook(options.addresses ?? [], () => this.#saveSoon())
     const pauseMsMax = this.#limits.redialMsMax
@@ -179,17 +182,18 @@ export class Swarm implements ChunkFetcher {
   /** Known members other than this device, connected or not. */
   peers(): PeerInfo[] {
     return this.#otherMembers().map(({ device, name }) => {
-      const peer = this.#peers.get(device)
+      const peer = this.#peers.of(device)[0]
+      const routes = this.#peers.of(device).flatMap((each) => each.routes())
       return {
         device,
         name,
-        routes: peer?.routes() ?? [],
+        routes: [...new Set(routes)],
         address: peer?.best()?.link.remoteAddress ?? this.#book.of(device)[0] ?? '',
         rttMs: peer?.rttMs(),
         receiveBytesPerSecond: this.#exchange.rate(device),
         sentBytes: peer?.sentBytes() ?? 0,
         receivedBytes: peer?.receivedBytes() ?? 0,
-        isInSync: this.#replicator.isInSync(device),
+        isInSync: this.#replicator.isInSync(this.#peers.keyOf(device)),
       }
     })
   }
@@ -222,18 +226,18 @@ export class Swarm implements ChunkFetcher {
     const context: SyncContext = {
       clock: this.#options.clock,
       members: () => this.#otherMembers(),
-      isConnected: (device) => this.#peers.has(device),
+      isConnected: (device) => this.#peers.isConnected(device),
       reach: (device) =>
-        this.#peers.has(device)
+        this.#peers.isConnected(device)
           ? Promise.resolve()
           : Promise.all([this.#dialer.dialNow(device), refreshed]),
       publish: () => this.#publish(),
       askPublish: (device) =>
         this.#publishAsks.open(device, (id) =>
-          this.#peers.get(device)?.send({ type: 'publish', id }),
+          this.#peers.of(device)[0]?.send({ type: 'publish', id }),
         ),
       ownFrontier: () => this.#replicator.frontier(),
-      peerFrontier: (device) => this.#replicator.peerFrontier(device),
+      peerFrontier: (device) => this.#replicator.peerFrontier(this.#peers.keyOf(device)),
       onChange: (listener) => {
         this.#listeners.add(listener)
         return () => this.#listeners.delete(listener)
@@ -267,33 +271,29 @@ export class Swarm implements ChunkFetcher {
     else if (members.isMember(key as DeviceId)) {
       const silenceMsMax = this.#limits.silenceMsMax
       const addresses = this.addresses()
-      const handlers = this.#handlers
-      this.#strangers.add(new Session({ link, volume, clock, silenceMsMax, addresses, handlers }))
+      const [handlers, instance] = [this.#handlers, this.#instance]
+      const session = { link, volume, clock, silenceMsMax, instance, addresses, handlers }
+      this.#strangers.add(new Session(session))
     } else if (members.isOpenInvite(key)) this.#desk.serve(link)
     else link.close()
   }
 
   #onReady(session: Session, told: readonly string[]): void {
-    const { device, link } = session
     this.#strangers.delete(session)
-    this.#book.learnFromLink(link, told)
-    let peer = this.#peers.get(device)
-    if (!peer) {
-      peer = new Peer(device)
-      this.#peers.set(device, peer)
-    }
-    peer.add(session, this.#options)
+    this.#book.learnFromLink(session.link, told)
+    const peer = this.#peers.add(session, this.#options)
     this.#exchange.connect(peer)
     session.send({ type: 'addresses', known: this.#knownAddresses() })
-    this.#carryOut(this.#replicator.onConnect(device))
+    this.#carryOut(this.#replicator.onConnect(peer.device))
     this.#changed()
   }
 
   #onMessage(session: Session, message: Message): void {
-    const { device } = session
     const nowMs = this.#options.clock.monotonicMs()
-    const servers = this.#peers.get(device)?.servers(session)
-    if (!servers) return
+    const peer = this.#peers.peerOf(session)
+    const servers = peer?.servers(session)
+    if (!peer || !servers) return
+    const { device } = peer
     switch (message.type) {
       case 'addresses':
         return this.learnAddresses(
@@ -303,10 +303,10 @@ export class Swarm implements ChunkFetcher {
         return void this.#answerPublish(session, message.id)
       case 'published':
         this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs))
-        this.#publishAsks.answer(device, message.id, message.frontier)
+        this.#publishAsks.answer(session.device, message.id, message.frontier)
         break
       case 'frontier': {
-        const isLate = this.#peers.get(device)?.newest() !== session
+        const isLate = peer.newest() !== session
         this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs, isLate))
         break
       }
@@ -338,7 +338,7 @@ export class Swarm implements ChunkFetcher {
   }
 
   #onDrain(session: Session): void {
-    const servers = this.#peers.get(session.device)?.servers(session)
+    const servers = this.#peers.peerOf(session)?.servers(session)
     servers?.log.wake()
     servers?.chunks.wake()
   }
@@ -350,18 +350,17 @@ export class Swarm implements ChunkFetcher {
       this.#dialer.holdOff(device)
       this.#reporter.report({ code: error.code, device, message: error.message })
     }
-    const peer = this.#peers.get(device)
-    if (!peer?.servers(session)) return
-    peer.remove(session)
+    const peer = this.#peers.peerOf(session)
+    if (!peer) return
+    this.#peers.remove(session)
     this.#publishAsks.drop(device)
     const isGone = !peer.isConnected
-    this.#exchange.disconnect(device, isGone)
+    this.#exchange.disconnect(peer.device, isGone)
     if (isGone) {
-      this.#peers.delete(device)
-      this.#carryOut(this.#replicator.onDisconnect(device, this.#options.clock.monotonicMs()))
+      this.#carryOut(this.#replicator.onDisconnect(peer.device, this.#options.clock.monotonicMs()))
     } else {
       // What was on its way on the closed link is lost: both sides start from their frontiers.
-      this.#carryOut(this.#replicator.onRelink(device))
+      this.#carryOut(this.#replicator.onRelink(peer.device))
     }
     this.#changed()
   }
@@ -381,7 +380,7 @@ export class Swarm implements ChunkFetcher {
     for (const effect of effects) {
       if (effect.type === 'send') this.#peers.get(effect.to)?.send(effect.message)
       else if (effect.type === 'store') void this.#store(effect)
-      else if (effect.type === 'report') this.#reporter.report(effect)
+      else if (effect.type === 'prove') void this.#prove(effect)
       else this.#flushSoon()
     }
     if (effects.length > 0) this.#changed()
@@ -392,19 +391,33 @@ export class Swarm implements ChunkFetcher {
     const { log, clock } = this.#options
     const { from, feed } = effect
     try {
-      await log.receive(feed, effect.frames)
-      const frontier = await log.frontier()
+      const isStored = (await log.receive(feed, effect.frames)) === 'stored'
+      const result = isStored ? { frontier: await log.frontier() } : 'detached'
       if (this.#isClosed) return
-      const nowMs = clock.monotonicMs()
-      this.#carryOut(this.#replicator.onStored(from, feed, { frontier }, nowMs))
+      this.#carryOut(this.#replicator.onStored(from, feed, result, clock.monotonicMs()))
     } catch (error) {
       if (this.#isClosed) return
       if (!(error instanceof WormholeError)) throw error
       const { code } = error
       const message = `entries of ${feed.slice(0, 8)} refused: ${error.message}`
-      if (code !== 'NOT_A_MEMBER') this.#reporter.report({ code, device: from, message })
+      const device = deviceOf(from)
+      if (code !== 'NOT_A_MEMBER') this.#reporter.report({ code, device, message })
       this.#carryOut(this.#replicator.onStored(from, feed, { code }, clock.monotonicMs()))
     }
+    this.#changed()
+  }
+
+  /** Never rejects for an operating error. */
+  async #prove({ from, feed, head }: Extract<Effect, { type: 'prove' }>): Promise<void> {
+    const { log, clock } = this.#options
+    let isHeld: boolean | undefined
+    try {
+      isHeld = (await log.holds([{ feed: feedRoot(feed), ...head }]))[0]
+    } catch (error) {
+      if (!(error instanceof WormholeError)) throw error
+    }
+    if (this.#isClosed) return
+    this.#carryOut(this.#replicator.onProved(from, feed, head, isHeld, clock.monotonicMs()))
     this.#changed()
   }
 
@@ -444,6 +457,7 @@ export class Swarm implements ChunkFetcher {
         peer.closeSuspects()
         if (this.#options.device < peer.device) peer.closeDuplicates(nowMs)
       }
+      this.#watchTwins(nowMs)
       this.#carryOut(this.#replicator.onTick(nowMs))
       this.#exchange.tick(nowMs)
       this.#dialer.tick(this.#absent(), nowMs)
@@ -454,9 +468,18 @@ export class Swarm implements ChunkFetcher {
 
   #absent(): { device: DeviceId; isAlone: boolean }[] {
     return this.#otherMembers().flatMap(({ device }) => {
-      const peer = this.#peers.get(device)
-      return peer?.hasLiveLink('tls') ? [] : [{ device, isAlone: peer?.isSuspect ?? true }]
+      const peers = this.#peers.of(device)
+      if (peers.some((peer) => peer.hasLiveLink('tls'))) return []
+      return [{ device, isAlone: peers.every((peer) => peer.isSuspect) }]
     })
+  }
+
+  #watchTwins(nowMs: number): void {
+    for (const device of this.#peers.twins(nowMs)) {
+      const name = this.#otherMembers().find((member) => member.device === device)?.name
+      const message = `device ${name ?? device.slice(0, 8)} runs in two places at once`
+      this.#reporter.report({ code: 'FEED_FORKED', device, message })
+    }
   }
 
   #watchNetwork(nowMs: number): void {

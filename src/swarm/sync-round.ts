@@ -7,8 +7,8 @@
  */
 import { WormholeError } from '../errors.ts'
 import { sleep, type Clock } from '../system.ts'
-import type { DeviceId, FeedHead, FeedId, Frontier } from '../types.ts'
-import { coversFrontier } from './frontiers.ts'
+import type { DeviceId, Frontier } from '../types.ts'
+import { coversFrontier, Heads } from './frontiers.ts'
 import type { SyncAnswer } from './interface.ts'
 
 /** How long a member may take to be reached. */
@@ -66,11 +66,12 @@ export async function syncRound(
     states.set(device, 'unreachable')
   })
   await abortable(Promise.all([publishing, ...asking]), options.signal)
-  const goal = joinFrontiers(goals)
   const others = members.filter(({ device }) => !states.has(device))
   const isDone = (device: DeviceId): boolean =>
-    coversFrontier(context.ownFrontier(), goal) &&
-    coversFrontier(context.peerFrontier(device) ?? new Map(), goal)
+    [context.ownFrontier(), context.peerFrontier(device)].every((frontier) => {
+      const heads = new Heads(frontier)
+      return goals.every((goal) => coversFrontier(heads, goal))
+    })
   await wait(() => others.every(({ device }) => isDone(device)), untilMs)
   for (const { device } of others) {
     const failed = context.isConnected(device) ? 'timeout' : 'unreachable'
@@ -103,17 +104,6 @@ async function reach(
   if (!isTried) return false
   // The other side may be dialling at this moment, or the link was made and says hello.
   return wait(() => context.isConnected(device), context.clock.monotonicMs() + 500)
-}
-
-/** The longest of each feed. */
-function joinFrontiers(frontiers: readonly Frontier[]): Frontier {
-  const joined = new Map<FeedId, FeedHead>()
-  for (const frontier of frontiers) {
-    for (const [feed, head] of frontier) {
-      if ((joined.get(feed)?.length ?? 0) < head.length) joined.set(feed, head)
-    }
-  }
-  return joined
 }
 
 /** Resolves true once `condition` holds, false at the deadline. */

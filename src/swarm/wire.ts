@@ -9,9 +9,11 @@ import { isIP } from 'node:net'
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import { CODES, type ErrorCode } from '../errors.ts'
 import {
+  branchId,
   feedDevice,
   feedGeneration,
   feedId,
+  feedRoot,
   type ChunkAddress,
   type DeviceId,
   type FeedHead,
@@ -49,6 +51,8 @@ export type Message =
       readonly versionMin: number
       readonly versionMax: number
       readonly volume: VolumeId
+      /** Hex; tells apart two processes under one device key. */
+      readonly instance: string
       /** Where the sender listens. */
       readonly addresses: readonly string[]
     }
@@ -91,8 +95,12 @@ export type ChannelName = 'session' | 'log' | 'chunks' | 'admission'
 /** Longest channel and message type in front of a message. */
 const PREFIX_BYTES_MAX = 2
 const INTEGER_BYTES_MAX = 8
+/** A random number of each process run. */
+export const INSTANCE_BYTES = 8
+/** Bytes of a branch's name. */
+const BRANCH_BYTES = 16
 /** Feed and head. */
-const HEAD_BYTES_MAX = 80
+const HEAD_BYTES_MAX = 97
 const FRONTIER_BYTES_MAX = INTEGER_BYTES_MAX + FEEDS_MAX * HEAD_BYTES_MAX
 const TEXTS_BYTES_MAX = 1 + KNOWN_ADDRESSES_MAX * 65
 const KNOWN_BYTES_MAX = INTEGER_BYTES_MAX + KNOWN_DEVICES_MAX * (32 + TEXTS_BYTES_MAX)
@@ -104,7 +112,7 @@ const CHUNKS_BYTES_MAX = 2 * INTEGER_BYTES_MAX + ADDRESSES_MAX * 32
  * type: it goes with the opening of its channel.
  */
 export const MESSAGES = {
-  hello: { channel: 'session', type: -1, bytesMax: 48 + TEXTS_BYTES_MAX },
+  hello: { channel: 'session', type: -1, bytesMax: 48 + INSTANCE_BYTES + TEXTS_BYTES_MAX },
   ping: { channel: 'session', type: 0, bytesMax: INTEGER_BYTES_MAX },
   pong: { channel: 'session', type: 1, bytesMax: INTEGER_BYTES_MAX },
   addresses: { channel: 'session', type: 2, bytesMax: KNOWN_BYTES_MAX },
@@ -142,6 +150,7 @@ export function encodeMessage(message: Message): Uint8Array[] {
   switch (message.type) {
     case 'hello':
       writer.varint(message.versionMin).varint(message.versionMax).hex(message.volume)
+      writer.hex(message.instance)
       return [writeTexts(writer, message.addresses).finish()]
     case 'ping':
     case 'pong':
@@ -202,8 +211,9 @@ function readFields(type: MessageType, reader: ByteReader): Message {
       const versionMin = reader.varint()
       const versionMax = reader.varint()
       const volume = reader.hex(32) as VolumeId
+      const instance = reader.hex(INSTANCE_BYTES)
       const addresses = readTexts(reader)
-      return { type: 'hello', versionMin, versionMax, volume, addresses }
+      return { type: 'hello', versionMin, versionMax, volume, instance, addresses }
     }
     case 'ping':
       return { type: 'ping', token: reader.varint() }
@@ -290,12 +300,16 @@ function readLength(reader: ByteReader): number {
 }
 
 function writeFeed(writer: ByteWriter, feed: FeedId): ByteWriter {
-  return writer.hex(feedDevice(feed)).varint(feedGeneration(feed))
+  const branch = feed.slice(feedRoot(feed).length + 1)
+  return writer.hex(feedDevice(feed)).varint(feedGeneration(feed)).bytes(Buffer.from(branch, 'hex'))
 }
 
 function readFeed(reader: ByteReader): FeedId {
   const device = reader.hex(32) as DeviceId
-  return feedId(device, reader.varint())
+  const feed = feedId(device, reader.varint())
+  const branch = reader.bytes(BRANCH_BYTES)
+  if (branch.length !== 0 && branch.length !== BRANCH_BYTES) reader.fail('name of a branch')
+  return branch.length === 0 ? feed : branchId(feed, branch.toString('hex'))
 }
 
 function readHead(reader: ByteReader): FeedHead {
@@ -316,7 +330,7 @@ function writeFrontier(writer: ByteWriter, frontier: Frontier): ByteWriter {
 
 function readFrontier(reader: ByteReader): Frontier {
   const frontier = new Map<FeedId, FeedHead>()
-  for (let count = readCount(reader, FEEDS_MAX, 66); count > 0; count--) {
+  for (let count = readCount(reader, FEEDS_MAX, 67); count > 0; count--) {
     const feed = readFeed(reader)
     frontier.set(feed, readHead(reader))
   }

@@ -6,7 +6,7 @@
 import type { ContentStore } from '../../src/chunks/interface.ts'
 import { MemoryRowStore } from '../../src/crdt/memory.ts'
 import { Overlay } from '../../src/crdt/overlay.ts'
-import type { RowStore, RowWriter } from '../../src/crdt/rows.ts'
+import type { FrozenRows, RowStore, RowWriter } from '../../src/crdt/rows.ts'
 import { TreeWriter } from '../../src/crdt/writer.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
 import { MemoryDisk, type Survivors } from '../../src/disk-memory.ts'
@@ -63,6 +63,10 @@ class GuardedRows implements RowStore {
 
   range(prefix: string, options?: { readonly after?: string; readonly countMax?: number }) {
     return this.#rows.range(prefix, options)
+  }
+
+  freeze(): FrozenRows {
+    return this.#rows.freeze()
   }
 
   transaction<T>(run: (rows: RowWriter) => T): T {
@@ -198,6 +202,7 @@ export class SimDevice extends VfsUser {
       random,
       directory: '/log',
       volume: shared.id,
+      device: identity.device,
       ...this.#segments,
     })
     if (!feeds.head(shared.genesis.feed)) await feeds.append([shared.genesis])

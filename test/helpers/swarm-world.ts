@@ -4,6 +4,7 @@
  * sealed or signed.
  */
 import { hasCode, WormholeError } from '../../src/errors.ts'
+import type { FeedTip } from '../../src/log/interface.ts'
 import { hash, signingKeys } from '../../src/seal.ts'
 import type {
   AdmissionRequest,
@@ -16,7 +17,9 @@ import type {
 import { MemoryNetwork } from '../../src/swarm/memory.ts'
 import { Swarm } from '../../src/swarm/swarm.ts'
 import {
+  branchId,
   feedDevice,
+  feedRoot,
   feedId,
   type ChunkAddress,
   type DeviceId,
@@ -41,7 +44,10 @@ export function testDevice(index: number): {
 
 const START = '00'.repeat(32)
 
-/** A log in memory. A frame is the hash of its predecessor and then any bytes. */
+/**
+ * A log in memory. A frame is the hash of its predecessor and then any bytes. Branches are kept
+ * whole.
+ */
 export class MemoryLog implements LogPort {
   readonly feeds = new Map<FeedId, Uint8Array[]>()
   readonly #heads = new Map<FeedId, FeedHead>()
@@ -73,22 +79,47 @@ export class MemoryLog implements LogPort {
     return frames
   }
 
-  async receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<void> {
+  async holds(tips: readonly FeedTip[]): Promise<boolean[]> {
+    return tips.map(({ feed, length, hash }) =>
+      this.#branches(feed).some(({ frames }) => hashOf(frames[length - 1]) === hash),
+    )
+  }
+
+  async receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<'stored' | 'detached'> {
     if (!this.#isMember(feedDevice(feed))) {
       throw new WormholeError('NOT_A_MEMBER', 'author unknown')
     }
-    for (const frame of frames) {
-      const before = this.#heads.get(feed)?.hash ?? START
-      const previous = Buffer.from(frame.subarray(0, 32)).toString('hex')
-      const held = this.feeds.get(feed)?.some((each) => Buffer.compare(each, frame) === 0)
-      if (held) {
+    for (const [index, frame] of frames.entries()) {
+      const hash = hashOf(frame)
+      const branches = this.#branches(feed)
+      if (branches.some((each) => each.frames.some((other) => hashOf(other) === hash))) {
         this.duplicateCount++
         continue
       }
-      if (previous !== before) throw new WormholeError('ENTRY_INVALID', 'does not continue')
-      this.#add(feed, Buffer.from(frame))
+      const previous = Buffer.from(frame.subarray(0, 32)).toString('hex')
+      const below = branches.find((each) => each.frames.some((one) => hashOf(one) === previous))
+      if (!below && previous !== START) {
+        if (index === 0) return 'detached'
+        throw new WormholeError('ENTRY_INVALID', 'does not continue')
+      }
+      const shared = below?.frames ?? []
+      const length = shared.findIndex((one) => hashOf(one) === previous) + 1
+      const isEnd = below !== undefined && length === shared.length
+      const name = isEnd
+        ? below.name
+        : branches.length === 0
+          ? feed
+          : branchId(feed, hash as string)
+      if (!isEnd) this.feeds.set(name, shared.slice(0, length))
+      this.#add(name, Buffer.from(frame))
       this.receivedCount++
     }
+    return 'stored'
+  }
+
+  #branches(feed: FeedId): { name: FeedId; frames: Uint8Array[] }[] {
+    const all = [...this.feeds].map(([name, frames]) => ({ name, frames }))
+    return all.filter(({ name }) => feedRoot(name) === feedRoot(feed))
   }
 
   async publish(): Promise<void> {
@@ -117,6 +148,15 @@ export class MemoryLog implements LogPort {
   head(feed: FeedId): FeedHead | undefined {
     return this.#heads.get(feed)
   }
+}
+
+const hashes = new WeakMap<Uint8Array, string>()
+
+function hashOf(frame: Uint8Array | undefined): string | undefined {
+  if (!frame) return undefined
+  const known = hashes.get(frame) ?? hash(frame).toString('hex')
+  hashes.set(frame, known)
+  return known
 }
 
 /** Chunks in memory, addressed by their digest. */
@@ -263,12 +303,13 @@ export async function createWorld(options: {
 
 /** Whether all these devices hold the same log. */
 export function isConverged(devices: readonly WorldDevice[]): boolean {
-  const [first, ...rest] = devices.map(({ log }) => log)
-  return rest.every(
-    (log) =>
-      log.feeds.size === first?.feeds.size &&
-      [...log.feeds.keys()].every((feed) => log.head(feed)?.hash === first.head(feed)?.hash),
-  )
+  const hashesOf = (log: MemoryLog): string =>
+    [...log.feeds.keys()]
+      .map((feed) => log.head(feed)?.hash)
+      .sort()
+      .join()
+  const [first, ...rest] = devices.map(({ log }) => hashesOf(log))
+  return rest.every((hashes) => hashes === first)
 }
 
 /** Whether an error is an operating error with this code, for `assert.rejects`. */

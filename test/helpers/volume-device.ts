@@ -17,7 +17,7 @@ import { admissionMessage } from '../../src/log/membership.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
 import { hash, sign, signingKeys } from '../../src/seal.ts'
 import { HybridClock, type Clock, type Random } from '../../src/system.ts'
-import { feedId, type FeedId, type Role, type VolumeId } from '../../src/types.ts'
+import { feedId, feedRoot, type FeedId, type Role, type VolumeId } from '../../src/types.ts'
 import { Volume } from '../../src/volume.ts'
 
 /** A reproducible source of bytes: BLAKE2b of seed and counter. */
@@ -89,6 +89,12 @@ export function createTestVolume(seed: string, clock: Clock = new TestClock()): 
   return { id: genesis.hash as VolumeId, genesis, secrets, founder, clock }
 }
 
+/** What outlives a process. */
+export interface DeviceState {
+  readonly disk: MemoryDisk
+  readonly rows: MemoryRowStore
+}
+
 /** A device that edits through its overlay and publishes when told. */
 export class TestDevice {
   readonly name: string
@@ -96,6 +102,8 @@ export class TestDevice {
   readonly volume: Volume
   readonly overlay: Overlay
   readonly tree: TreeWriter
+  readonly feeds: DiskFeedStore
+  readonly state: DeviceState
   readonly problems: string[] = []
   readonly deltas: TreeDelta[] = []
   /** Heads told to peers: feed and length. */
@@ -108,6 +116,8 @@ export class TestDevice {
     volume: Volume
     overlay: Overlay
     tree: TreeWriter
+    feeds: DiskFeedStore
+    state: DeviceState
     problems: string[]
     deltas: TreeDelta[]
     heads: [FeedId, number][]
@@ -117,6 +127,8 @@ export class TestDevice {
     this.volume = parts.volume
     this.overlay = parts.overlay
     this.tree = parts.tree
+    this.feeds = parts.feeds
+    this.state = parts.state
     this.problems = parts.problems
     this.deltas = parts.deltas
     this.heads = parts.heads
@@ -128,8 +140,9 @@ export class TestDevice {
     shared: TestVolume,
     name: string,
     seed: string,
-    state = { disk: new MemoryDisk(), rows: new MemoryRowStore() },
+    state: DeviceState = { disk: new MemoryDisk(), rows: new MemoryRowStore() },
     run = 0,
+    hasGenesis = true,
   ): Promise<TestDevice> {
     const identity = identityFromSeed(hash(Buffer.from(`${seed}/${name}`)))
     const random = seededRandom(`${seed}/${name}/${run}`)
@@ -143,8 +156,9 @@ export class TestDevice {
       random,
       directory: '/log',
       volume: shared.id,
+      device: identity.device,
     })
-    if (!feeds.head(shared.genesis.feed)) await feeds.append([shared.genesis])
+    if (hasGenesis && !feeds.head(shared.genesis.feed)) await feeds.append([shared.genesis])
     const problems: string[] = []
     const deltas: TreeDelta[] = []
     const heads: [FeedId, number][] = []
@@ -179,7 +193,18 @@ export class TestDevice {
         submitPending: () => device?.publish() ?? Promise.resolve(),
       },
     })
-    device = new TestDevice({ name, identity, volume, overlay, tree, problems, deltas, heads })
+    device = new TestDevice({
+      name,
+      identity,
+      volume,
+      overlay,
+      tree,
+      feeds,
+      state,
+      problems,
+      deltas,
+      heads,
+    })
     return device
   }
 
@@ -226,13 +251,28 @@ export async function admitTo(
 
 /** Brings everything that `from` has stored to `to`, and lets it be applied. */
 export async function deliver(from: TestDevice, to: TestDevice): Promise<void> {
-  const held = to.volume.frontier()
-  for (const [feed, head] of from.volume.frontier()) {
-    const length = held.get(feed)?.length ?? 0
-    if (length >= head.length) continue
-    await to.volume.receive(feed, from.volume.read(feed, length, Number.MAX_SAFE_INTEGER))
-  }
+  for (const feed of from.volume.frontier().keys()) await giveFeed(from.volume, to.volume, feed)
   await to.volume.settled()
+}
+
+/**
+ * Brings one feed or branch, as `from` calls it, from where the two part; at most about so many
+ * bytes.
+ */
+export async function giveFeed(
+  from: Volume,
+  to: Volume,
+  feed: FeedId,
+  bytesMax = Number.MAX_SAFE_INTEGER,
+): Promise<void> {
+  const head = from.frontier().get(feed)
+  if (!head || to.holds([{ feed: feedRoot(feed), ...head }])[0]) return
+  let at = Math.min(to.frontier().get(feed)?.length ?? 0, head.length - 1)
+  for (let step = 1; ; step *= 2) {
+    const result = await to.receive(feed, from.read(feed, at, bytesMax))
+    if (result === 'stored' || at === 0) return
+    at = Math.max(0, at - step)
+  }
 }
 
 /** Every visible path with what it is, sorted: equal texts are equal trees. */

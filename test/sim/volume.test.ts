@@ -15,7 +15,7 @@ import { SeededRandom, SimClock } from '../helpers/sim-clock.ts'
 import { SimDevice, type IndexFate } from '../helpers/sim-device.ts'
 import { findLost, SimUser, tokensOf, type Deed } from '../helpers/sim-user.ts'
 import { dumpTree } from '../helpers/vfs-dump.ts'
-import { admitTo, createTestVolume } from '../helpers/volume-device.ts'
+import { admitTo, createTestVolume, giveFeed } from '../helpers/volume-device.ts'
 
 const STEPS = Number(process.env['SIM_STEPS'] ?? 250)
 const SEEDS = (process.env['SIM_SEEDS'] ?? '1,2,3,4,5,6').split(',').map(Number)
@@ -66,12 +66,11 @@ class Simulation {
   /** Brings some frames of some feeds, from anywhere in the order of things. */
   async exchange(from: SimDevice, to: SimDevice, isAll = false): Promise<void> {
     if (from === to || !from.isAlive || !to.isAlive) return
-    for (const [feed, head] of from.volume.frontier()) {
-      const length = to.volume.frontier().get(feed)?.length ?? 0
-      if (length >= head.length || (!isAll && this.#below(3) === 0)) continue
+    for (const feed of from.volume.frontier().keys()) {
+      if (!isAll && this.#below(3) === 0) continue
       try {
-        const frames = from.volume.read(feed, length, isAll ? 1 << 24 : 1 + this.#below(4000))
-        await this.settle(to.volume.receive(feed, frames))
+        const bytesMax = isAll ? 1 << 24 : 1 + this.#below(4000)
+        await this.settle(giveFeed(from.volume, to.volume, feed, bytesMax))
       } catch (error) {
         const codes = ['DISK_FULL', 'IO_ERROR', 'WRITER_BROKEN', 'NOT_A_MEMBER']
         if (!codes.includes(errorToData(error).code)) throw error

@@ -134,8 +134,16 @@ export function feedStoreSuite(name: string, create: () => FeedStorePlace): void
       const nameOf = (head: FeedHead | undefined) =>
         current.locate({ feed: author.feed, ...(head ?? assert.fail()) }) ?? assert.fail()
       const first = nameOf(third.head)
-      assert.deepEqual(current.origin(nameOf(twin.head)), { feed: first, length: 5 })
-      assert.deepEqual(current.origin(first), { feed: author.feed, length: 3 })
+      assert.deepEqual(current.origin(nameOf(twin.head)), {
+        feed: first,
+        length: 5,
+        hash: twin.frames[4]?.hash,
+      })
+      assert.deepEqual(current.origin(first), {
+        feed: author.feed,
+        length: 3,
+        hash: author.frames[2]?.hash,
+      })
       assert.equal(current.origin(author.feed), undefined)
       assert.equal(
         current.locate({ feed: author.feed, length: 4, hash: twin.head?.hash ?? '' }),

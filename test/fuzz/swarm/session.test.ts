@@ -38,6 +38,7 @@ const HELLO = {
   versionMin: VERSION_MAX,
   versionMax: VERSION_MAX,
   volume: VOLUME,
+  instance: '0102030405060708',
   addresses: [],
 } as const
 

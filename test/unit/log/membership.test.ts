@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { createActor } from '../../../src/log/actors.ts'
 import { openEntry } from '../../../src/log/entry.ts'
-import { frontierHas } from '../../../src/log/frontier.ts'
+import { EMPTY_FRONTIER, frontierHas } from '../../../src/log/frontier.ts'
 import type { ControlOp, Entry, EntryFrame } from '../../../src/log/interface.ts'
 import {
   admissionMessage,
@@ -102,7 +102,11 @@ test('the genesis makes its author an admin', () => {
   assert.equal(member?.role, 'admin')
   assert.equal(member?.name, 'alice')
   assert.equal(folder.table.volumeName, 'photos')
-  assert.deepEqual(member?.admittedBy, { feed: world.creator.feed, seq: 0 })
+  assert.deepEqual(member?.admittedBy, {
+    feed: world.creator.feed,
+    seq: 0,
+    hash: world.genesis.hash,
+  })
 })
 
 test('an invite lets a device in, which then writes', () => {
@@ -229,8 +233,8 @@ test('operations of a newer version stop the feed, not the table', () => {
 
 test('an entry that does not open is stepped over', () => {
   const { folder, bob } = joined()
-  folder.table.skip(bob.write())
-  folder.table.skip(bob.frames[0] as EntryFrame)
+  folder.table.skip(bob.write(), EMPTY_FRONTIER)
+  folder.table.skip(bob.frames[0] as EntryFrame, EMPTY_FRONTIER)
   assert.equal(folder.table.foldedLength(bob.feed), 1)
 })
 

@@ -125,6 +125,7 @@ test('an invite key can do nothing but ask for admission', async () => {
     versionMin: 1,
     versionMax: 1,
     volume: VOLUME,
+    instance: '0102030405060708',
     addresses: [],
   } as const
   const attempts: [name: string, expected: string[], act: (link: Link) => void][] = [

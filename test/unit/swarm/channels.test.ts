@@ -16,6 +16,7 @@ const HELLO = {
   versionMin: 1,
   versionMax: 1,
   volume: VOLUME,
+  instance: '0102030405060708',
   addresses: ['1.2.3.4:5'],
 } as const
 const SEALED = Buffer.alloc(1024 * 1024, 7)

@@ -29,7 +29,14 @@ const CHUNKS = ['a', 'b', 'c'].map((text) => addressOf(Buffer.from(text)))
 const KNOWN = [{ device: DEVICE, addresses: ['10.0.0.1:80', '[::1]:9'] }]
 
 const EXAMPLES: Message[] = [
-  { type: 'hello', versionMin: 1, versionMax: 7, volume: VOLUME, addresses: ['1.2.3.4:5'] },
+  {
+    type: 'hello',
+    versionMin: 1,
+    versionMax: 7,
+    volume: VOLUME,
+    instance: '0102030405060708',
+    addresses: ['1.2.3.4:5'],
+  },
   { type: 'ping', token: 0 },
   { type: 'pong', token: 2 ** 40 },
   { type: 'addresses', known: KNOWN },

@@ -49,7 +49,9 @@ test('own entries lost, index ahead: the tree is rebuilt, a new feed goes on', a
   const feeds = [...again.volume.frontier().keys()].filter((feed) => {
     return feed.startsWith(again.identity.device)
   })
-  assert.deepEqual(feeds.map(feedGeneration).sort(), [0, 1])
+  const [first, second] = feeds.map(feedGeneration).sort((a, b) => a - b)
+  assert.equal(first, 0)
+  assert.ok(second !== undefined && second > 0)
   await deliver(alice, again)
   await deliver(again, alice)
   assert.deepEqual(names(again), ['kept', 'lost here', 'new'])
@@ -60,9 +62,16 @@ test('the new generation is remembered before anything was written in it', async
   const { shared, seed, older } = await bobLosesHisTail('remember')
   const first = await TestDevice.open(shared, 'bob', seed, older, 1)
   await first.volume.close()
+  const ownFeed = first.volume.ownFeed
   const second = await TestDevice.open(shared, 'bob', seed, older, 2)
   await create(second, 'new')
-  assert.equal(second.volume.frontier().get(feedId(second.identity.device, 1))?.length, 1)
+  const own = [...second.volume.frontier()].filter(([feed]) => {
+    return feed.startsWith(second.identity.device) && feedGeneration(feed) > 0
+  })
+  assert.deepEqual(
+    own.map(([feed, { length }]) => [feed, length]),
+    [[ownFeed, 1]],
+  )
 })
 
 test('own entries that come back from a peer cover no local edit', async () => {
