@@ -402,10 +402,10 @@ export class Volume {
       { volume: this.id, feed, head, previousFrontier },
       { keys, signing, random },
     )
-    const entry = openEntry(frame, { volume: this.id, keys, previousFrontier })
+    const opened = openEntry(frame, { volume: this.id, keys, previousFrontier })
     await feeds.append([frame])
     this.#own.isAnnounced = true
-    this.#fold(entry)
+    this.#fold({ ...opened, frontier })
   }
 
   /** Takes an entry's statements into the tables and counts it as applied. */
