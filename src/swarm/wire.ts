@@ -99,8 +99,10 @@ const INTEGER_BYTES_MAX = 8
 export const INSTANCE_BYTES = 8
 /** Bytes of a branch's name. */
 const BRANCH_BYTES = 16
-/** Feed and head. */
-const HEAD_BYTES_MAX = 97
+/** Device, generation, branch with its length. */
+const FEED_BYTES_MAX = 32 + INTEGER_BYTES_MAX + 1 + BRANCH_BYTES
+/** Feed, length and hash. */
+const HEAD_BYTES_MAX = FEED_BYTES_MAX + INTEGER_BYTES_MAX + 32
 const FRONTIER_BYTES_MAX = INTEGER_BYTES_MAX + FEEDS_MAX * HEAD_BYTES_MAX
 const TEXTS_BYTES_MAX = 1 + KNOWN_ADDRESSES_MAX * 65
 const KNOWN_BYTES_MAX = INTEGER_BYTES_MAX + KNOWN_DEVICES_MAX * (32 + TEXTS_BYTES_MAX)
@@ -120,7 +122,7 @@ export const MESSAGES = {
   published: { channel: 'session', type: 4, bytesMax: INTEGER_BYTES_MAX + FRONTIER_BYTES_MAX },
   frontier: { channel: 'log', type: 0, bytesMax: FRONTIER_BYTES_MAX },
   head: { channel: 'log', type: 1, bytesMax: HEAD_BYTES_MAX },
-  want: { channel: 'log', type: 2, bytesMax: 64 },
+  want: { channel: 'log', type: 2, bytesMax: FEED_BYTES_MAX + 3 * INTEGER_BYTES_MAX },
   entries: { channel: 'log', type: 3, bytesMax: MESSAGE_BYTES_MAX - PREFIX_BYTES_MAX },
   ask: { channel: 'chunks', type: 0, bytesMax: CHUNKS_BYTES_MAX },
   have: { channel: 'chunks', type: 1, bytesMax: 2 * INTEGER_BYTES_MAX + ADDRESSES_MAX / 8 },

@@ -11,10 +11,11 @@ import {
   decodeMessage,
   encodeMessage,
   KNOWN_ADDRESSES_MAX,
+  KNOWN_DEVICES_MAX,
   MESSAGES,
   type Message,
 } from '../../../src/swarm/wire.ts'
-import { feedId, type ChunkAddress } from '../../../src/types.ts'
+import { branchId, feedId, type ChunkAddress } from '../../../src/types.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
 import { addressOf, testDevice, VOLUME, withCode } from '../../helpers/swarm-world.ts'
 
@@ -116,6 +117,29 @@ test('limits: counts, lengths and addresses', () => {
     code: 'NOT_PERMITTED',
     message: '',
   })
+})
+
+test('the longest message that can be made is within its limit', () => {
+  const feed = branchId(feedId(DEVICE, Number.MAX_SAFE_INTEGER), HASH)
+  const [id, fromSeq] = [Number.MAX_SAFE_INTEGER, 2 ** 40]
+  const addresses = Array<string>(KNOWN_ADDRESSES_MAX).fill(`[${'1234:'.repeat(7)}1234]:65535`)
+  const chunks = Array<ChunkAddress>(ADDRESSES_MAX).fill(CHUNKS[0] as ChunkAddress)
+  const longest: Message[] = [
+    { ...(EXAMPLES[0] as Message & { type: 'hello' }), versionMax: id, addresses },
+    { type: 'ping', token: id },
+    { type: 'head', feed, head: { length: fromSeq, hash: HASH } },
+    { type: 'want', id, feed, fromSeq, bytesMax: id },
+    { type: 'ask', id, addresses: chunks },
+    { type: 'have', id, has: chunks.map(() => true) },
+    { type: 'get', priority: 'foreground', addresses: chunks },
+    { type: 'lacking', addresses: chunks },
+    { type: 'addresses', known: Array(KNOWN_DEVICES_MAX).fill({ device: DEVICE, addresses }) },
+  ]
+  for (const message of longest) {
+    const bytes = Buffer.concat(encodeMessage(message))
+    assert.ok(bytes.length <= MESSAGES[message.type].bytesMax, message.type)
+    assert.deepEqual(decodeMessage(message.type, bytes), message)
+  }
 })
 
 test('frames survive any cut of the stream', () => {
