@@ -20,7 +20,7 @@
  * are lost, or come back from a peer, the device goes on in the next generation of its feed: W4.
  */
 import type { Edit, TreeDelta } from './crdt/interface.ts'
-import type { TreeWriter, Want } from './crdt/writer.ts'
+import type { TreeWriter, Want, WantsQuery } from './crdt/writer.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
 import { WormholeError, errorToData } from './errors.ts'
 import { Branches } from './log/branches.ts'
@@ -273,8 +273,8 @@ export class Volume {
   }
 
   /** File contents of other devices that this device has yet to fetch. */
-  wants(options: { after?: string; countMax: number }): Want[] {
-    return this.#options.tree.wants(options)
+  wants(query: WantsQuery): Want[] {
+    return this.#options.tree.wants(query)
   }
 
   /** Lets `run` care for the tree when it is its turn, and commits what it did. */

@@ -187,10 +187,14 @@ export interface TreeDelta {
   readonly dirents: readonly { readonly parent: InodeId; readonly name: FileName }[]
   /** File contents that became visible or current from other devices: fetch duties. */
   readonly contents: readonly {
+    /** That of the `Want`. */
+    readonly key: string
     readonly inode: InodeId
     readonly ref: ContentRef
     readonly sizeBytes: number
   }[]
+  /** Set when the policy of some directory is another one now. */
+  readonly isPolicyChanged?: boolean
 }
 
 /** Who wrote under an actor id, as the log said when the actor was announced. */

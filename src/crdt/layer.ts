@@ -75,6 +75,7 @@ export class Layer implements ActorNumbers {
   readonly ownDeviceName: string
   #fileCount: number | undefined
   #hasPolicy: boolean | undefined
+  #isPolicyChanged = false
 
   constructor(
     rows: RowReader & { hashName(name: string): string },
@@ -102,9 +103,15 @@ export class Layer implements ActorNumbers {
     return this.#hasPolicy
   }
 
+  /** Whether an edit of this layer has put a policy. */
+  get isPolicyChanged(): boolean {
+    return this.#isPolicyChanged
+  }
+
   /** A policy was put: ask the rows again. */
   forgetPolicies(): void {
     this.#hasPolicy = undefined
+    this.#isPolicyChanged = true
   }
 
   slotKey(parent: InodeId, name: string): string {
@@ -335,6 +342,7 @@ export class Layer implements ActorNumbers {
   }
 
   #clearEdits(): void {
+    this.#isPolicyChanged = false
     this.#inodes.clear()
     this.#slots.clear()
     this.#raw.clear()

@@ -52,6 +52,10 @@ export interface Want {
   readonly sizeBytes: number
 }
 
+/** Which wants: those after a key, in the order of their keys, or those of some keys. */
+export type WantsQuery =
+  { readonly after?: string; readonly countMax: number } | { readonly keys: readonly string[] }
+
 /** What own edits became. */
 export interface Folded {
   /** In the order of application; empty when nothing remained to be said. */
@@ -238,13 +242,15 @@ export class TreeWriter {
     this.#shards.flush()
     const delta = deltaOf(this.#layer)
     const contents = this.#newWants.filter(({ key }) => this.#layer.raw(TABLE.want + key))
+    const { isPolicyChanged } = this.#layer
     this.#rows.transaction((rows) => this.#layer.flush(rows))
     this.#layer.settled()
     this.#shards.settled()
     this.#newWants = []
     return {
       ...delta,
-      contents: contents.map(({ inode, ref, sizeBytes }) => ({ inode, ref, sizeBytes })),
+      contents: contents.map(({ key, inode, ref, sizeBytes }) => ({ key, inode, ref, sizeBytes })),
+      ...(isPolicyChanged ? { isPolicyChanged } : {}),
     }
   }
 
@@ -370,17 +376,18 @@ export class TreeWriter {
   }
 
   /** Contents from other devices not fetched yet, in the order of their keys. */
-  wants(options: { after?: string; countMax: number }): Want[] {
-    const { after, countMax } = options
+  wants(query: WantsQuery): Want[] {
+    if ('keys' in query) {
+      return query.keys.flatMap((key) => {
+        const value = this.#layer.raw(TABLE.want + key)
+        return value ? [decodeWant(key, value)] : []
+      })
+    }
+    const { after, countMax } = query
     const from = after === undefined ? {} : { after: TABLE.want + after }
-    return this.#layer.rawRange(TABLE.want, { countMax, ...from }).map(({ key, value }) => {
-      const reader = new ByteReader(value, 'INDEX_CORRUPT')
-      const type = reader.u8() === 1 ? 'chunk' : 'manifest'
-      const ref: ContentRef = { type, address: reader.hex(32) as ChunkAddress }
-      const inode = key.slice(1, 17) as InodeId
-      const sizeBytes = reader.varint()
-      return { key: key.slice(1), inode, version: key.slice(17), ref, sizeBytes }
-    })
+    return this.#layer
+      .rawRange(TABLE.want, { countMax, ...from })
+      .map(({ key, value }) => decodeWant(key.slice(1), value))
   }
 
   /** Takes wants off the list; part of the next commit. */
@@ -405,6 +412,14 @@ export class TreeWriter {
   inspect(): { readonly layer: Layer; readonly shards: Shards } {
     return { layer: this.#layer, shards: this.#shards }
   }
+}
+
+function decodeWant(key: string, value: Uint8Array): Want {
+  const reader = new ByteReader(value, 'INDEX_CORRUPT')
+  const type = reader.u8() === 1 ? 'chunk' : 'manifest'
+  const ref: ContentRef = { type, address: reader.hex(32) as ChunkAddress }
+  const sizeBytes = reader.varint()
+  return { key, inode: key.slice(0, 16) as InodeId, version: key.slice(16), ref, sizeBytes }
 }
 
 /** Puts by shard; puts on one register that do not know each other are in different rounds. */

@@ -6,7 +6,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { openLmdbRowStore } from '../crdt/lmdb.ts'
 import type { RowStore } from '../crdt/rows.ts'
-import { TreeWriter } from '../crdt/writer.ts'
+import { TreeWriter, type WantsQuery } from '../crdt/writer.ts'
 import { systemDisk } from '../disk.ts'
 import { errorToData, hasCode } from '../errors.ts'
 import { createActor } from '../log/actors.ts'
@@ -31,6 +31,7 @@ import type {
   MembersData,
   ProblemEvent,
   SubmitPendingApi,
+  WantsEvent,
 } from './threads.ts'
 
 const data = workerData as CrdtThreadData
@@ -151,7 +152,7 @@ async function start() {
       })
       return sealedSecrets(request.boxKey)
     },
-    wants: (options: { after?: string; countMax: number }) => volume.wants(options),
+    wants: (query: WantsQuery) => volume.wants(query),
     fetched: (keys: string[]) => volume.tend((tree) => tree.fetched(keys)),
     close: async () => {
       retention.stop()
@@ -171,7 +172,9 @@ async function start() {
       if (!opened) return
       const role = opened.role()
       fs.emit('delta', { delta, coveredTo, role, hlc: hlc.last } satisfies DeltaEvent)
-      if (delta.contents.length > 0) main.emit('wants', delta.contents.length)
+      const keys = delta.contents.map(({ key }) => key)
+      if (delta.isPolicyChanged) main.emit('wants', {} satisfies WantsEvent)
+      else if (keys.length > 0) main.emit('wants', { keys } satisfies WantsEvent)
     },
     onMembers: () => {
       if (opened) main.emit('members', membersData(opened))

@@ -4,10 +4,15 @@
  *
  * Order: chunks stored -> synced -> taken off the list. A device that dies in between asks again
  * and finds the chunks already here.
+ *
+ * The list also holds what this device does not keep (`cached` folders), so it may be as long as
+ * the tree: it is walked whole at the start, when a policy has changed, when somebody waits for
+ * everything, and every hour (a directory may have moved below another policy). In between only
+ * what is new, and what was missing, is looked at.
  */
 import { setMaxListeners } from 'node:events'
 import type { ContentRef } from '../crdt/interface.ts'
-import type { Want } from '../crdt/writer.ts'
+import type { Want, WantsQuery } from '../crdt/writer.ts'
 import { errorToData, hasCode } from '../errors.ts'
 import type { Clock, Timer } from '../system.ts'
 import type { ChunkAddress, InodeId } from '../types.ts'
@@ -16,11 +21,15 @@ import type { ChunkAddress, InodeId } from '../types.ts'
 const BATCH_COUNT = 256
 /** Pause before what nobody had is asked for again, unless a peer appears sooner. */
 const RETRY_MS = 15_000
+/** Pause before the whole list is walked again, when it holds what this device does not keep. */
+const WALK_MS = 3_600_000
+/** Missing or new contents remembered; beyond that the whole list is walked instead. */
+const KEYS_MAX = 20_000
 
 /** What the duty needs. */
 export interface FetchDutyPorts {
   readonly clock: Clock
-  wants(options: { after?: string; countMax: number }): Promise<Want[]>
+  wants(query: WantsQuery): Promise<Want[]>
   fetched(keys: string[]): Promise<void>
   /** For each inode whether this device keeps its content. */
   keeps(inodes: InodeId[]): Promise<boolean[]>
@@ -41,9 +50,21 @@ export class FetchDuty {
   readonly #ports: FetchDutyPorts
   readonly #abort = new AbortController()
   #running: Promise<void> | undefined
-  #isWanted = false
+  /** The whole list is to be walked. */
+  #isWalkWanted = false
+  /** Keys that are to be looked at. */
+  readonly #due = new Set<string>()
+  /** What could not be had, with sizes; what is beyond `KEYS_MAX` is only counted. */
+  readonly #left = new Map<string, number>()
+  #beyond = { files: 0, bytes: 0 }
+  /** What is being fetched. */
+  #underWay: readonly Want[] = []
+  /** Whether the list holds what this device does not keep. */
+  #hasUnkept = false
+  /** Something went wrong: waits for the retry, or for whoever asks next. */
+  #hasFailed = false
   #retry: Timer | undefined
-  #missing = { files: 0, bytes: 0 }
+  #walk: Timer | undefined
 
   constructor(ports: FetchDutyPorts) {
     this.#ports = ports
@@ -51,18 +72,49 @@ export class FetchDuty {
     setMaxListeners(0, this.#abort.signal)
   }
 
-  /** What was found missing in the last pass and has not arrived since. */
+  /** What was found missing when it was last looked at. */
   get missing(): { files: number; bytes: number } {
-    return { ...this.#missing }
+    let { files, bytes } = this.#beyond
+    files += this.#left.size + this.#underWay.length
+    for (const sizeBytes of this.#left.values()) bytes += sizeBytes
+    for (const { sizeBytes } of this.#underWay) bytes += sizeBytes
+    return { files, bytes }
   }
 
-  /** There may be something to do: new wants, or a peer that has what nobody had before. */
+  /** Looks at the whole list. */
   poke(): void {
-    if (this.#abort.signal.aborted) return
-    this.#isWanted = true
+    this.#isWalkWanted = true
+    this.#start()
+  }
+
+  /** Looks at wants that are new. */
+  add(keys: readonly string[]): void {
+    for (const key of keys) this.#due.add(key)
+    if (this.#due.size > KEYS_MAX) this.#isWalkWanted = true
+    this.#start()
+  }
+
+  /** Looks again at what was missing: there may be a peer now that has it. */
+  retry(): void {
+    if (this.#beyond.files > 0) return this.poke()
+    this.add([...this.#left.keys()])
+  }
+
+  get #isWanted(): boolean {
+    if (this.#hasFailed || this.#abort.signal.aborted) return false
+    return this.#isWalkWanted || this.#due.size > 0
+  }
+
+  #start(): void {
+    this.#hasFailed = false
+    this.#run()
+  }
+
+  #run(): void {
+    if (!this.#isWanted) return
     this.#running ??= this.#loop().finally(() => {
       this.#running = undefined
-      if (this.#isWanted) this.poke()
+      this.#run()
     })
   }
 
@@ -72,21 +124,23 @@ export class FetchDuty {
   }
 
   async close(): Promise<void> {
-    this.#isWanted = false
     this.#abort.abort()
     this.#retry?.cancel()
+    this.#walk?.cancel()
     await this.idle()
   }
 
   async #loop(): Promise<void> {
-    while (this.#isWanted && !this.#abort.signal.aborted) {
-      this.#isWanted = false
+    while (this.#isWanted) {
       this.#retry?.cancel()
       try {
-        await this.#pass()
+        if (this.#isWalkWanted) await this.#walkAll()
+        else await this.#workDue()
+        if (this.missing.files > 0) this.#retryLater()
       } catch (error) {
         if (hasCode(error, 'VOLUME_CLOSED') || this.#abort.signal.aborted) return
         const { code, message } = errorToData(error)
+        this.#hasFailed = true
         this.#ports.onProblem({ code, message: `cannot fetch file contents: ${message}` })
         this.#retryLater()
         return
@@ -96,38 +150,63 @@ export class FetchDuty {
 
   #retryLater(): void {
     this.#retry?.cancel()
-    this.#retry = this.#ports.clock.setTimer(RETRY_MS, () => this.poke())
+    this.#retry = this.#ports.clock.setTimer(RETRY_MS, () => this.retry())
   }
 
   /** Once through the list; what cannot be had now stays on it. */
-  async #pass(): Promise<void> {
-    const missing = { files: 0, bytes: 0 }
-    let after: string | undefined
-    for (;;) {
+  async #walkAll(): Promise<void> {
+    this.#due.clear()
+    this.#left.clear()
+    this.#beyond = { files: 0, bytes: 0 }
+    this.#hasUnkept = false
+    let isMore = true
+    for (let after: string | undefined; isMore;) {
       const options = after === undefined ? {} : { after }
       const wants = await this.#ports.wants({ ...options, countMax: BATCH_COUNT })
-      if (wants.length === 0) break
-      after = wants[wants.length - 1]?.key
-      const left = await this.#work(wants)
-      for (const want of left) {
-        missing.files++
-        missing.bytes += want.sizeBytes
-      }
-      this.#missing = missing
-      if (wants.length < BATCH_COUNT) break
+      isMore = wants.length === BATCH_COUNT
+      after = wants.at(-1)?.key
+      await this.#work(wants)
     }
-    this.#missing = missing
-    if (missing.files > 0) this.#retryLater()
+    this.#isWalkWanted = false
+    this.#walk?.cancel()
+    if (!this.#hasUnkept) return
+    this.#walk = this.#ports.clock.setTimer(WALK_MS, () => this.poke())
   }
 
-  /** Fetches one batch; returns what is still missing. */
-  async #work(wants: readonly Want[]): Promise<Want[]> {
+  /** One batch of what is due; what is not on the list any more was replaced meanwhile. */
+  async #workDue(): Promise<void> {
+    const keys = [...this.#due].slice(0, BATCH_COUNT)
+    const wants = await this.#ports.wants({ keys })
+    for (const key of keys) this.#left.delete(key)
+    await this.#work(wants)
+    for (const key of keys) this.#due.delete(key)
+  }
+
+  /** Fetches one batch and notes what is still missing. */
+  async #work(wants: readonly Want[]): Promise<void> {
+    if (wants.length === 0) return
     const keeps = await this.#ports.keeps(wants.map(({ inode }) => inode))
     const duties = wants.filter((_, index) => keeps[index])
-    this.#missing = {
-      files: duties.length,
-      bytes: duties.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    if (duties.length < wants.length) this.#hasUnkept = true
+    this.#underWay = duties
+    try {
+      for (const { key, sizeBytes } of await this.#fetchAll(duties)) this.#note(key, sizeBytes)
+    } finally {
+      this.#underWay = []
     }
+  }
+
+  #note(key: string, sizeBytes: number): void {
+    if (this.#left.size < KEYS_MAX) {
+      this.#left.set(key, sizeBytes)
+      return
+    }
+    this.#beyond.files++
+    this.#beyond.bytes += sizeBytes
+  }
+
+  /** Fetches contents; returns those that are still missing. */
+  async #fetchAll(duties: readonly Want[]): Promise<Want[]> {
     const done: string[] = []
     const left: Want[] = []
     await Promise.all(

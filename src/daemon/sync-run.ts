@@ -69,12 +69,13 @@ async function fetchMissing(
     timer = clock.setTimer(PROGRESS_MS, tick)
   }
   try {
+    duty.poke()
     for (;;) {
-      duty.poke()
       const leftMs = Math.max(LOOK_MS, deadlineMs - clock.monotonicMs())
       await Promise.race([duty.idle(), waitOrAbort(clock, leftMs, signal)])
       if (duty.missing.files === 0 || clock.monotonicMs() + LOOK_MS >= deadlineMs) return
       await waitOrAbort(clock, LOOK_MS, signal)
+      duty.retry()
     }
   } finally {
     timer.cancel()

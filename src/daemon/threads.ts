@@ -110,6 +110,11 @@ export interface DeltaEvent {
   readonly hlc: number
 }
 
+/** Event `wants`, crdt to main: contents to fetch; without keys any may have become one. */
+export interface WantsEvent {
+  readonly keys?: readonly string[]
+}
+
 /** Event `problem`, crdt and fs to main. */
 export interface ProblemEvent {
   readonly code: string

@@ -112,7 +112,7 @@ export class VolumeHost implements VolumeHandle {
       policySuspects: this.#settings.policySuspects ?? [],
       fetch: (addresses, how) => this.#swarm.fetch(addresses, how),
       onMembers: (members) => this.#takeMembers(members),
-      onWants: () => this.#duty?.poke(),
+      onWants: ({ keys }) => (keys ? this.#duty?.add(keys) : this.#duty?.poke()),
       onPolicySuspects: (policySuspects) => this.#saveSettings({ policySuspects }),
       onProblem: (problem) => this.#problem(problem),
       onUnmounted: (end) => {
@@ -164,7 +164,7 @@ export class VolumeHost implements VolumeHandle {
       ...(beacon ? { beacon } : {}),
       addresses: this.#settings.addresses,
       onAddresses: (addresses) => this.#saveSettings({ addresses }),
-      onPeer: () => this.#duty.poke(),
+      onPeer: () => this.#duty.retry(),
       onReport: (report) => this.#problem({ code: report.code, message: report.message }),
       networkFingerprint,
     })

@@ -23,6 +23,7 @@ import {
   type MembersData,
   type ProblemEvent,
   type ThreadData,
+  type WantsEvent,
 } from './threads.ts'
 import type { InodeId } from '../types.ts'
 import { startWorkerThread, type WorkerThread } from './worker-thread.ts'
@@ -36,7 +37,7 @@ export interface VolumeThreadsOptions {
   readonly fetch: ChunkFetcher['fetch']
   onMembers(members: MembersData): void
   /** There are new contents to fetch. */
-  onWants(): void
+  onWants(event: WantsEvent): void
   onProblem(problem: ProblemEvent): void
   /** Directories whose policy file may have mistakes, to be known at the next start. */
   onPolicySuspects(directories: readonly InodeId[]): void
@@ -138,7 +139,7 @@ async function startCrdt(
     events: {
       members: (members: MembersData) => options.onMembers(members),
       problem: (problem: ProblemEvent) => options.onProblem(problem),
-      wants: () => options.onWants(),
+      wants: (event: WantsEvent) => options.onWants(event),
     },
     onDeath: options.onDeath,
   })

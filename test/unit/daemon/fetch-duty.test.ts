@@ -1,0 +1,152 @@
+/**
+ * What the fetch duty looks at: the list of wants may be as long as the tree, so only its start, a
+ * change of policy and a waiting user may walk it whole. The list, the peers and the clock are
+ * plain objects, and every request to the list is counted.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Want, WantsQuery } from '../../../src/crdt/writer.ts'
+import { FetchDuty } from '../../../src/daemon/fetch-duty.ts'
+import { WormholeError } from '../../../src/errors.ts'
+import type { ChunkAddress, InodeId } from '../../../src/types.ts'
+import { SimClock } from '../../helpers/sim-clock.ts'
+
+class World {
+  readonly clock = new SimClock()
+  readonly list = new Map<string, Want>()
+  readonly held = new Set<string>()
+  /** Chunks that some peer has. */
+  readonly offered = new Set<string>()
+  readonly unkept = new Set<string>()
+  readonly problems: string[] = []
+  /** Wants given out, by page and by key. */
+  walked = 0
+  asked = 0
+  isBroken = false
+  readonly duty = new FetchDuty({
+    clock: this.clock,
+    wants: (query) => Promise.resolve(this.#wants(query)),
+    fetched: (keys) => {
+      for (const key of keys) this.list.delete(key)
+      return Promise.resolve()
+    },
+    keeps: (inodes) => Promise.resolve(inodes.map((inode) => !this.unkept.has(inode))),
+    has: (address) => this.held.has(address),
+    fetch: (addresses) => this.#fetch(addresses),
+    addresses: () => Promise.reject(new Error('no manifests here')),
+    sync: () => Promise.resolve(),
+    hasPeers: () => true,
+    onProblem: ({ code }) => void this.problems.push(code),
+  })
+
+  add(name: string): string {
+    const key = name.padEnd(16, '.')
+    const address = `chunk of ${key}` as ChunkAddress
+    const ref = { type: 'chunk', address } as const
+    this.list.set(key, { key, inode: key as InodeId, version: '', ref, sizeBytes: 10 })
+    return key
+  }
+
+  offer(key: string): void {
+    this.offered.add(`chunk of ${key}`)
+  }
+
+  #wants(query: WantsQuery): Want[] {
+    if (this.isBroken) throw new WormholeError('IO_ERROR', 'broken')
+    if ('keys' in query) {
+      const found = query.keys.flatMap((key) => this.list.get(key) ?? [])
+      this.asked += found.length
+      return found
+    }
+    const after = query.after ?? ''
+    const keys = [...this.list.keys()].filter((key) => key > after).sort()
+    const page = keys.slice(0, query.countMax).map((key) => this.list.get(key) as Want)
+    this.walked += page.length
+    return page
+  }
+
+  #fetch(addresses: readonly ChunkAddress[]): Promise<void> {
+    for (const address of addresses) {
+      if (!this.offered.has(address)) {
+        return Promise.reject(new WormholeError('CHUNK_UNAVAILABLE', 'nobody has it'))
+      }
+      this.held.add(address)
+    }
+    return Promise.resolve()
+  }
+}
+
+/** A world with 1,000 contents that are not kept, walked once. */
+async function openWorld(): Promise<World> {
+  const world = new World()
+  for (let index = 0; index < 1000; index++) {
+    world.unkept.add(world.add(`cached-${String(index).padStart(4, '0')}`))
+  }
+  world.duty.poke()
+  await world.duty.idle()
+  assert.equal(world.walked, 1000)
+  assert.deepEqual(world.duty.missing, { files: 0, bytes: 0 })
+  world.walked = 0
+  return world
+}
+
+test('a new content is fetched without walking what is not kept', async () => {
+  const world = await openWorld()
+  const key = world.add('new')
+  world.offer(key)
+  world.duty.add([key])
+  await world.duty.idle()
+  assert.equal(world.list.has(key), false)
+  assert.deepEqual([world.walked, world.asked], [0, 1])
+  await world.duty.close()
+})
+
+test('what nobody has is counted, and asked for again by itself and when a peer comes', async () => {
+  const world = await openWorld()
+  const [one, two, gone] = ['one', 'two', 'gone'].map((name) => world.add(name))
+  world.duty.add([one, two, gone] as string[])
+  await world.duty.idle()
+  assert.deepEqual(world.duty.missing, { files: 3, bytes: 30 })
+  world.list.delete(gone as string)
+  world.offer(one as string)
+  world.duty.retry()
+  await world.duty.idle()
+  assert.deepEqual(world.duty.missing, { files: 1, bytes: 10 })
+  world.offer(two as string)
+  await world.clock.run(15_000)
+  await world.duty.idle()
+  assert.deepEqual(world.duty.missing, { files: 0, bytes: 0 })
+  assert.equal(world.list.size, 1000)
+  assert.equal(world.walked, 0)
+  await world.duty.close()
+})
+
+test('a change of policy, and an hour, have the whole list looked at', async () => {
+  const world = await openWorld()
+  const first = [...world.list.keys()][0] as string
+  world.offer(first)
+  world.unkept.delete(first)
+  world.duty.poke()
+  await world.duty.idle()
+  assert.equal(world.list.has(first), false)
+  world.walked = 0
+  await world.clock.run(3_600_000)
+  await world.duty.idle()
+  assert.equal(world.walked, 999)
+  await world.duty.close()
+})
+
+test('after a failure it waits, then finishes what was due', async () => {
+  const world = await openWorld()
+  const key = world.add('new')
+  world.offer(key)
+  world.isBroken = true
+  world.duty.add([key])
+  await world.duty.idle()
+  assert.deepEqual(world.problems, ['IO_ERROR'])
+  world.isBroken = false
+  await world.clock.run(15_000)
+  await world.duty.idle()
+  assert.equal(world.list.has(key), false)
+  await world.duty.close()
+})
