@@ -88,7 +88,9 @@ export function describeFailure(thrown: unknown, isInterrupted: boolean): Failur
   const { code, message } = error
   let exitCode = code === 'BAD_ARGUMENT' ? EXIT_USAGE : 1
   if (code === 'ABORTED' && isInterrupted) exitCode = EXIT_INTERRUPTED
-  return { code, message, hint: HINTS[code] ?? '', exitCode, stack: undefined }
+  // A message that names commands says itself what to do.
+  const hint = message.includes('`wormhole ') ? '' : HINTS[code]
+  return { code, message, hint, exitCode, stack: undefined }
 }
 
 /** What the system refused, a file of this machine for example, is not a bug of ours. */

@@ -61,6 +61,7 @@ const GETTING_STARTED: readonly CommandSpec[] = [
     about: 'create a volume, mount it, and print the invite for other devices',
     options: [
       { flags: '--name <name>', about: "the volume's name; default: the mount's last part" },
+      { flags: '--another', about: 'also when this home has a volume already' },
       ...DEVICE_OPTIONS,
     ],
     load: async () => ({ run: (await import('./commands/create.ts')).init }),

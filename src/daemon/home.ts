@@ -56,7 +56,7 @@ class Home implements HomeHandle {
     for (const directory of this.#files.volumeDirectories()) {
       try {
         const host = await this.#open(directory)
-        if (host.wantedMountpoint !== undefined) await this.#tryMount(host, host.wantedMountpoint)
+        await host.restoreMount()
       } catch (error) {
         this.#options.logger.error({ directory, error: errorToData(error) }, 'volume did not open')
         throw error

@@ -19,8 +19,10 @@ export interface VolumeStatus {
   id: string
   name: string
   role: Role
-  /** Where it is mounted; undefined when it is not, with the reason in `problems`. */
+  /** Where it is mounted; undefined when it is not. */
   mountpoint: string | undefined
+  /** Where it was mounted before and could not be mounted again, and why; else absent. */
+  mountFailure?: { directory: string; code: string; message: string }
   fileCount: number
   /** Local edits not yet in the log. */
   pendingEdits: number
@@ -114,6 +116,8 @@ export interface SyncReport {
   isInSync: boolean
   members: { id: string; name: string; state: 'in-sync' | 'unreachable' | 'timeout' }[]
   missing: { files: number; bytes: number }
+  /** What arrived in the last day and is not in the tree: refused, damaged or unknown entries. */
+  refused: { code: string; message: string }[]
   seconds: number
 }
 
@@ -187,6 +191,8 @@ export interface VolumeHandle {
    */
   recoveryInvite(code: string): Promise<{ invite: string }>
   mount(directory: string): Promise<{ mountpoint: string }>
+  /** Mounts it where it was mounted before. `status` tells a failure; only a bug is thrown. */
+  restoreMount(): Promise<void>
   unmount(): Promise<void>
   close(): Promise<void>
 }

@@ -151,6 +151,13 @@ export const methods = {
     const volume = chooseVolume(home, params)
     return { volume: volume.name, ...(await volume.mount(params.directory)) }
   }),
+  /** Tries again what could not be mounted when the daemon started; `status` tells the outcome. */
+  restoreMounts: method({}, async ({ home }) => {
+    for (const volume of home.volumes()) {
+      if ((await volume.status()).mountFailure) await volume.restoreMount()
+    }
+    return null
+  }),
   /** The volume mounted at `directory`, or the chosen one. */
   unmount: method({ ...inVolume, directory: 'text?' }, async ({ home }, params) => {
     const volume =
@@ -162,10 +169,19 @@ export const methods = {
     await volume.unmount()
     return { volume: volume.name, mountpoint }
   }),
+  /** `isAnother`: also when the home has a volume. */
   create: method(
-    { name: 'text', mount: 'text?', deviceName: 'text?', labels: 'labels?' },
-    ({ home }, { name, mount, deviceName, labels }) =>
-      home.create({ name, mount, deviceName, labels: labels ?? {} }),
+    {
+      name: 'text',
+      mount: 'text?',
+      deviceName: 'text?',
+      labels: 'labels?',
+      isAnother: 'flag?',
+    },
+    async ({ home }, { name, mount, deviceName, labels, isAnother }) => {
+      if (!isAnother) checkFirst(home)
+      return home.create({ name, mount, deviceName, labels: labels ?? {} })
+    },
   ),
   join: method(
     { invite: 'text', mount: 'text?', deviceName: 'text?', labels: 'labels?' },
@@ -248,6 +264,18 @@ async function makeDirectories(volume: VolumeHandle, path: string): Promise<void
       if (first?.path === each && first.type !== 'directory' && others.length === 0) throw error
     }
   }
+}
+
+/** @throws `ALREADY_EXISTS` when the home has a volume: who repeats `init` wants that one. */
+function checkFirst(home: HomeHandle): void {
+  const [volume, ...others] = home.volumes()
+  if (volume === undefined) return
+  const more = others.length > 0 ? ` and ${others.length} more` : ''
+  throw new WormholeError(
+    'ALREADY_EXISTS',
+    `this home has the volume ${volume.name}${more} already: \`wormhole status\` shows it, ` +
+      '`wormhole mount DIR` mounts it, `wormhole init --another` makes one more',
+  )
 }
 
 function checkRole(text: string): Role {

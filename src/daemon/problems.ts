@@ -2,6 +2,7 @@
  * The latest problems of a volume, for `status`: each once, newest last, bounded, forgotten after
  * a day.
  */
+import type { ErrorCode } from '../errors.ts'
 import type { Clock } from '../system.ts'
 
 /** Something a person should know. */
@@ -9,6 +10,19 @@ export interface VolumeProblem {
   readonly code: string
   readonly message: string
   readonly path?: string
+}
+
+/** Codes of what arrived and was not taken into the tree. */
+const REFUSALS: readonly string[] = [
+  'ENTRY_INVALID',
+  'FEED_CORRUPT',
+  'FORMAT_UNSUPPORTED',
+  'UPGRADE_NEEDED',
+] satisfies ErrorCode[]
+
+/** Whether a problem means that the tree lacks something that others may have. */
+export function isRefusal({ code }: VolumeProblem): boolean {
+  return REFUSALS.includes(code)
 }
 
 const COUNT_MAX = 50

@@ -21,6 +21,8 @@ export interface SyncPorts {
   syncRound(options: { timeoutMs: number; signal: AbortSignal }): Promise<SyncAnswer[]>
   /** Resolves when everything that arrived has been applied. */
   settled(): Promise<void>
+  /** What arrived and is not in the tree. */
+  refused(): SyncReport['refused']
 }
 
 /** Runs it. @throws {WormholeError} `ABORTED`, and what publishing here throws. */
@@ -49,6 +51,7 @@ export async function runSync(
     isInSync: isEnough && !isTimedOut && missing.files === 0,
     members: answers.map(({ device, name, state }) => ({ id: device, name, state })),
     missing,
+    refused: ports.refused().map(({ code, message }) => ({ code, message })),
     seconds: (clock.monotonicMs() - startMs) / 1000,
   }
 }

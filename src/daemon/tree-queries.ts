@@ -111,15 +111,34 @@ export class TreeQueries {
     keep: number | 'both'
   }): Promise<ConflictReport | undefined> {
     const { keep } = args
-    const { parent, name, versions } = this.#conflictAt(args.path)
+    const view = this.#conflictAt(args.path)
+    const { parent, name, versions } = view
     if (keep !== 'both' && !versions[keep - 1]) {
       const allowed = `1 to ${versions.length}, or both`
       throw new WormholeError('BAD_ARGUMENT', `there is no version ${keep}: keep ${allowed}`)
     }
     const index = keep === 'both' ? keep : keep - 1
-    await this.#vfs.perform(() => this.#overlay.resolve(parent, name, index))
+    await this.#vfs.perform(() => {
+      if (index !== 'both') this.#checkRemovable(view, index)
+      return this.#overlay.resolve(parent, name, index)
+    })
     const left = this.#conflictViews().find((view) => view.parent === parent && view.name === name)
     return left && this.#report(left)
+  }
+
+  /** Keeping one version removes the others. @throws `NOT_EMPTY` that names the directory. */
+  #checkRemovable(view: ConflictView, keep: number): void {
+    const { versions } = this.#report(view)
+    for (const [index, { inode, content }] of view.versions.entries()) {
+      if (index === keep || content.kind !== 'directory') continue
+      const { entries } = this.#overlay.list(inode, { countMax: 1 })
+      if (entries.length === 0) continue
+      throw new WormholeError(
+        'NOT_EMPTY',
+        `the directory ${versions[index]?.path ?? view.name} is not empty, ` +
+          `and keeping version ${keep + 1} would remove it`,
+      )
+    }
   }
 
   #versions(path: string): VersionView[] {

@@ -28,7 +28,7 @@ import type {
   WhereReport,
 } from './interface.ts'
 import type { Logger } from './logging.ts'
-import { ProblemList } from './problems.ts'
+import { ProblemList, isRefusal } from './problems.ts'
 import { fileReport, whereReport } from './reports.ts'
 import { runSync, waitOrAbort } from './sync-run.ts'
 import { volumePaths, type MembersData, type ProblemEvent, type ThreadData } from './threads.ts'
@@ -58,6 +58,7 @@ export class VolumeHost implements VolumeHandle {
   #settings: VolumeSettings
   #members: MembersData
   #mountpoint: string | undefined
+  #mountFailure: VolumeStatus['mountFailure']
   #threads!: VolumeThreads
   #swarm!: Swarm
   #duty!: FetchDuty
@@ -236,6 +237,7 @@ export class VolumeHost implements VolumeHandle {
       name: this.name,
       role: this.#members.role ?? 'reader',
       mountpoint: this.#mountpoint,
+      ...(this.#mountFailure ? { mountFailure: this.#mountFailure } : {}),
       fileCount: counts.files,
       pendingEdits,
       missing: this.#duty.missing,
@@ -303,6 +305,7 @@ export class VolumeHost implements VolumeHandle {
         syncRound: (how) => this.#swarm.syncRound(how),
         settled: () => crdt.call('settled', undefined),
         duty: this.#duty,
+        refused: () => this.#problems.list().filter(isRefusal),
       },
       options,
       onProgress,
@@ -411,6 +414,7 @@ export class VolumeHost implements VolumeHandle {
     const fsName = `wormhole-${this.name}`
     const { mountpoint } = await this.#threads.fs.call('mount', { directory, fsName })
     this.#mountpoint = mountpoint
+    this.#mountFailure = undefined
     this.#saveSettings({ mountpoint: directory })
     return { mountpoint }
   }
@@ -418,6 +422,7 @@ export class VolumeHost implements VolumeHandle {
   async unmount(): Promise<void> {
     await this.#threads.fs.call('unmount', undefined)
     this.#mountpoint = undefined
+    this.#mountFailure = undefined
   }
 
   /** Where it is mounted now. */
@@ -450,9 +455,16 @@ export class VolumeHost implements VolumeHandle {
     }
   }
 
-  /** Where `up` mounts this volume; undefined: nowhere. */
-  get wantedMountpoint(): string | undefined {
-    return this.#settings.mountpoint
+  async restoreMount(): Promise<void> {
+    const { mountpoint: directory } = this.#settings
+    if (directory === undefined) return
+    try {
+      await this.mount(directory)
+    } catch (error) {
+      if (!(error instanceof WormholeError)) throw error
+      this.report(error)
+      this.#mountFailure = { directory, code: error.code, message: error.message }
+    }
   }
 
   /** Notes a problem of this volume for `status`. */

@@ -65,8 +65,14 @@ export interface RunOptions {
   readonly env?: Record<string, string>
 }
 
-/** Serves a fake home with one volume `photos`, as the daemon would, until the test ends. */
-export async function serveFakeHome(t: TestContext): Promise<ServedHome> {
+/**
+ * Serves a fake home with one volume `photos`, as the daemon would, until the test ends.
+ * `isStopping` false: it answers a request to stop and goes on.
+ */
+export async function serveFakeHome(
+  t: TestContext,
+  { isStopping = true }: { isStopping?: boolean } = {},
+): Promise<ServedHome> {
   const directory = temporaryDirectory(t)
   const env = { WORMHOLE_HOME: path.join(directory, 'home'), WORMHOLE_RUNTIME: directory }
   fs.mkdirSync(env.WORMHOLE_HOME)
@@ -82,7 +88,9 @@ export async function serveFakeHome(t: TestContext): Promise<ServedHome> {
     home,
     clock: systemClock,
     logger,
-    onStop: () => void server.close().then(() => lock.release()),
+    onStop: () => {
+      if (isStopping) void server.close().then(() => lock.release())
+    },
   })
   lock.describe({ pid: process.pid, version: VERSION, socket })
   t.after(async () => {

@@ -37,6 +37,9 @@ export class FakeVolume implements VolumeHandle {
   readonly name: string
   mountpoint: string | undefined
   isClosed = false
+  mountFailure: VolumeStatus['mountFailure']
+  /** Whether `restoreMount` succeeds. */
+  canMount = false
   /** How many pieces readers have taken and writers have given so far. */
   pieces = 0
   /** When set, `write` waits for it before each piece. */
@@ -49,6 +52,7 @@ export class FakeVolume implements VolumeHandle {
     isInSync: true,
     members: [{ id: 'b'.repeat(64), name: 'bob', state: 'in-sync' }],
     missing: { files: 0, bytes: 0 },
+    refused: [],
     seconds: 0.2,
   }
   readonly nodes = new Map<string, Node>([
@@ -98,6 +102,7 @@ export class FakeVolume implements VolumeHandle {
       name: this.name,
       role: 'admin',
       mountpoint: this.mountpoint,
+      ...(this.mountFailure ? { mountFailure: this.mountFailure } : {}),
       fileCount: files.length,
       pendingEdits: this.signals.filter(({ aborted }) => !aborted).length,
       missing: { files: 0, bytes: 0 },
@@ -258,6 +263,12 @@ export class FakeVolume implements VolumeHandle {
   async mount(directory: string): Promise<{ mountpoint: string }> {
     this.mountpoint = directory
     return { mountpoint: directory }
+  }
+
+  async restoreMount(): Promise<void> {
+    if (!this.canMount) return
+    this.mountpoint = this.mountFailure?.directory
+    this.mountFailure = undefined
   }
 
   async unmount(): Promise<void> {

@@ -20,13 +20,14 @@ interface DeviceOptions {
 export async function init(
   context: Context,
   _words: unknown,
-  options: DeviceOptions & { name?: string },
+  options: DeviceOptions & { name?: string; another?: boolean },
 ): Promise<number> {
   const device = deviceParams(context, options)
   const name = options.name ?? (device.mount ? path.basename(device.mount) : 'wormhole')
   if (name.trim() === '') throw new WormholeError('BAD_ARGUMENT', 'the volume needs a name')
   await ensureDaemon(context)
-  const report = await context.call('create', { name, ...device })
+  const isAnother = options.another ?? false
+  const report = await context.call('create', { name, isAnother, ...device })
   await context.report(report, () => describe(context, report, 'Created'))
   return EXIT_DONE
 }

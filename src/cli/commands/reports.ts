@@ -24,7 +24,11 @@ export function describeStatus(context: Context, report: StatusReport): string {
 function describeVolume(context: Context, volume: VolumeStatus): string {
   const { paint } = context
   const { missing } = volume
-  const mount = volume.mountpoint ? clean(volume.mountpoint) : paint('warning', 'not mounted')
+  const { mountFailure } = volume
+  const failed = mountFailure === undefined ? '' : ` (failed at ${clean(mountFailure.directory)})`
+  const mount = volume.mountpoint
+    ? clean(volume.mountpoint)
+    : paint('warning', `not mounted${failed}`)
   const rows: [string, string][] = [
     ['mount', mount],
     ['files', `${volume.fileCount}`],

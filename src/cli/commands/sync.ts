@@ -49,5 +49,8 @@ function describe(context: Context, report: SyncReport): string {
   if (missing.files > 0) {
     lines.push(`Still to fetch: ${count(missing.files, 'file')}, ${formatBytes(missing.bytes)}.`)
   }
+  for (const { code, message } of report.refused) {
+    lines.push(paint('warning', `Not in the tree: ${clean(`${code}: ${message}`)}`))
+  }
   return lines.join('\n')
 }

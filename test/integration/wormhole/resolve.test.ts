@@ -31,6 +31,11 @@ test('resolving reports what is left, history knows what never was', async (t) =
     for (const name of ['/content', '/other']) {
       await put(device, scratch, name, `by ${device === alice ? 'alice' : 'bob'}`)
     }
+    if (device === alice) await put(alice, scratch, '/n', 'a file')
+    else {
+      await bob.run(['mkdir', '/n'])
+      await put(bob, scratch, '/n/in', 'in a directory')
+    }
     const lonely = await device.run(['sync'])
     assert.match(lonely.stdout, /^No other device answered after /)
     await device.run(['down'])
@@ -39,7 +44,11 @@ test('resolving reports what is left, history knows what never was', async (t) =
   await bob.run(['up'])
   await syncAll([alice, bob])
   const list = await alice.json<ConflictReport[]>(['conflicts'])
-  assert.deepEqual(list.map(({ path: at }) => at).sort(), ['/content', '/other'])
+  assert.deepEqual(list.map(({ path: at }) => at).sort(), ['/content', '/n', '/other'])
+  const full = await alice.run(['conflicts', 'resolve', '/n', '--keep', '2'], { codes: 'any' })
+  assert.equal(full.code, 1)
+  assert.match(full.stderr, /^wormhole: NOT_EMPTY: the directory \/n is not empty/)
+  await alice.run(['conflicts', 'resolve', '/n', '--keep', '1'])
   const kept = await alice.run(['conflicts', 'resolve', '/content', '--keep', '2'])
   assert.equal(kept.stdout, 'Resolved.\n')
   assert.equal(await bob.json(['conflicts', 'resolve', '/other', '--keep', 'both']), null)

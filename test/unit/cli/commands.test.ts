@@ -13,6 +13,11 @@ function parsed(outcome: Outcome): unknown {
   return JSON.parse(outcome.stdout)
 }
 
+/** What `--json` prints of a failure. */
+interface Failed {
+  readonly error: { readonly code: string }
+}
+
 const CONFLICT: ConflictReport = {
   path: '/report.txt',
   kind: 'content',
@@ -67,11 +72,12 @@ test('cli: the text of status, devices and conflicts', async (t) => {
 test('cli: init and join pass everything on', async (t) => {
   const { home, wormhole } = await serveFakeHome(t)
   const options = ['--mount', 'm', '--device', 'd', '--label', 'k=v', '--label', 'x=']
-  const made = parsed(await wormhole(['init', ...options, '--json'], { cwd: '/base' }))
+  const init = ['init', '--another']
+  const made = parsed(await wormhole([...init, ...options, '--json'], { cwd: '/base' }))
   const asked = { mount: '/base/m', deviceName: 'd', labels: { k: 'v', x: '' } }
   assert.deepEqual(home.asked, { name: 'm', ...asked })
   assert.deepEqual((made as { invite: string }).invite, 'invite-1')
-  const text = await wormhole(['init', '--name', 'n', '--device', 'd'])
+  const text = await wormhole([...init, '--name', 'n', '--device', 'd'])
   assert.match(text.stdout, /wormhole join invite-1/)
   assert.match(text.stdout, /Recovery code[^]*code-1/)
   parsed(await wormhole(['join', 'inv', ...options, '--json'], { cwd: '/base' }))
@@ -82,6 +88,53 @@ test('cli: init and join pass everything on', async (t) => {
   assert.equal(old.code, 1)
   assert.match(old.stderr, /^wormhole: INVITE_EXPIRED: the invite is too old\. Ask for a new one/)
   assert.equal((await wormhole(['init', '--label', 'novalue'])).code, 2)
+})
+
+test('cli: a second init says which volume there is', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const second = await wormhole(['init', '--name', 'more'])
+  assert.deepEqual([second.code, home.list.length], [1, 1])
+  assert.match(second.stderr, /^wormhole: ALREADY_EXISTS: this home has the volume photos already/)
+  assert.match(second.stderr, /`wormhole init --another` makes one more\.?\n$/)
+  home.list.pop()
+  assert.equal((await wormhole(['init', '--name', 'first'])).code, 0)
+})
+
+test('cli: up names what could not be mounted, and tries again', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  assert.equal((await wormhole(['up'])).code, 0)
+  const failure = { directory: '/m', code: 'MOUNT_FAILED', message: '/m is not empty' }
+  volume.mountFailure = failure
+  const up = await wormhole(['up'])
+  assert.equal(up.code, 1)
+  assert.match(up.stdout, /mount +not mounted \(failed at \/m\)/)
+  assert.equal(up.stderr, 'wormhole: MOUNT_FAILED: photos is not mounted at /m: /m is not empty\n')
+  const { code, stdout } = await wormhole(['up', '--json'])
+  assert.equal(code, 1)
+  assert.deepEqual(JSON.parse(stdout).volumes[0].mountFailure, failure)
+  volume.canMount = true
+  assert.deepEqual((await wormhole(['up'])).code, 0)
+  assert.equal(volume.mountpoint, '/m')
+})
+
+test('cli: up in the foreground leaves a running daemon alone', async (t) => {
+  const { wormhole } = await serveFakeHome(t)
+  const second = await wormhole(['up', '--foreground'])
+  assert.equal(second.code, 1)
+  assert.match(second.stderr, /^wormhole: DAEMON_RUNNING: .*Stop it first with: wormhole down\.\n$/)
+  const { stderr } = await wormhole(['up', '--foreground', '--json'])
+  assert.equal((JSON.parse(stderr) as Failed).error.code, 'DAEMON_RUNNING')
+})
+
+test('cli: a daemon that does not stop in time is TIMEOUT', async (t) => {
+  const { wormhole } = await serveFakeHome(t, { isStopping: false })
+  const down = await wormhole(['down', '--timeout', '0.1'])
+  assert.equal(down.code, 1)
+  assert.match(down.stderr, /^wormhole: TIMEOUT: the daemon is still stopping after 0\.1 s\. Try/)
+  const { stderr } = await wormhole(['down', '--timeout', '0.1', '--json'])
+  assert.equal((JSON.parse(stderr) as Failed).error.code, 'TIMEOUT')
 })
 
 test('cli: the recovery code makes an invite for an admin', async (t) => {
@@ -101,6 +154,15 @@ test('cli: exit codes of sync and policy check', async (t) => {
   assert.equal(late.code, 1)
   assert.match(late.stdout, /Not in sync.*\n {2}bob: in sync\nStill to fetch: 2 files, 2 KiB\./)
   assert.equal((await wormhole(['sync'])).code, 0)
+  volume.syncReport = {
+    ...volume.syncReport,
+    isInSync: true,
+    missing: { files: 0, bytes: 0 },
+    refused: [{ code: 'ENTRY_INVALID', message: 'entry 7 of device b is refused: no' }],
+  }
+  const warned = await wormhole(['sync', '--wait'])
+  assert.equal(warned.code, 0)
+  assert.match(warned.stdout, /^In sync.*\nNot in the tree: ENTRY_INVALID: entry 7 of device b /ms)
   volume.policyProblems = [{ file: '/.wormhole.toml', line: 3, column: 1, message: 'no' }]
   const check = await wormhole(['policy', 'check'])
   assert.deepEqual([check.code, check.stdout], [1, '/.wormhole.toml:3:1: no\n'])

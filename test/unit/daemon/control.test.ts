@@ -13,7 +13,8 @@ import { ControlClient } from '../../../src/daemon/client.ts'
 import { FRAME_BYTES_MAX, WINDOW_BYTES, encodeMessage } from '../../../src/daemon/frames.ts'
 import type { MethodName } from '../../../src/daemon/methods.ts'
 import { VERSION } from '../../../src/daemon/version.ts'
-import { serveFakeHome, type ServedHome } from '../../helpers/cli.ts'
+import { serveFakeHome, temporaryDirectory, type ServedHome } from '../../helpers/cli.ts'
+import { SimClock } from '../../helpers/sim-clock.ts'
 
 const cwd = '/'
 
@@ -274,4 +275,14 @@ test('control: a client finds out about a daemon of another protocol, or none', 
   t.after(() => server.close())
   await new Promise<void>((resolve) => server.listen(file, resolve))
   await assert.rejects(ControlClient.connect(file, VERSION), { code: 'UPGRADE_NEEDED' })
+})
+
+test('control: a daemon that says nothing is TIMEOUT, not an endless wait', async (t) => {
+  const socket = path.join(temporaryDirectory(t), 'silent.sock')
+  const server = net.createServer()
+  await new Promise<void>((resolve) => server.listen(socket, resolve))
+  t.after(() => server.close())
+  const clock = new SimClock()
+  const connected = ControlClient.connect(socket, VERSION, clock)
+  await assert.rejects(clock.settle(connected, 10_000), { code: 'TIMEOUT' })
 })
