@@ -1,7 +1,7 @@
 /**
- * Proves that a daemon may be killed at any moment, again and again: a program keeps a diary outside
- * the mount, and after each SIGKILL and `up` the mount is back and shows what the diary says was
- * acknowledged, with the right bytes. In the end a second device shows the same.
+ * Proves that a daemon may be killed at any moment, again and again: a program keeps a diary
+ * outside the mount, and after each SIGKILL and `up` the mount is back and shows what the diary
+ * says was acknowledged, with the right bytes. In the end a second device shows the same.
  */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'

@@ -1,10 +1,10 @@
 /**
  * A recorded run of one device, and what must be true of it after a power cut at any moment.
  *
- * The run is a list of steps; after each the visible tree is noted, and whether the step acknowledged
- * everything so far (an fsync). A cut between two disk operations may undo steps that were not
- * acknowledged, the newest first: names and attributes are those after some step, and each file has
- * the bytes that it had after a step with these names.
+ * The run is a list of steps; after each the visible tree is noted, and whether the step
+ * acknowledged everything so far (an fsync). A cut between two disk operations may undo steps that
+ * were not acknowledged, the newest first: names and attributes are those after some step, and each
+ * file has the bytes that it had after a step with these names.
  */
 import assert from 'node:assert/strict'
 import type { PowerCut } from '../../src/disk-memory.ts'
@@ -367,7 +367,7 @@ export class PowerRun {
     assert.fail(`the tree is none of those that may be left\n${text(tree)}\n--- may be\n${told}`)
   }
 
-  /** Whether each file is as after one of the steps from `at` on that left the names as they are. */
+  /** Whether each file is as after one of the steps from `at` on that kept the names. */
   #isRunFrom(at: number, begun: number, tree: ReadonlyMap<string, string>): boolean {
     const names = namesOf(tree)
     const missing = new Map(tree)

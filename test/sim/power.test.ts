@@ -1,7 +1,7 @@
 /**
  * Proves what a power cut may take: at every moment of a recorded run, with what was not synced
- * dropped, kept, torn or reordered, and with an index that is older, lost or newer than the log, the
- * device opens, shows a tree that was, misses nothing acknowledged, goes on and converges.
+ * dropped, kept, torn or reordered, and with an index that is older, lost or newer than the log,
+ * the device opens, shows a tree that was, misses nothing acknowledged, goes on and converges.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
