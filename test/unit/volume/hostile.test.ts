@@ -219,6 +219,37 @@ test('two branches: everybody takes both, whatever the order, and goes on', asyn
   }
 })
 
+test('branches without number are refused, but those that others build on are taken', async () => {
+  const at = await scene('many branches')
+  const { alice, bob, mallory } = at
+  const give = async (device: TestDevice, from: number, to: number): Promise<number> => {
+    let refused = 0
+    for (const frame of branches.slice(from, to)) {
+      await mallory.give(device, [frame]).catch((error: unknown) => {
+        assert.equal((error as { code: string }).code, 'LIMIT_EXCEEDED')
+        refused++
+      })
+    }
+    return refused
+  }
+  const branches = Array.from({ length: 24 }, (_, index) => {
+    const frame = mallory.write({ control: [{ type: 'labels', labels: { at: String(index) } }] })
+    mallory.fork()
+    return frame
+  })
+  assert.equal(await give(alice, 0, 20), 4)
+  assert.equal(await give(bob, 8, 24), 0)
+  // What bob writes names branches that alice does not have and had refused.
+  await goOn(at)
+  await deliver(bob, alice)
+  for (const device of [alice, bob]) {
+    const names = [...device.volume.frontier().keys()].filter((feed) =>
+      feed.startsWith(mallory.feed),
+    )
+    assert.equal(names.length, 24, device.name)
+  }
+})
+
 test('a control operation of a newer version stalls its feed and what depends on it', async () => {
   const at = await scene('newer')
   const { alice, bob, mallory } = at
