@@ -26,7 +26,9 @@ import { WormholeError, errorToData } from './errors.ts'
 import { Branches } from './log/branches.ts'
 import { EntryQueue, findLost } from './log/entry-queue.ts'
 import { openEntry, sealEntry, verifyFrame } from './log/entry.ts'
+import type { Finding } from './finding.ts'
 import { readFrontier, writeFrontier } from './log/frontier.ts'
+import { missingEntries } from './log/missing.ts'
 import type { ControlOp, Entry, FeedStore, FeedTip, LogKeys, TreePart } from './log/interface.ts'
 import { MemberTable, type FoldResult } from './log/membership.ts'
 import { OwnFeed } from './log/own-feed.ts'
@@ -275,6 +277,11 @@ export class Volume {
   /** File contents of other devices that this device has yet to fetch. */
   wants(query: WantsQuery): Want[] {
     return this.#options.tree.wants(query)
+  }
+
+  /** Entries that the log lacks. */
+  missingEntries(): Finding[] {
+    return missingEntries(this.#options.feeds, this.#applied)
   }
 
   /** Lets `run` care for the tree when it is its turn, and commits what it did. */

@@ -55,17 +55,27 @@ export class IndexLog {
 
   /** Visits every good entry in order, then cuts what follows them. */
   load(visit: IndexVisitor): void {
-    const size = this.#file.sizeSync()
-    const header = Buffer.alloc(HEADER.length)
-    this.#file.readSync(0, header)
-    if (!header.equals(HEADER)) return this.clear()
-    this.#end = HEADER.length
+    const badAt = IndexLog.scan(this.#file, visit)
+    this.#end = badAt ?? this.#file.sizeSync()
+    if (badAt !== undefined) this.#cut()
+  }
 
+  /**
+   * Visits the good entries of a log file, and changes nothing. Returns where the first bad one is,
+   * or what the last write left in part; undefined when there is none.
+   */
+  static scan(file: DiskFile, visit: IndexVisitor): number | undefined {
+    const size = file.sizeSync()
+    if (size === 0) return undefined
+    const header = Buffer.alloc(HEADER.length)
+    file.readSync(0, header)
+    if (!header.equals(HEADER)) return 0
+    let end = HEADER.length
     const block = new Int32Array(BLOCK_ENTRIES * ENTRY_WORDS)
     const bytes = new Uint8Array(block.buffer)
     let isGood = true
-    while (isGood && this.#end < size) {
-      const count = Math.floor(this.#file.readSync(this.#end, bytes) / INDEX_ENTRY_BYTES)
+    while (isGood && end < size) {
+      const count = Math.floor(file.readSync(end, bytes) / INDEX_ENTRY_BYTES)
       let index = 0
       for (; index < count; index++) {
         const from = index * ENTRY_WORDS
@@ -76,10 +86,10 @@ export class IndexLog {
           length: block[from + 10] as number,
         })
       }
-      this.#end += index * INDEX_ENTRY_BYTES
+      end += index * INDEX_ENTRY_BYTES
       isGood = index === BLOCK_ENTRIES
     }
-    if (this.#end < size) this.#cut()
+    return end < size ? end : undefined
   }
 
   /** Starts anew: an empty log. */

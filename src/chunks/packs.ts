@@ -8,7 +8,7 @@
  * the kernel then still has in memory is unknown.
  */
 import path from 'node:path'
-import { WormholeError } from '../errors.ts'
+import { hasCode, WormholeError } from '../errors.ts'
 import type { Disk, DiskFile } from '../system.ts'
 import type { ChunkAddress } from '../types.ts'
 import { AddressTable, AddressTableWriter, type ChunkLocation } from './address-table.ts'
@@ -65,15 +65,33 @@ export class PackReader implements SealedStore {
     const { pack, offset, length } = location
     const sealed =
       scratch && scratch.length >= length ? scratch.subarray(0, length) : Buffer.allocUnsafe(length)
-    return this.#checked(address, sealed, this.#files.readSync(pack, offset, sealed))
+    let count = 0
+    try {
+      count = this.#files.readSync(pack, offset, sealed)
+    } catch (error) {
+      this.#noteFailure(address, error)
+    }
+    return this.#checked(address, sealed, count)
   }
 
   async get(address: ChunkAddress): Promise<Buffer | undefined> {
     const location = this.#table.find(address)
     if (!location) return undefined
     const sealed = Buffer.allocUnsafe(location.length)
-    const count = await this.#files.read(location.pack, location.offset, sealed)
+    let count = 0
+    try {
+      count = await this.#files.read(location.pack, location.offset, sealed)
+    } catch (error) {
+      this.#noteFailure(address, error)
+    }
     return this.#checked(address, sealed, count)
+  }
+
+  /** A pack that is missing, or does not read there, has lost the chunk. */
+  #noteFailure(address: ChunkAddress, error: unknown): void {
+    if (!hasCode(error, 'IO_ERROR')) throw error
+    this.#onCorrupt(address)
+    throw new WormholeError('CHUNK_CORRUPT', `chunk ${address}: ${error.message}`, { cause: error })
   }
 
   #checked(address: ChunkAddress, sealed: Buffer, count: number): Buffer {
@@ -202,6 +220,27 @@ export class PackWriter implements SealedWriter {
       this.#reader.getSync(address)
     } catch (error) {
       if (!(error instanceof WormholeError && error.code === 'CHUNK_CORRUPT')) throw error
+    }
+  }
+
+  /**
+   * Writes the index log anew from the packs, after damage to it. What was forgotten stays so. Takes
+   * a read per chunk. @throws {WormholeError} `IO_ERROR`, `WRITER_BROKEN`.
+   */
+  async rewriteIndex(): Promise<void> {
+    await this.sync()
+    this.#index.clear()
+    for (const pack of listPacks(this.#disk, this.handle.directory)) {
+      const path = `${this.handle.directory}/${packName(pack)}`
+      const file = this.#disk.openSync(path, { readOnly: true })
+      for (const { address, offset, length } of walkPack(file, 0, false)) {
+        const words = wordsOf(address)
+        const known = this.#table.find(address.toString('hex') as ChunkAddress)
+        if (known?.pack !== pack || known.offset !== offset || known.length !== length) continue
+        this.#index.add(words, 0, known)
+      }
+      file.close()
+      this.#index.write(this.#index.pendingCount)
     }
   }
 

@@ -50,6 +50,7 @@ export function storeMethods(options: {
     put: (args: { address: ChunkAddress; sealed: Uint8Array }): void =>
       store.put(args.address, args.sealed),
     check: (args: { address: ChunkAddress }): void => store.check(args.address),
+    rewriteIndex: (): Promise<void> => store.rewriteIndex(),
     sync: (): Promise<void> => store.sync(),
     stats: (): { chunkCount: number; bytes: number } => store.stats(),
     build: (request: BuildRequest): Promise<BuiltContent> => {

@@ -168,6 +168,16 @@ export class StoreClient implements SealedStore {
     return this.#rpc.call('put', { address, sealed: own }, { transfer: [own.buffer] })
   }
 
+  /** Has chunks checked, and forgotten if they are damaged, so that they are fetched again. */
+  async check(addresses: readonly ChunkAddress[]): Promise<void> {
+    for (const address of addresses) await this.#rpc.call('check', { address })
+  }
+
+  /** Writes the index log anew from the packs. @throws {WormholeError} `IO_ERROR`. */
+  rewriteIndex(): Promise<void> {
+    return this.#rpc.call('rewriteIndex')
+  }
+
   /** Everything put so far survives power loss. */
   sync(): Promise<void> {
     return this.#rpc.call('sync')

@@ -271,6 +271,18 @@ const CARE: readonly CommandSpec[] = [
     load: async () => ({ run: (await import('./commands/bootstrap.ts')).bootstrap }),
   },
   {
+    name: 'verify',
+    about: 'check everything that this device keeps, and repair it',
+    options: [
+      {
+        flags: '--repair',
+        about: 'fetch again what is damaged, and make anew what follows from it',
+      },
+      { flags: '--rebuild', about: 'build the index anew from the log' },
+    ],
+    load: async () => ({ run: (await import('./commands/verify.ts')).verify }),
+  },
+  {
     name: 'doctor',
     about: 'check what wormhole needs on this machine',
     load: async () => ({ run: (await import('./commands/doctor.ts')).doctor }),

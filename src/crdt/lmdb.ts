@@ -14,7 +14,8 @@
  */
 import { open, type RootDatabase, type Transaction } from 'lmdb'
 import { systemDisk } from '../disk.ts'
-import { fromErrno, WormholeError } from '../errors.ts'
+import { fromErrno, hasCode, WormholeError } from '../errors.ts'
+import type { CheckStep, Finding } from '../finding.ts'
 import { deriveKey, keyedHash, seal, unseal } from '../seal.ts'
 import type { Random } from '../system.ts'
 import { RandomPool } from './random-pool.ts'
@@ -32,6 +33,9 @@ const META_BYTES = 8192
 const META_FLAG = 8
 const META_MAGIC = 0xbeefc0de
 const META_VERSION = 2
+
+/** Bytes of rows in one step of a check. */
+const CHECK_STEP_BYTES = 1024 * 1024
 
 /** Where an index is and how it is opened. */
 export interface LmdbOptions {
@@ -52,6 +56,20 @@ export interface LmdbOptions {
  */
 export function openLmdbRowStore(options: LmdbOptions): RowStore {
   return new LmdbRowStore(options)
+}
+
+/**
+ * Checks every row of the index in `directory`, beside those who use it: its seal, that it is found
+ * by its key, and that as many can be reached as there are. LMDB itself checks nothing: a damaged
+ * page may end the process that reads it, so do this in one that may die.
+ */
+export function* checkLmdbRows(options: Omit<LmdbOptions, 'isReadOnly'>): Generator<CheckStep> {
+  const store = new LmdbRowStore({ ...options, isReadOnly: true })
+  try {
+    yield* store.check(`${options.directory}/data.mdb`)
+  } finally {
+    void store.close()
+  }
 }
 
 /**
@@ -187,6 +205,51 @@ class LmdbRowStore implements RowStore {
         isHeld = false
       },
     }
+  }
+
+  /** As `checkLmdbRows`. */
+  *check(path: string): Generator<CheckStep> {
+    // The writer may commit between these: the count of the snapshot is one of them, or between.
+    const before = this.#entryCount()
+    const transaction = this.#database.useReadTransaction()
+    const after = this.#entryCount()
+    let count = 0
+    let bytes = 0
+    let findings: Finding[] = []
+    try {
+      for (const { key, value } of this.#database.getRange({ transaction })) {
+        const fault = this.#faultOf(key, value, transaction)
+        if (fault) findings.push({ part: 'index', code: 'INDEX_CORRUPT', message: fault, path })
+        count++
+        bytes += key.length + value.length
+        if (bytes < CHECK_STEP_BYTES) continue
+        yield { bytes, findings }
+        bytes = 0
+        findings = []
+      }
+      if (count < Math.min(before, after) || count > Math.max(before, after)) {
+        const message = `${after} rows are told, ${count} can be reached`
+        findings.push({ part: 'index', code: 'INDEX_CORRUPT', message, path })
+      }
+      yield { bytes, findings }
+    } finally {
+      transaction.done()
+    }
+  }
+
+  #entryCount(): number {
+    return (this.#database.getStats() as { entryCount: number }).entryCount
+  }
+
+  #faultOf(key: Buffer, value: Buffer, transaction: Transaction): string | undefined {
+    try {
+      unseal(this.#rowKey, value, key, 'INDEX_CORRUPT')
+    } catch (error) {
+      if (hasCode(error, 'INDEX_CORRUPT')) return `row ${key.toString('hex')} does not open`
+      throw error
+    }
+    const found = this.#database.get(key, { transaction })
+    return found?.equals(value) ? undefined : `row ${key.toString('hex')} is not found by its key`
   }
 
   transaction<T>(run: (rows: RowWriter) => T): T {

@@ -23,7 +23,7 @@ import type {
   VersionId,
 } from './interface.ts'
 import { Layer, TABLE } from './layer.ts'
-import type { InodeRow } from './records.ts'
+import { versionOf, type InodeRow } from './records.ts'
 import { versionId } from './registers.ts'
 import { forgetHistory, type HistoryDaysOf } from './retention.ts'
 import type { RowStore, RowWriter } from './rows.ts'
@@ -388,6 +388,14 @@ export class TreeWriter {
     return this.#layer
       .rawRange(TABLE.want, { countMax, ...from })
       .map(({ key, value }) => decodeWant(key.slice(1), value))
+  }
+
+  /** Puts versions whose chunks were lost here back on the list; part of the next commit. */
+  wantAgain(contents: readonly { readonly inode: InodeId; readonly version: string }[]): void {
+    for (const { inode, version } of contents) {
+      const value = this.#layer.inode(inode)?.C.find((other) => versionOf(other) === version)
+      if (value) this.#want(inode, value.bytes, value.data)
+    }
   }
 
   /** Takes wants off the list; part of the next commit. */

@@ -18,7 +18,7 @@ import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
 import { sealToBox } from '../seal.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
 import type { AdmissionRequest } from '../swarm/interface.ts'
-import { feedId, type DeviceId, type FeedId } from '../types.ts'
+import { feedId, type DeviceId, type FeedId, type InodeId } from '../types.ts'
 import type { Edit } from '../crdt/interface.ts'
 import { Volume, type VolumeEvents } from '../volume.ts'
 import { stampToIso } from './reports.ts'
@@ -153,6 +153,12 @@ async function start() {
       return sealedSecrets(request.boxKey)
     },
     wants: (query: WantsQuery) => volume.wants(query),
+    salvage: (runs: string[]) => {
+      for (const run of runs) feeds.salvage(run)
+    },
+    missingEntries: () => volume.missingEntries(),
+    wantAgain: (contents: { inode: InodeId; version: string }[]) =>
+      volume.tend((tree) => tree.wantAgain(contents)),
     fetched: (keys: string[]) => volume.tend((tree) => tree.fetched(keys)),
     close: async () => {
       retention.stop()

@@ -119,6 +119,21 @@ export class HomeFilesStore {
     return bytes
   }
 
+  /** Writes keys and settings anew, as a running daemon knows them. */
+  restore(
+    directory: string,
+    known: {
+      readonly seed: Uint8Array
+      readonly secrets: Uint8Array
+      readonly settings: VolumeSettings
+    },
+  ): void {
+    const identity = Buffer.concat([Buffer.from([VERSION]), known.seed])
+    this.#writeChecked(path.join(this.home, 'identity'), identity)
+    this.#writeChecked(path.join(directory, 'secrets'), known.secrets)
+    this.saveSettings(directory, known.settings)
+  }
+
   /** Makes a volume's directory: `fill` may add to it before it gets its name. */
   async createVolume(
     settings: VolumeSettings,

@@ -121,6 +121,40 @@ export interface SyncReport {
   seconds: number
 }
 
+/** `wormhole verify`, one per volume. */
+export interface VerifyReport {
+  volume: string
+  name: string
+  /** Nothing was found, or everything was repaired. */
+  isClean: boolean
+  /** Index and shards were built anew from the log. */
+  isRebuilt: boolean
+  findings: FindingReport[]
+  /** How much was read. */
+  bytes: number
+  seconds: number
+}
+
+/** One finding of `wormhole verify`. Fields that do not apply are absent. */
+export interface FindingReport {
+  part: 'home' | 'journal' | 'log' | 'index' | 'packs' | 'contents'
+  code: string
+  message: string
+  /** The file on this disk, and where in it; of `contents`, the file in the volume. */
+  path?: string
+  offset?: number
+  /** The feed, and which of its entries, both included. */
+  feed?: string
+  from?: number
+  to?: number
+  /** The chunk, and the files of the volume that use it. */
+  address?: string
+  files?: string[]
+  consequence: string
+  advice: string
+  isRepaired: boolean
+}
+
 /** `wormhole policy explain`. */
 export interface ExplainReport {
   path: string
@@ -162,6 +196,11 @@ export interface VolumeHandle {
     options: { timeoutMs: number; require: number | undefined; signal: AbortSignal },
     onProgress: (progress: { text: string; done: number; total: number }) => void,
   ): Promise<SyncReport>
+  /** Calls `onProgress` a few times a second. */
+  verify(
+    options: { isRepair: boolean; isRebuild: boolean; signal: AbortSignal },
+    onProgress: (progress: { text: string; done: number; total: number }) => void,
+  ): Promise<VerifyReport>
   conflicts(path: string): Promise<ConflictReport[]>
   /**
    * Settles a conflict; resolves with what is left of it. `keep` is a position from 1 in the

@@ -8,7 +8,7 @@
 import { WormholeError, hasCode } from '../errors.ts'
 import type { Role } from '../types.ts'
 import { cutPieces, type Progress } from './frames.ts'
-import type { HomeHandle, StatusReport, VolumeHandle } from './interface.ts'
+import type { HomeHandle, StatusReport, VerifyReport, VolumeHandle } from './interface.ts'
 import { chooseVolume, locate } from './target.ts'
 import { VERSION } from './version.ts'
 
@@ -83,6 +83,18 @@ export const methods = {
         { timeoutMs, require, signal: call.signal },
         call.progress,
       ),
+  ),
+  verify: method(
+    { ...inVolume, isRepair: 'flag?', isRebuild: 'flag?' },
+    async (call, { isRepair = false, isRebuild = false, ...words }): Promise<VerifyReport[]> => {
+      const { home, signal } = call
+      const chosen = words.volume === undefined ? home.volumes() : [chooseVolume(home, words)]
+      const reports: VerifyReport[] = []
+      for (const volume of chosen) {
+        reports.push(await volume.verify({ isRepair, isRebuild, signal }, call.progress))
+      }
+      return reports
+    },
   ),
   where: method(atPath, ({ home }, params) => {
     const { volume, path } = locate(home, params)

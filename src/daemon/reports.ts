@@ -1,8 +1,10 @@
 /** From internal shapes to the reports of the control socket. */
 import type { ChunkHolder } from '../swarm/interface.ts'
+import type { Swarm } from '../swarm/swarm.ts'
 import type { DeviceId } from '../types.ts'
 import type { PathEntry } from '../vfs/interface.ts'
-import type { FileReport, WhereReport } from './interface.ts'
+import type { DeviceReport, FileReport, PeerReport, WhereReport } from './interface.ts'
+import type { MembersData } from './threads.ts'
 
 /** ISO 8601 UTC of a hybrid stamp. */
 export function stampToIso(hlc: number): string {
@@ -54,4 +56,40 @@ export function whereReport(facts: {
     unknown: facts.members.filter(({ device }) => !asked.has(device)).map(({ name }) => name),
     copies: holders.filter(({ isComplete }) => isComplete).length,
   }
+}
+
+type SwarmPeers = ReturnType<Swarm['peers']>
+
+/** Who is in the volume, and how they are connected. */
+export function deviceReports(facts: {
+  readonly self: DeviceId
+  readonly members: MembersData['members']
+  readonly peers: SwarmPeers
+  /** Time of the newest entry of each device. */
+  readonly last: ReadonlyMap<DeviceId, string>
+}): DeviceReport[] {
+  const peers = new Map(facts.peers.map((peer) => [peer.device, peer]))
+  return facts.members.map(({ device, name, role }) => {
+    const peer = peers.get(device)
+    const isSelf = device === facts.self
+    return {
+      id: device,
+      name,
+      role,
+      isSelf,
+      isConnected: isSelf || (peer?.routes.length ?? 0) > 0,
+      lastEntryAt: facts.last.get(device),
+      isInSync: isSelf || (peer?.isInSync ?? false),
+    }
+  })
+}
+
+/** Connected devices. */
+export function peerReports(peers: SwarmPeers): PeerReport[] {
+  const connected = peers.filter((peer) => peer.routes.length > 0)
+  return connected.map(({ device, routes, ...peer }) => ({
+    id: device,
+    routes: [...routes],
+    ...peer,
+  }))
 }

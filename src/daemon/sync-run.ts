@@ -57,8 +57,8 @@ export async function runSync(
 }
 
 /** Has everything fetched that this device keeps, with progress; at least one look at it. */
-async function fetchMissing(
-  { clock, duty }: SyncPorts,
+export async function fetchMissing(
+  { clock, duty }: Pick<SyncPorts, 'clock' | 'duty'>,
   deadlineMs: number,
   signal: AbortSignal,
   onProgress: (progress: { text: string; done: number; total: number }) => void,

@@ -5,13 +5,12 @@
  * Order of closing: swarm, fetch duty, threads.
  */
 import { WormholeError, errorToData } from '../errors.ts'
-import { encodeInvite } from '../log/invite.ts'
-import { decodeRecoveryCode, identityFromSeed, VolumeSecrets, type Identity } from '../log/keys.ts'
-import { signingKeys } from '../seal.ts'
+import { identityFromSeed, VolumeSecrets, type Identity } from '../log/keys.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import type { Swarm } from '../swarm/swarm.ts'
 import type { MemberPort, NetworkOptions } from '../swarm/interface.ts'
 import type { DeviceId, Role, VolumeId } from '../types.ts'
+import { carePorts, type CareParts } from './care.ts'
 import type { FetchDuty } from './fetch-duty.ts'
 import type { HomeFilesStore, VolumeSettings } from './home-files.ts'
 import type {
@@ -22,16 +21,19 @@ import type {
   PeerReport,
   PolicyCheckReport,
   SyncReport,
+  VerifyReport,
   VersionReport,
   VolumeHandle,
   VolumeStatus,
   WhereReport,
 } from './interface.ts'
+import { createInvite, recoveryInvite, type InvitePorts } from './invites.ts'
 import type { Logger } from './logging.ts'
 import { ProblemList, isRefusal } from './problems.ts'
-import { fileReport, whereReport } from './reports.ts'
+import { deviceReports, fileReport, peerReports, whereReport } from './reports.ts'
 import { runSync, waitOrAbort } from './sync-run.ts'
 import { volumePaths, type MembersData, type ProblemEvent, type ThreadData } from './threads.ts'
+import { runVerify } from './verify.ts'
 import { readFile, writeFile } from './volume-files.ts'
 import { createFetchDuty, createLogPort } from './volume-ports.ts'
 import { VolumeThreads } from './volume-threads.ts'
@@ -55,6 +57,7 @@ export class VolumeHost implements VolumeHandle {
   readonly #options: VolumeHostOptions
   readonly #identity: Identity
   readonly #problems = new ProblemList(systemClock)
+  readonly #data: ThreadData
   #settings: VolumeSettings
   #members: MembersData
   #mountpoint: string | undefined
@@ -69,6 +72,9 @@ export class VolumeHost implements VolumeHandle {
     this.#options = options
     this.#settings = settings
     this.id = settings.id
+    const { directory, files, seed, deviceName } = options
+    const secrets = files.secrets(directory)
+    this.#data = { volume: this.id, paths: volumePaths(directory), seed, deviceName, secrets }
     this.#identity = identityFromSeed(options.seed)
     this.#members = {
       volumeName: settings.name,
@@ -98,16 +104,9 @@ export class VolumeHost implements VolumeHandle {
   }
 
   async #start(): Promise<void> {
-    const { directory, files, seed, deviceName, network } = this.#options
-    const encoded = files.secrets(directory)
-    const secrets = VolumeSecrets.decode(encoded)
-    const data: ThreadData = {
-      volume: this.id,
-      paths: volumePaths(directory),
-      seed,
-      deviceName,
-      secrets: encoded,
-    }
+    const { network } = this.#options
+    const data = this.#data
+    const secrets = VolumeSecrets.decode(data.secrets)
     const starting = VolumeThreads.start(data, {
       generation: this.#settings.generation,
       policySuspects: this.#settings.policySuspects ?? [],
@@ -250,32 +249,13 @@ export class VolumeHost implements VolumeHandle {
   }
 
   async devices(): Promise<DeviceReport[]> {
-    const peers = new Map(this.#swarm.peers().map((peer) => [peer.device, peer]))
     const last = await this.#threads.crdt.call('lastEntries', undefined)
-    return this.#members.members.map(({ device, name, role }) => {
-      const peer = peers.get(device)
-      const isSelf = device === this.#identity.device
-      return {
-        id: device,
-        name,
-        role,
-        isSelf,
-        isConnected: isSelf || (peer?.routes.length ?? 0) > 0,
-        lastEntryAt: last.get(device),
-        isInSync: isSelf || (peer?.isInSync ?? false),
-      }
-    })
+    const { members } = this.#members
+    return deviceReports({ self: this.device, members, peers: this.#swarm.peers(), last })
   }
 
   peers(): Promise<PeerReport[]> {
-    const connected = this.#swarm.peers().filter((peer) => peer.routes.length > 0)
-    return Promise.resolve(
-      connected.map(({ device, routes, ...peer }) => ({
-        id: device,
-        routes: [...routes],
-        ...peer,
-      })),
-    )
+    return Promise.resolve(peerReports(this.#swarm.peers()))
   }
 
   async where(path: string): Promise<WhereReport> {
@@ -358,48 +338,57 @@ export class VolumeHost implements VolumeHandle {
     return this.#threads.fs.call('remove', { path, isRecursive })
   }
 
-  async createInvite(options: {
-    role: Role
-    days: number
-    uses: number
-  }): Promise<{ invite: string }> {
-    if (this.#members.role !== 'admin') {
-      throw new WormholeError(
-        'NOT_PERMITTED',
-        'only an admin of the volume makes invites; run this on an admin device',
-      )
-    }
-    const seed = systemRandom.bytes(32)
-    await this.#threads.crdt.call('write', [
-      {
-        type: 'invite',
-        inviteKey: signingKeys(seed).publicKey,
-        role: options.role,
-        expiresMs: systemClock.nowMs() + options.days * 24 * 3600 * 1000,
-        usesMax: options.uses,
-      },
-    ])
-    return this.#encodeInvite(seed)
+  createInvite(options: { role: Role; days: number; uses: number }): Promise<{ invite: string }> {
+    return createInvite(this.#invitePorts(), options)
   }
 
   recoveryInvite(code: string): Promise<{ invite: string }> {
-    const seed = decodeRecoveryCode(code)
-    const key = signingKeys(seed).publicKey.toString('hex')
-    if (!this.#members.knownInvites.includes(key)) {
-      throw new WormholeError('BAD_ARGUMENT', 'this recovery code belongs to another volume')
-    }
-    return Promise.resolve(this.#encodeInvite(seed))
+    return Promise.resolve(recoveryInvite(this.#invitePorts(), code))
   }
 
-  #encodeInvite(seed: Uint8Array): { invite: string } {
-    const { bootstrap } = this.#options.network
-    const invite = encodeInvite({
+  #invitePorts(): InvitePorts {
+    return {
       volume: this.id,
-      seed,
-      bootstrap: typeof bootstrap === 'string' ? [] : bootstrap.slice(0, 4),
-      addresses: this.#swarm.addresses().slice(0, 8),
-    })
-    return { invite }
+      members: this.#members,
+      network: this.#options.network,
+      addresses: () => this.#swarm.addresses(),
+      write: (control) => this.#threads.crdt.call('write', control),
+    }
+  }
+
+  async verify(
+    options: { isRepair: boolean; isRebuild: boolean; signal: AbortSignal },
+    onProgress: (progress: { text: string; done: number; total: number }) => void,
+  ): Promise<VerifyReport> {
+    const report = await runVerify(
+      carePorts(() => this.#careParts()),
+      options,
+      onProgress,
+    )
+    return { volume: this.id, name: this.name, ...report }
+  }
+
+  #careParts(): CareParts {
+    const { directory, files } = this.#options
+    return {
+      directory,
+      files,
+      data: this.#data,
+      settings: this.#settings,
+      threads: this.#threads,
+      swarm: this.#swarm,
+      duty: this.#duty,
+      restart: (between) => this.#restart(between),
+    }
+  }
+
+  /** Stops everything, lets `between` work on the files, and goes on as before. */
+  async #restart(between: () => void): Promise<void> {
+    const mountpoint = this.#mountpoint
+    await this.#stop()
+    between()
+    await this.#start()
+    if (mountpoint !== undefined) await this.mount(mountpoint)
   }
 
   async mount(directory: string): Promise<{ mountpoint: string }> {
@@ -476,6 +465,10 @@ export class VolumeHost implements VolumeHandle {
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
+    await this.#stop()
+  }
+
+  async #stop(): Promise<void> {
     const steps = [
       () => this.#swarm?.close(),
       () => this.#duty?.close(),

@@ -210,8 +210,18 @@ export function findLost(feeds: FeedStore, frontier: Frontier): FeedId[] {
   const lost: FeedId[] = []
   for (const [feed, { length, hash }] of frontier) {
     const head = feeds.head(feed)
-    const found = head?.length === length ? head : feeds.read(feed, length - 1, 1)[0]
+    const found = head?.length === length ? head : readable(feeds, feed, length - 1)
     if (found?.hash !== hash) lost.push(feed)
   }
   return lost
+}
+
+/** The entry at a position; a damaged one is lost. */
+function readable(feeds: FeedStore, feed: FeedId, seq: number): EntryFrame | undefined {
+  try {
+    return feeds.read(feed, seq, 1)[0]
+  } catch (error) {
+    if (hasCode(error, 'FEED_CORRUPT')) return undefined
+    throw error
+  }
 }

@@ -8,10 +8,12 @@ import type {
   DeviceReport,
   ExplainReport,
   FileReport,
+  FindingReport,
   HomeHandle,
   PeerReport,
   PolicyCheckReport,
   SyncReport,
+  VerifyReport,
   VersionReport,
   VolumeHandle,
   VolumeStatus,
@@ -47,6 +49,7 @@ export class FakeVolume implements VolumeHandle {
   /** Signals that requests were given. */
   readonly signals: AbortSignal[] = []
   conflictList: ConflictReport[] = []
+  findings: FindingReport[] = []
   policyProblems: PolicyCheckReport['problems'] = []
   syncReport: SyncReport = {
     isInSync: true,
@@ -160,6 +163,24 @@ export class FakeVolume implements VolumeHandle {
     return new Promise((_resolve, reject) => {
       options.signal.addEventListener('abort', () => reject(options.signal.reason as Error))
     })
+  }
+
+  async verify(
+    options: { isRepair: boolean; isRebuild: boolean; signal: AbortSignal },
+    onProgress: (progress: { text: string; done: number; total: number }) => void,
+  ): Promise<VerifyReport> {
+    this.signals.push(options.signal)
+    onProgress({ text: 'checking the log', done: 1, total: 2 })
+    const findings = this.findings.map((finding) => ({ ...finding, isRepaired: options.isRepair }))
+    return {
+      volume: this.id,
+      name: this.name,
+      isClean: findings.every(({ isRepaired }) => isRepaired),
+      isRebuilt: options.isRebuild,
+      findings,
+      bytes: 4096,
+      seconds: 0.1,
+    }
   }
 
   async conflicts(path: string): Promise<ConflictReport[]> {

@@ -1,0 +1,130 @@
+/**
+ * Which chunks of the files that this device keeps are not here: goes through the whole tree in the
+ * index, beside those who use it. What is on the list of contents yet to be fetched is no finding.
+ */
+import type { ContentReader } from '../chunks/reader.ts'
+import { inodeKind } from '../crdt/ids.ts'
+import { Layer, TABLE } from '../crdt/layer.ts'
+import { versionOf, type InodeRow } from '../crdt/records.ts'
+import type { RowStore } from '../crdt/rows.ts'
+import { policiesAbove } from '../crdt/strategy.ts'
+import { LayerReader } from '../crdt/tree-reader.ts'
+import { hasCode } from '../errors.ts'
+import type { Finding } from '../finding.ts'
+import { decidePolicy } from '../policy/decide.ts'
+import { nameToText, type ChunkAddress, type InodeId } from '../types.ts'
+
+const PAGE_COUNT = 512
+const DEPTH_MAX = 4096
+
+/** A content with chunks that should be here and are not. */
+export interface LackingContent {
+  readonly path: string
+  readonly inode: InodeId
+  readonly version: string
+  /** Those that are known to be missing or damaged; a missing manifest hides what it names. */
+  readonly addresses: readonly ChunkAddress[]
+}
+
+/** What the check needs. */
+export interface ContentCheckPorts {
+  readonly rows: RowStore
+  readonly reader: Pick<ContentReader, 'addresses'>
+  /** Whether a chunk is here and undamaged. */
+  isGood(address: ChunkAddress): boolean
+}
+
+/** One page of the tree. */
+export interface ContentStep {
+  readonly files: number
+  readonly lacking: readonly LackingContent[]
+}
+
+/** Goes through all files. @throws {WormholeError} `INDEX_CORRUPT`. */
+export async function* checkContents(ports: ContentCheckPorts): AsyncGenerator<ContentStep> {
+  const { rows } = ports
+  const layer = new Layer(rows)
+  const isKept = keptBelow(layer)
+  let after: string | undefined
+  for (;;) {
+    const options = after === undefined ? {} : { after }
+    const page = rows.range(TABLE.inode, { ...options, countMax: PAGE_COUNT })
+    if (page.length === 0) return
+    const lacking: LackingContent[] = []
+    let files = 0
+    for (const { key } of page) {
+      const row = layer.inode(key.slice(TABLE.inode.length) as InodeId)
+      if (!row?.isAlive || inodeKind(row.id) === 'directory') continue
+      files++
+      if (isKept(row)) lacking.push(...(await lackingOf(ports, layer, row)))
+    }
+    after = page.at(-1)?.key
+    yield { files, lacking }
+  }
+}
+
+/** Whether this device keeps the content of an inode, by the directory that it is in. */
+function keptBelow(layer: Layer): (row: InodeRow) => boolean {
+  const known = new Map<string, boolean>()
+  return ({ slotParent }) => {
+    const before = known.get(slotParent)
+    if (before !== undefined) return before
+    const policies = slotParent === '' ? [] : policiesAbove(layer, slotParent)
+    const isKept = decidePolicy(policies).effective.localKeep === 'always'
+    known.set(slotParent, isKept)
+    return isKept
+  }
+}
+
+async function lackingOf(
+  { reader, isGood }: ContentCheckPorts,
+  layer: Layer,
+  row: InodeRow,
+): Promise<LackingContent[]> {
+  const found: LackingContent[] = []
+  for (const value of row.C) {
+    const content = value.data
+    if (content.kind !== 'file' || content.ref.type === 'empty') continue
+    const version = versionOf(value)
+    if (layer.raw(TABLE.want + row.id + version)) continue
+    const { ref, sizeBytes } = content
+    let missing = [ref.address].filter((address) => !isGood(address))
+    if (missing.length === 0 && ref.type === 'manifest') {
+      try {
+        const addresses = await reader.addresses({ ref, sizeBytes })
+        missing = addresses.filter((address) => !isGood(address))
+      } catch (error) {
+        if (!hasCode(error, 'CHUNK_UNAVAILABLE') && !hasCode(error, 'CHUNK_CORRUPT')) throw error
+        missing = [ref.address]
+      }
+    }
+    if (missing.length === 0) continue
+    found.push({ path: pathOf(layer, row.id), inode: row.id, version, addresses: missing })
+  }
+  return found
+}
+
+function pathOf(layer: Layer, id: InodeId): string {
+  const reader = new LayerReader(layer)
+  const names: string[] = []
+  for (let at = id; at !== reader.root && names.length < DEPTH_MAX;) {
+    const node = reader.node(at)
+    if (!node) return `/?/${names.reverse().join('/')}`
+    names.push(nameToText(node.name))
+    at = node.parent
+  }
+  return `/${names.reverse().join('/')}`
+}
+
+/** As the report says it. */
+export function lackingFinding({ path, addresses }: LackingContent): Finding {
+  const which = addresses.length === 1 ? 'a chunk' : `${addresses.length} chunks`
+  const [address] = addresses
+  return {
+    part: 'contents',
+    code: 'CHUNK_UNAVAILABLE',
+    message: `${which} of ${path} should be on this device and are not, or are damaged`,
+    path,
+    ...(address === undefined ? {} : { address }),
+  }
+}
