@@ -11,20 +11,33 @@ export interface Holder {
   readonly socket: string | undefined
 }
 
-/** Who last held `home`; undefined when nobody did or it was released. Says nothing about now. */
+/**
+ * What tells this lock file from a copy of it in another home (`cp -a` of a home that is served):
+ * whoever believed the copy would talk to the daemon of the original.
+ */
+export function lockFileId({ dev, ino }: fs.Stats): string {
+  return `${dev}:${ino}`
+}
+
+/**
+ * Who last held `home`; undefined when nobody did, it was released, or the lock file is a copy.
+ * Says nothing about now.
+ */
 export function readHolder(home: string): Holder | undefined {
   let text: string
+  let file: string
   try {
     text = fs.readFileSync(homeFiles(home).lock, 'utf8')
+    file = lockFileId(fs.statSync(homeFiles(home).lock))
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw fromErrno(error, `read ${homeFiles(home).lock}`)
   }
-  return parseHolder(text)
+  return parseHolder(text, file)
 }
 
 /** Undefined for anything that is not a whole holder: the daemon may be writing it right now. */
-function parseHolder(text: string): Holder | undefined {
+function parseHolder(text: string, file: string): Holder | undefined {
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -33,8 +46,8 @@ function parseHolder(text: string): Holder | undefined {
     throw error
   }
   if (typeof value !== 'object' || value === null) return undefined
-  const { pid, version, socket } = value as Record<string, unknown>
-  if (typeof pid !== 'number' || typeof version !== 'string') return undefined
+  const { pid, version, socket, file: written } = value as Record<string, unknown>
+  if (written !== file || typeof pid !== 'number' || typeof version !== 'string') return undefined
   return { pid, version, socket: typeof socket === 'string' ? socket : undefined }
 }
 

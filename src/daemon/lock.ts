@@ -9,7 +9,7 @@
 import fs from 'node:fs'
 import fsx from 'fs-native-extensions'
 import { WormholeError, fromErrno } from '../errors.ts'
-import { readHolder, type Holder } from './holder.ts'
+import { lockFileId, readHolder, type Holder } from './holder.ts'
 import { homeFiles } from './paths.ts'
 
 /** A held home. */
@@ -34,7 +34,8 @@ export function lockHome(home: string): HomeLock {
   return {
     describe(holder) {
       fs.ftruncateSync(descriptor, 0)
-      fs.writeSync(descriptor, JSON.stringify(holder), 0)
+      const file = lockFileId(fs.fstatSync(descriptor))
+      fs.writeSync(descriptor, JSON.stringify({ ...holder, file }), 0)
     },
     release() {
       if (!isHeld) return

@@ -44,6 +44,16 @@ test('lock: a half-written lock file says nothing', (t) => {
   }
 })
 
+test('lock: a copy of a held lock file says nothing', (t) => {
+  const [home, copy] = [temporaryDirectory(t), temporaryDirectory(t)]
+  const lock = lockHome(home)
+  lock.describe({ pid: 4711, version: '1.0.0', socket: '/s' })
+  fs.copyFileSync(homeFiles(home).lock, homeFiles(copy).lock)
+  assert.equal(readHolder(copy), undefined)
+  assert.equal(isHomeLocked(copy), false)
+  lock.release()
+})
+
 test('lock: private directories', (t) => {
   const base = temporaryDirectory(t)
   const home = path.join(base, 'a', 'home')
