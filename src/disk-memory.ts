@@ -143,6 +143,20 @@ export class MemoryDisk implements Disk {
     return disk
   }
 
+  /** A disk of its own with what is durable here, as a backup is. */
+  copy(): MemoryDisk {
+    const disk = new MemoryDisk({ capacityBytes: this.capacityBytes })
+    for (const [name, inode] of this.#durableNames) {
+      disk.#apply({ type: 'name', change: { type: 'link', path: name, inode } })
+      const bytes = inode === 0 ? undefined : this.#inodes.get(inode)?.durable.view()
+      if (!bytes) continue
+      const change = { type: 'write', offset: 0, bytes: Buffer.from(bytes) } as const
+      disk.#apply({ type: 'data', inode, change })
+    }
+    disk.powerCut({ survivors: 'all' })
+    return disk
+  }
+
   /** Loses what the cut does not let survive. Files that are open are dead afterwards. */
   powerCut(cut: PowerCut): void {
     this.#powerCuts++

@@ -109,17 +109,20 @@ export class MemoryNetwork {
   readonly options: MemoryNetworkOptions
   readonly #hosts = new Map<string, Host>()
   readonly #links = new Set<MemoryLink>()
-  #groupOf: (key: string) => number = () => 0
+  #isCut: (from: string, to: string) => boolean = () => false
 
   constructor(options: MemoryNetworkOptions) {
     this.options = options
   }
 
-  /** The transport of one device. Its address is `10.0.x.y:1`, in order of creation. */
+  /**
+   * The transport of one device. Its address is `10.0.x.y:1`, in order of creation; a device that
+   * starts again keeps it.
+   */
   transport(key: string, options: { isListening: boolean; route?: Route }): Transport {
     const number = this.#hosts.size + 1
     const host: Host = {
-      address: `10.0.${number >>> 8}.${number & 255}:1`,
+      address: this.#hosts.get(key)?.address ?? `10.0.${number >>> 8}.${number & 255}:1`,
       isListening: options.isListening,
       handlers: undefined,
     }
@@ -133,7 +136,13 @@ export class MemoryNetwork {
 
   /** Only members of one group reach each other; who is in none is alone with its like. */
   partition(groups: readonly (readonly string[])[]): void {
-    this.#groupOf = (key) => groups.findIndex((group) => group.includes(key))
+    const groupOf = (key: string): number => groups.findIndex((group) => group.includes(key))
+    this.cut((from, to) => groupOf(from) !== groupOf(to))
+  }
+
+  /** What `isCut` says does not get through; it need not be the same in both directions. */
+  cut(isCut: (from: string, to: string) => boolean): void {
+    this.#isCut = isCut
   }
 
   /**
@@ -142,9 +151,9 @@ export class MemoryNetwork {
    */
   heal(options: { isForgotten?: boolean } = {}): void {
     for (const link of options.isForgotten ? this.#links : []) {
-      link.isStuck ||= this.isCut(link.remoteKey, link.peer.remoteKey)
+      link.isStuck ||= this.isCut(link.peer.remoteKey, link.remoteKey)
     }
-    this.#groupOf = () => 0
+    this.#isCut = () => false
     for (const link of this.#links) {
       for (let count = link.waiting; count > 0; count--) {
         this.options.clock.setTimer(this.options.delayMs, () => link.pump())
@@ -157,8 +166,24 @@ export class MemoryNetwork {
     this.#links.delete(link)
   }
 
-  isCut(a: string, b: string): boolean {
-    return this.#groupOf(a) !== this.#groupOf(b)
+  isCut(from: string, to: string): boolean {
+    return this.#isCut(from, to)
+  }
+
+  /** A device loses its power: it accepts nothing more, and its peers are not told. */
+  vanish(key: string): void {
+    const host = this.#hosts.get(key)
+    if (host) host.handlers = undefined
+    for (const link of this.#links) {
+      if (link.remoteKey === key || link.peer.remoteKey === key) link.isStuck = true
+    }
+  }
+
+  /** A device's process dies: its kernel closes the links, and it accepts nothing more. */
+  die(key: string): void {
+    const host = this.#hosts.get(key)
+    if (host) host.handlers = undefined
+    this.breakLinks(key)
   }
 
   /** Breaks every link of a device at both ends. */
@@ -177,7 +202,8 @@ export class MemoryNetwork {
       to.address === undefined ? key === to.key : host.address === to.address,
     )
     const [key, host] = found ?? []
-    if (!key || !host?.handlers || !host.isListening || this.isCut(from, key)) {
+    const isCut = key !== undefined && (this.isCut(from, key) || this.isCut(key, from))
+    if (!key || !host?.handlers || !host.isListening || isCut) {
       throw new WormholeError('PEER_UNREACHABLE', `${to.address ?? to.key} does not answer`)
     }
     const self = this.#hosts.get(from) as Host

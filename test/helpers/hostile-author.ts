@@ -9,7 +9,13 @@ import { identityFromSeed, type Identity } from '../../src/log/keys.ts'
 import { hash } from '../../src/seal.ts'
 import type { Random } from '../../src/system.ts'
 import { feedId, type ActorId, type FeedHead, type FeedId, type Frontier } from '../../src/types.ts'
-import { seededRandom, type TestDevice, type TestVolume } from './volume-device.ts'
+import type { Volume } from '../../src/volume.ts'
+import { seededRandom, type TestVolume } from './volume-device.ts'
+
+/** A device of the volume: anything that has one. */
+interface Victim {
+  readonly volume: Volume
+}
 
 /** Writes entries outside of any volume; `give` brings them to a device. */
 export class HostileAuthor {
@@ -33,7 +39,7 @@ export class HostileAuthor {
   }
 
   /** Takes what a device has applied as seen. */
-  see(device: TestDevice): this {
+  see(device: Victim): this {
     const frontier = new Map(device.volume.appliedFrontier())
     frontier.delete(this.feed)
     this.frontier = frontier
@@ -76,7 +82,7 @@ export class HostileAuthor {
   }
 
   /** Brings frames (default: all) to a device and lets what can be applied be applied. */
-  async give(device: TestDevice, frames: readonly EntryFrame[] = this.frames): Promise<void> {
+  async give(device: Victim, frames: readonly EntryFrame[] = this.frames): Promise<void> {
     await device.volume.receive(
       this.feed,
       frames.map(({ bytes }) => bytes),

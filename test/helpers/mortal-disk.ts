@@ -10,14 +10,19 @@ export class MortalProcess {
   fuse: number | undefined
   diedMs: number | undefined
   readonly #nowMs: () => number
+  readonly #onDeath: () => void
 
-  constructor(nowMs: () => number = () => 0) {
+  /** `onDeath` runs once, at the moment of death. */
+  constructor(nowMs: () => number = () => 0, onDeath: () => void = () => {}) {
     this.#nowMs = nowMs
+    this.#onDeath = onDeath
   }
 
   die(): void {
+    if (!this.isAlive) return
     this.isAlive = false
-    this.diedMs ??= this.#nowMs()
+    this.diedMs = this.#nowMs()
+    this.#onDeath()
   }
 
   /** Before an operation of disk or index. */
@@ -27,8 +32,12 @@ export class MortalProcess {
   }
 }
 
-/** A disk that a dead process cannot reach any more. */
-export function guardDisk(disk: MemoryDisk, process: MortalProcess): Disk {
+/** A disk that a dead process cannot reach any more. `onOperation` hears of every call. */
+export function guardDisk(
+  disk: MemoryDisk,
+  process: MortalProcess,
+  onOperation: (name: string, args: readonly unknown[]) => void = () => {},
+): Disk {
   const guard = <T extends object>(target: T): T =>
     new Proxy(target, {
       get: (object, key) => {
@@ -38,6 +47,7 @@ export function guardDisk(disk: MemoryDisk, process: MortalProcess): Disk {
           // A dead process closes nothing itself: the kernel does.
           if (key === 'close' && !process.isAlive) return undefined
           process.step()
+          onOperation(key as string, args)
           const result = (value as (...all: unknown[]) => unknown).apply(object, args)
           return key === 'openSync' ? guard(result as DiskFile) : result
         }

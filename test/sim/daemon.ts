@@ -1,0 +1,366 @@
+/**
+ * One run of the daemon of a simulated device: production log, tree, file system, chunk store and
+ * swarm, put together as `src/daemon` does it for its threads. Only the ports differ: disk, index
+ * and network are in memory, time and chance come from the simulation. The threads are one thread
+ * here, with channels between them that copy and delay.
+ *
+ * A daemon does not end by itself: its process dies (and nothing of it has any effect then), or it
+ * is closed.
+ */
+import { ChunkKeyRing } from '../../src/chunks/keys.ts'
+import { LocalContents } from '../../src/chunks/content.ts'
+import type { ContentStore } from '../../src/chunks/interface.ts'
+import { PackWriter } from '../../src/chunks/packs.ts'
+import { Overlay } from '../../src/crdt/overlay.ts'
+import type { Edit, TreeDelta } from '../../src/crdt/interface.ts'
+import type { MemoryRowStore } from '../../src/crdt/memory.ts'
+import { TreeWriter } from '../../src/crdt/writer.ts'
+import { FetchDuty } from '../../src/daemon/fetch-duty.ts'
+import { strategyOf } from '../../src/daemon/strategy.ts'
+import { chunkKeysData, type DeltaEvent, type HeadEvent } from '../../src/daemon/threads.ts'
+import { TreeQueries } from '../../src/daemon/tree-queries.ts'
+import { createActor } from '../../src/log/actors.ts'
+import { DiskFeedStore } from '../../src/log/feeds.ts'
+import type { FeedTip } from '../../src/log/interface.ts'
+import { describeDamage, DiskJournal } from '../../src/log/journal.ts'
+import { describeFeedDamage } from '../../src/log/salvage.ts'
+import { VolumeSecrets, type Identity } from '../../src/log/keys.ts'
+import { decidePolicy } from '../../src/policy/decide.ts'
+import { parsePolicy } from '../../src/policy/parse.ts'
+import { Rpc, type Handlers } from '../../src/rpc.ts'
+import { sealToBox } from '../../src/seal.ts'
+import type {
+  AdmissionRequest,
+  KnownAddresses,
+  LogPort,
+  MemberPort,
+} from '../../src/swarm/interface.ts'
+import type { MemoryNetwork } from '../../src/swarm/memory.ts'
+import { Swarm } from '../../src/swarm/swarm.ts'
+import { HybridClock, type Clock, type Disk, type Random } from '../../src/system.ts'
+import {
+  feedId,
+  type DeviceId,
+  type FeedId,
+  type InodeId,
+  type Role,
+  type VolumeId,
+} from '../../src/types.ts'
+import { Vfs } from '../../src/vfs/vfs.ts'
+import { Volume } from '../../src/volume.ts'
+import { createChannel, type ChannelOptions } from './channel.ts'
+import type { MortalRows } from './rows.ts'
+
+/** What a home remembers beside log, journal, packs and index. */
+export interface HomeFiles {
+  readonly volume: VolumeId
+  readonly secrets: Uint8Array
+  addresses: readonly KnownAddresses[]
+}
+
+/** A bug planted into a daemon, to see that a checker finds it. */
+export interface Plant {
+  disk?(disk: Disk): Disk
+  tree?(tree: TreeWriter, isAlive: () => boolean): TreeWriter
+  contents?(contents: ContentStore): ContentStore
+  log?(log: LogPort): LogPort
+}
+
+/** What a daemon runs on. */
+export interface DaemonOptions {
+  readonly name: string
+  readonly identity: Identity
+  readonly home: HomeFiles
+  readonly disk: Disk
+  readonly rows: MortalRows
+  /** The same index, for readers. */
+  readonly index: MemoryRowStore
+  readonly clock: Clock
+  readonly random: Random
+  readonly channel: ChannelOptions
+  readonly network: MemoryNetwork
+  readonly plant: Plant
+  readonly isAlive: () => boolean
+  onProblem(problem: { code: string; message: string }): void
+  /** The index has moved on. */
+  onDelta(delta: TreeDelta, coveredTo: number): void
+}
+
+/** See the head of this file. */
+export class SimDaemon {
+  readonly #options: DaemonOptions
+  readonly secrets: VolumeSecrets
+  /** Commits that its file system has not heard of yet. */
+  deltasUnderWay = 0
+  /** As its file system knows it. */
+  role: Role | undefined
+  feeds!: DiskFeedStore
+  volume!: Volume
+  tree!: TreeWriter
+  store!: PackWriter
+  contents!: ContentStore
+  overlay!: Overlay
+  vfs!: Vfs
+  queries!: TreeQueries
+  swarm!: Swarm
+  duty!: FetchDuty
+  readonly #hlc: { readonly crdt: HybridClock; readonly fs: HybridClock }
+
+  private constructor(options: DaemonOptions) {
+    this.#options = options
+    this.secrets = VolumeSecrets.decode(options.home.secrets)
+    this.#hlc = { crdt: new HybridClock(options.clock), fs: new HybridClock(options.clock) }
+  }
+
+  /** Starts everything, in the order of the daemon's threads. */
+  static async start(options: DaemonOptions): Promise<SimDaemon> {
+    const daemon = new SimDaemon(options)
+    const [crdtToFs, fsToCrdt] = createChannel(options.channel)
+    const [crdtToMain, mainToCrdt] = createChannel(options.channel)
+    const [fsToMain, mainToFs] = createChannel(options.channel)
+    daemon.#openStore()
+    await daemon.#openVolume(crdtToFs, crdtToMain)
+    const fs = new Rpc(fsToCrdt, { submitPending: () => daemon.vfs.submitPending() })
+    await daemon.#openVfs(fs)
+    const main = {
+      crdt: new Rpc(mainToCrdt),
+      fs: new Rpc(mainToFs),
+    }
+    new Rpc(fsToMain, {
+      drain: () => daemon.vfs.drain(),
+      keeps: async (inodes: InodeId[]) => {
+        await fs.call('told', undefined)
+        return inodes.map((inode) => {
+          const layers = daemon.overlay.policies(inode)
+          return decidePolicy(layers).effective.localKeep === 'always'
+        })
+      },
+    })
+    await daemon.#openSwarm(main)
+    return daemon
+  }
+
+  #openStore(): void {
+    const { disk, plant } = this.#options
+    this.store = PackWriter.open({ disk, directory: '/packs' })
+    const contents = new LocalContents({
+      store: this.store,
+      keys: new ChunkKeyRing(chunkKeysData(this.secrets)),
+      fetcher: { fetch: (addresses, how) => this.swarm.fetch(addresses, how) },
+      cacheBytesMax: 64 * 1024,
+    })
+    this.contents = plant.contents?.(contents) ?? contents
+  }
+
+  /** As `daemon/crdt-thread.ts`. */
+  async #openVolume(
+    toFs: ConstructorParameters<typeof Rpc>[0],
+    toMain: ConstructorParameters<typeof Rpc>[0],
+  ): Promise<void> {
+    const { identity, name, home, disk, random, clock, rows, plant, isAlive } = this.#options
+    const { onProblem } = this.#options
+    const feed = feedId(identity.device, 0)
+    const self = { actor: createActor(feed, random), device: identity.device, deviceName: name }
+    const writer = new TreeWriter({ rows, self, strategyOf })
+    this.tree = plant.tree?.(writer, isAlive) ?? writer
+    this.feeds = DiskFeedStore.open({
+      disk,
+      random,
+      directory: '/log',
+      volume: home.volume,
+      device: identity.device,
+      onDamage: (damage) =>
+        onProblem({ code: 'FEED_CORRUPT', message: describeFeedDamage(damage) }),
+    })
+    const fs = new Rpc(toFs, {
+      submit: (edits: Edit[]) => this.volume.submit(edits),
+      told: () => {},
+    })
+    const main = new Rpc(toMain, this.#mainHandlers())
+    let isOpen = false
+    this.volume = await Volume.open({
+      id: home.volume,
+      device: identity.device,
+      deviceName: name,
+      feed,
+      signing: identity.signing,
+      keys: this.secrets.logKeys(),
+      feeds: this.feeds,
+      tree: this.tree,
+      clock,
+      hlc: this.#hlc.crdt,
+      random,
+      events: {
+        onHead: (told, head) => main.emit('head', { feed: told, head } satisfies HeadEvent),
+        onDelta: (delta, coveredTo) => {
+          if (!isOpen || !isAlive()) return
+          const event = { delta, coveredTo, role: this.volume.role(), hlc: this.#hlc.crdt.last }
+          this.deltasUnderWay++
+          fs.emit('delta', event satisfies DeltaEvent)
+          if (delta.contents.length > 0) main.emit('wants', delta.contents.length)
+          this.#options.onDelta(delta, coveredTo)
+        },
+        onMembers: () => {
+          if (isOpen) main.emit('members', undefined)
+        },
+        onProblem,
+        submitPending: () => fs.call('submitPending', undefined) as Promise<void>,
+      },
+    })
+    isOpen = true
+  }
+
+  #mainHandlers(): Handlers {
+    return {
+      frontier: () => this.volume.frontier(),
+      holds: (tips: FeedTip[]) => this.volume.holds(tips),
+      read: (args: { feed: FeedId; fromSeq: number; bytesMax: number }) =>
+        this.volume.read(args.feed, args.fromSeq, args.bytesMax),
+      receive: (args: { feed: FeedId; frames: Uint8Array[] }) =>
+        this.volume.receive(args.feed, args.frames),
+      admit: async (request: AdmissionRequest) => {
+        const nowMs = this.#options.clock.nowMs()
+        await this.volume.write(() => {
+          const op = this.volume.members.checkAdmission(request, nowMs)
+          return this.volume.members.isMember(request.device) ? [] : [op]
+        })
+        return sealToBox(request.boxKey, this.secrets.encode())
+      },
+      wants: (how: { after?: string; countMax: number }) => this.volume.wants(how),
+      fetched: (keys: string[]) => this.volume.tend((tree) => tree.fetched(keys)),
+    }
+  }
+
+  /** As `daemon/fs-thread.ts`. */
+  async #openVfs(crdt: Rpc): Promise<void> {
+    const { disk, random, clock, identity, index, onProblem } = this.#options
+    this.overlay = new Overlay({
+      rows: index.reader(),
+      random,
+      tick: () => this.#hlc.fs.tick(),
+      nowNs: () => clock.nowNs(),
+      strategyOf,
+    })
+    const { coveredTo } = this.volume
+    const journal = DiskJournal.open({
+      disk,
+      random,
+      directory: '/journal',
+      key: identity.localKey(`journal/${this.#options.home.volume}`),
+      numberMin: coveredTo + 1,
+      onDamage: (damage) => onProblem({ code: 'JOURNAL_CORRUPT', message: describeDamage(damage) }),
+    })
+    this.role = this.volume.role()
+    this.vfs = await Vfs.open({
+      overlay: this.overlay,
+      journal,
+      committer: {
+        submit: (edits) => crdt.call('submit', [...edits]) as Promise<{ coveredTo: number }>,
+      },
+      contents: this.contents,
+      clock,
+      random,
+      role: () => this.role ?? 'reader',
+      coveredTo,
+      policyOf: (text) => {
+        const parsed = parsePolicy(text)
+        return 'canonical' in parsed ? { policy: parsed.canonical } : { problems: parsed.problems }
+      },
+      space: () => disk.spaceSync('/packs'),
+      onProblem,
+    })
+    crdt.on<DeltaEvent>('delta', (event) => {
+      this.role = event.role
+      this.#hlc.fs.observe(event.hlc)
+      this.vfs.applyDelta(event.delta, event.coveredTo)
+      this.deltasUnderWay--
+    })
+    const { overlay, vfs, contents } = this
+    this.queries = new TreeQueries({ overlay, vfs, contents })
+  }
+
+  /** As `daemon/volume-host.ts`. */
+  async #openSwarm(main: { crdt: Rpc; fs: Rpc }): Promise<void> {
+    const { identity, clock, random, network, home, plant, onProblem } = this.#options
+    const log: LogPort = {
+      frontier: () => main.crdt.call('frontier', undefined) as ReturnType<LogPort['frontier']>,
+      read: (feed, fromSeq, bytesMax) =>
+        main.crdt.call('read', { feed, fromSeq, bytesMax }) as Promise<Uint8Array[]>,
+      receive: (feed, frames) =>
+        main.crdt.call('receive', { feed, frames: [...frames] }) as ReturnType<LogPort['receive']>,
+      holds: (tips) => main.crdt.call('holds', [...tips]) as Promise<boolean[]>,
+      publish: () => main.fs.call('drain', undefined) as Promise<void>,
+      onHead: (listener) => {
+        main.crdt.on<HeadEvent>('head', ({ feed, head }) => listener(feed, head))
+      },
+    }
+    this.duty = new FetchDuty({
+      clock,
+      wants: (how) => main.crdt.call('wants', how) as ReturnType<FetchDutyWants>,
+      fetched: (keys) => main.crdt.call('fetched', keys) as Promise<void>,
+      keeps: (inodes) => main.fs.call('keeps', inodes) as Promise<boolean[]>,
+      has: (address) => this.store.has(address),
+      fetch: (addresses, signal) => this.swarm.fetch(addresses, { priority: 'background', signal }),
+      addresses: (content, signal) =>
+        this.contents.addresses(content, { signal, priority: 'background' }),
+      sync: () => this.store.sync(),
+      hasPeers: () => this.swarm.peers().some((peer) => peer.routes.length > 0),
+      onProblem,
+    })
+    this.swarm = await Swarm.open({
+      volume: home.volume,
+      device: identity.device,
+      log: plant.log?.(log) ?? log,
+      members: this.#memberPort(main.crdt),
+      chunks: {
+        has: (address) => this.store.has(address),
+        read: (address) => this.store.get(address),
+        write: async (address, sealed) => this.store.put(address, sealed),
+      },
+      clock,
+      random,
+      transports: [network.transport(identity.device, { isListening: true })],
+      addresses: home.addresses,
+      onAddresses: (addresses) => {
+        if (this.#options.isAlive()) home.addresses = addresses
+      },
+      onPeer: () => this.duty.poke(),
+      onReport: ({ code, message }) => onProblem({ code, message }),
+    })
+    main.crdt.on('members', () => this.swarm.membersChanged())
+    main.crdt.on('wants', () => this.duty.poke())
+    this.duty.poke()
+  }
+
+  /** Members as the log says; a joiner takes those it was told of at their word. */
+  #memberPort(crdt: Rpc): MemberPort {
+    const { home, clock } = this.#options
+    const known = (): { device: DeviceId; name: string }[] => {
+      const { members } = this.volume
+      if (this.volume.role() !== undefined) return members.members()
+      return home.addresses.map(({ device }) => ({ device, name: device.slice(0, 8) }))
+    }
+    return {
+      isMember: (device) => known().some((member) => member.device === device),
+      devices: () => known().map(({ device, name }) => ({ device, name })),
+      isOpenInvite: (inviteKey) => this.volume.members.knownInvites().includes(inviteKey),
+      openInvites: () =>
+        this.volume.members
+          .openInvites(clock.nowMs())
+          .filter((invite) => !invite.isRecovery)
+          .map(({ inviteKey }) => inviteKey),
+      admit: (request) => crdt.call('admit', request) as Promise<Uint8Array>,
+    }
+  }
+
+  /** Ends cleanly, in the order of the daemon. */
+  async close(): Promise<void> {
+    await this.swarm.close()
+    await this.duty.close()
+    await this.vfs.close()
+    await this.volume.close()
+    await this.store.close()
+  }
+}
+
+type FetchDutyWants = ConstructorParameters<typeof FetchDuty>[0]['wants']

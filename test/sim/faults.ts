@@ -1,0 +1,204 @@
+/** What goes wrong in the simulator, one function for each kind of fault. */
+import { hasCode } from '../../src/errors.ts'
+import type { Survivors } from '../../src/disk-memory.ts'
+import { checkSame, look, type Shown } from './checkers.ts'
+import type { SimDevice } from './device.ts'
+import type { FaultName } from './options.ts'
+import type { IndexFate } from './rows.ts'
+import type { Simulation } from './simulation.ts'
+
+/** One kind of fault. It may leave the device dead: a later step starts it again. */
+export type Fault = (simulation: Simulation, device: SimDevice) => Promise<void>
+
+/** Acknowledged operations that are older survive the death of the daemon, in ms. */
+const KEPT_AFTER_MS = 100
+const PARTITION_MS_MAX = 30_000
+const JUMP_MS_MAX = 100_000
+
+function powerCut(simulation: Simulation, device: SimDevice): void {
+  const { random, trace } = simulation
+  const survivors = (['none', 'all', 'some', 'torn'] as Survivors[])[random.below(4)] as Survivors
+  const fate = (['kept', 'kept', 'older', 'lost'] as IndexFate[])[random.below(4)] as IndexFate
+  trace.add(`${device.name} loses power: ${survivors} survive, index ${fate}`)
+  device.powerCut(survivors, fate)
+  simulation.user(device).died(true)
+}
+
+function kill(simulation: Simulation, device: SimDevice): void {
+  simulation.trace.add(`${device.name} is killed`)
+  device.kill()
+  simulation.user(device).died(false)
+  if (simulation.random.below(6) === 0) device.loseIndex()
+}
+
+/** The tree must be the same before a death and after the start, before anything else happens. */
+async function acrossDeath(
+  simulation: Simulation,
+  device: SimDevice,
+  die: () => void,
+): Promise<void> {
+  const before = await look(device, simulation.ledger)
+  const isSteady = device.isSteady
+  die()
+  simulation.network.cut(() => true)
+  await simulation.start(device)
+  if (device.isAlive && isSteady) {
+    const after = await look(device, simulation.ledger)
+    const what = `${device.name} before and after its death`
+    // Bytes that came from peers may be gone: they are fetched again.
+    const hidden = new Set([...before.elsewhere, ...after.elsewhere])
+    const known = ({ lines }: Shown): string[] => {
+      return lines.filter((line) => ![...hidden].some((path) => line.startsWith(`${path} `)))
+    }
+    checkSame(known(before), known(after), what, 'durability')
+  }
+  simulation.healNetwork()
+}
+
+/** Dies when everything acknowledged is old enough to survive that. */
+async function steadyKill(simulation: Simulation, device: SimDevice): Promise<void> {
+  simulation.user(device).closeAll()
+  await simulation.clock.run(KEPT_AFTER_MS + 1)
+  if (!device.isAlive) return
+  if (device.hasTrouble) return kill(simulation, device)
+  await acrossDeath(simulation, device, () => kill(simulation, device))
+}
+
+/** Loses its power right after a sync of everything. */
+async function steadyPowerCut(simulation: Simulation, device: SimDevice): Promise<void> {
+  const user = simulation.user(device)
+  await user.act('sync', async () => {
+    user.closeAll()
+    await user.sync()
+    if (device.hasTrouble) return powerCut(simulation, device)
+    await acrossDeath(simulation, device, () => powerCut(simulation, device))
+  })
+}
+
+/** Little room for a while; then there is room again. */
+async function fullDisk(simulation: Simulation, device: SimDevice): Promise<void> {
+  const { random, trace, clock } = simulation
+  trace.add(`${device.name} has a full disk`)
+  device.disk.capacityBytes = 0
+  for (let count = random.below(5); count > 0 && device.canEdit; count--) {
+    await simulation.edit(device)
+    await clock.run(random.below(150))
+  }
+  trace.add(`${device.name} has room again`)
+  device.disk.capacityBytes = Infinity
+}
+
+/** Rots one byte of a pack, of a chunk that somebody else has too. */
+async function flippedChunk(simulation: Simulation, device: SimDevice): Promise<void> {
+  const { random, trace, alive } = simulation
+  const others = alive.filter((other) => other !== device)
+  const packs = device.disk.files().filter((path) => /\/packs\/pack-/.test(path))
+  const path = packs[random.below(Math.max(1, packs.length))]
+  if (path === undefined || others.length === 0) return
+  const shared = sharedChunk(simulation, device, others)
+  if (!shared) return
+  trace.add(`${device.name} has a rotten chunk`)
+  const file = device.disk.readFileSync(path) as Buffer
+  const at = file.indexOf(shared)
+  if (at >= 0) device.disk.flip(path, at + random.below(shared.length), 1 << random.below(8))
+}
+
+/** The sealed bytes of a chunk that a device and some other one have. */
+function sharedChunk(
+  { random }: Simulation,
+  device: SimDevice,
+  others: readonly SimDevice[],
+): Buffer | undefined {
+  const { overlay, store } = device.daemon
+  const entries = overlay.list(overlay.root, { countMax: 100 }).entries
+  for (let tries = 0; tries < 5 && entries.length > 0; tries++) {
+    const entry = entries[random.below(entries.length)]
+    const content = entry && overlay.node(entry.id)?.content
+    if (content?.kind !== 'file' || content.ref.type !== 'chunk') continue
+    const { address } = content.ref
+    try {
+      const isShared = others.some((other) => other.daemon.store.getSync(address) !== undefined)
+      const sealed = isShared ? store.getSync(address) : undefined
+      if (sealed) return sealed
+    } catch (error) {
+      if (!hasCode(error, 'CHUNK_CORRUPT')) throw error
+    }
+  }
+  return undefined
+}
+
+async function partition(simulation: Simulation): Promise<void> {
+  const { random, devices, network, trace, clock } = simulation
+  const groups: string[][] = [[], []]
+  for (const { id } of devices) groups[random.below(2)]?.push(id)
+  trace.add(`the network falls apart: ${groups.map((group) => group.length).join(' and ')}`)
+  network.partition(groups)
+  simulation.healAtMs = clock.monotonicMs() + random.below(PARTITION_MS_MAX)
+}
+
+/** Goes on from a backup of a while ago, which forks its feed. */
+async function restored(simulation: Simulation, device: SimDevice): Promise<void> {
+  const { trace, random, clock } = simulation
+  const backup = device.backup()
+  const backupMs = clock.monotonicMs()
+  const user = simulation.user(device)
+  for (let count = random.below(8); count > 0 && device.canEdit; count--) {
+    await simulation.edit(device)
+    await clock.run(random.below(300))
+  }
+  trace.add(`${device.name} is restored from a backup of ${backupMs}`)
+  device.powerCut('all', 'kept')
+  user.died(true)
+  user.restored(backupMs)
+  device.restore(backup)
+}
+
+/** Every kind of fault. */
+export const FAULT_ACTIONS: Readonly<Record<FaultName, Fault>> = {
+  kill: async (simulation, device) => kill(simulation, device),
+  powerCut: async (simulation, device) => powerCut(simulation, device),
+  die: async ({ random }, device) => device.lightFuse(1 + random.below(60)),
+  cleanStop: async (simulation, device) => {
+    simulation.trace.add(`${device.name} stops`)
+    const user = simulation.user(device)
+    await user.act('stop', async () => {
+      user.closeAll()
+      await device.stop().catch((error: unknown) => {
+        // What could not be closed in peace is found again at the next start.
+        if (!(error instanceof AggregateError)) throw error
+      })
+    })
+    if (device.isAlive) device.kill()
+    user.died(false)
+  },
+  fullDisk,
+  failedSync: async ({ trace }, device) => {
+    trace.add(`${device.name}: the next sync fails`)
+    device.disk.syncFailures = 1
+    device.hasTrouble = true
+  },
+  flippedChunk,
+  partition,
+  oneWay: async (simulation, device) => {
+    const { network, clock, random, trace } = simulation
+    trace.add(`${device.name} hears nobody`)
+    network.cut((_, to) => to === device.id)
+    simulation.healAtMs = clock.monotonicMs() + random.below(PARTITION_MS_MAX)
+  },
+  brokenLinks: async ({ network }, device) => network.breakLinks(device.id),
+  doubleLinks: async ({ network, random, devices }, device) => {
+    const other = devices[random.below(devices.length)] as SimDevice
+    try {
+      if (other !== device) network.connect(device.id, { key: other.id }, 'tls')
+    } catch (error) {
+      if (!hasCode(error, 'PEER_UNREACHABLE') && !hasCode(error, 'NOT_A_MEMBER')) throw error
+    }
+  },
+  clockJump: async ({ random, trace }, device) => {
+    device.skewMs = random.below(2 * JUMP_MS_MAX) - JUMP_MS_MAX
+    trace.add(`${device.name} sets its clock to ${device.skewMs} ms`)
+  },
+  steadyKill,
+  steadyPowerCut,
+  restored,
+}

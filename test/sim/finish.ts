@@ -1,0 +1,199 @@
+/**
+ * The end of a run: everything is healed, everybody gets everything within a bound of simulated
+ * time, and then every promise must have been kept.
+ */
+import { feedRoot, type Frontier } from '../../src/types.ts'
+import {
+  checkCauses,
+  checkDerived,
+  checkSame,
+  look,
+  lookBack,
+  tell,
+  type Shown,
+} from './checkers.ts'
+import type { SimDevice } from './device.ts'
+import { check, Failure } from './failure.ts'
+import type { Deed } from './ledger.ts'
+import type { Simulation } from './simulation.ts'
+
+/** Longest simulated time from the end of all faults until everybody has everything. */
+const SETTLE_MS_MAX = 180_000
+/** Waits for a moment in which nothing moves. */
+const QUIET_MS = 400
+/** Operations of one device after another, when there is no concurrency. */
+const CALM_ROUNDS = 4
+const CALM_OPERATIONS = 6
+
+/** Everybody lives, has room, publishes, and gets everything. */
+async function heal(simulation: Simulation): Promise<void> {
+  simulation.trace.add('everything is healed')
+  simulation.healNetwork()
+  for (const device of simulation.devices) {
+    // A failed sync breaks a writer until the daemon starts again.
+    if (device.isAlive && device.hasTrouble) {
+      device.kill()
+      simulation.user(device).died(false)
+    }
+    device.lightFuse(Infinity)
+    if (!device.isAlive) await simulation.start(device)
+    device.lightFuse(Infinity)
+    simulation.user(device).closeAll()
+  }
+  while (await simulation.admit()) await simulation.clock.run(1000)
+}
+
+/** What keeps a device from being done; undefined when it is. */
+function lacks(device: SimDevice, first: SimDevice): string | undefined {
+  if (!device.isAlive) return 'is dead'
+  const { volume, vfs, duty } = device.daemon
+  // Branches have names of each device's own.
+  const told = (frontier: Frontier): string =>
+    [...frontier]
+      .map(
+        ([feed, { length, hash }]) => `${feedRoot(feed).slice(0, 6)}:${length}:${hash.slice(0, 6)}`,
+      )
+      .sort()
+      .join(' ')
+  if (device.canEdit && vfs.pendingEdits > 0) return `has ${vfs.pendingEdits} edits to publish`
+  const [stored, wanted] = [told(volume.frontier()), told(first.daemon.volume.frontier())]
+  if (stored !== wanted) return `stores ${stored}, ${first.name} stores ${wanted}`
+  const [applied, others] = [
+    told(volume.appliedFrontier()),
+    told(first.daemon.volume.appliedFrontier()),
+  ]
+  if (applied !== others) return `has applied ${applied}, ${first.name} ${others}`
+  if (duty.missing.files > 0) return `lacks ${duty.missing.files} contents`
+  return undefined
+}
+
+/** Lets time pass until everybody has everything. @throws {Failure} `liveness`. */
+export async function settle(simulation: Simulation): Promise<void> {
+  const { clock, devices } = simulation
+  const [first] = devices as [SimDevice]
+  for (const device of devices) {
+    if (device.isAlive && device.canEdit) await simulation.user(device).drain()
+  }
+  const deadlineMs = clock.monotonicMs() + SETTLE_MS_MAX
+  for (let quietCount = 0; quietCount < 3;) {
+    await clock.run(QUIET_MS)
+    simulation.checkProblems()
+    for (const device of devices) if (device.isAlive) device.daemon.duty.poke()
+    const late = devices.map((device) => ({ device, what: lacks(device, first) }))
+    const found = late.find(({ what }) => what !== undefined)
+    quietCount = found ? 0 : quietCount + 1
+    if (found && clock.monotonicMs() > deadlineMs) {
+      const { device, what } = found
+      throw new Failure(
+        'liveness',
+        `${SETTLE_MS_MAX} ms after the end of all faults ${device.name} ${what}`,
+      )
+    }
+  }
+}
+
+/** All devices show the same tree; returns it. */
+async function checkConverged(simulation: Simulation): Promise<Shown> {
+  const { devices, ledger, options } = simulation
+  const [first, ...others] = devices as [SimDevice, ...SimDevice[]]
+  const shown = await look(first, ledger, devices)
+  for (const device of others) {
+    const other = await look(device, ledger, devices)
+    // By policy contents may be kept in one place only.
+    const isCached = options.actions.has('policy')
+    const [here, there] = isCached ? withoutCached(shown, other) : [shown.lines, other.lines]
+    checkSame(here, there, `${first.name} and ${device.name}`)
+  }
+  for (const device of devices) {
+    checkDerived(device)
+    await simulation.glance(device)
+  }
+  return shown
+}
+
+/** The lines of both without files whose bytes one of them lacks. */
+function withoutCached(...shown: [Shown, Shown]): [string[], string[]] {
+  const paths = new Set(shown.flatMap(({ elsewhere }) => [...elsewhere]))
+  const isKnown = (line: string): boolean => ![...paths].some((path) => line.startsWith(`${path} `))
+  const [left, right] = shown
+  return [left.lines.filter(isKnown), right.lines.filter(isKnown)]
+}
+
+/** Nothing that is owed has vanished. */
+async function checkNothingLost(simulation: Simulation, shown: Shown): Promise<void> {
+  const { ledger, options, devices } = simulation
+  const everything = new Set(shown.deeds)
+  if (options.actions.has('policy')) {
+    for (const device of devices) {
+      for (const deed of await lookBack(device, ledger)) everything.add(deed)
+    }
+  } else checkCauses(devices[0] as SimDevice, shown)
+  const [lost] = ledger.lost(everything)
+  check(lost === undefined, 'conflict', () => {
+    return `${tell(lost as Deed)} is nowhere`
+  })
+}
+
+function conflictsOf(device: SimDevice): string[] {
+  return device.daemon.overlay
+    .conflicts({ countMax: 10_000 })
+    .conflicts.map(({ parent, name, kind, versions }) => {
+      return `${parent} ${name} ${kind} of ${versions.length}`
+    })
+}
+
+/** One device after the other edits what all have seen: that is no conflict. */
+async function checkCalm(simulation: Simulation): Promise<void> {
+  const { devices, random, trace } = simulation
+  for (let round = 0; round < CALM_ROUNDS; round++) {
+    const writers = devices.filter((device) => device.canEdit)
+    const device = writers[random.below(writers.length)] as SimDevice
+    trace.add(`calm round ${round}: ${device.name}`)
+    const before = new Set(conflictsOf(device).map(place))
+    for (let count = 0; count < CALM_OPERATIONS; count++) await simulation.edit(device)
+    simulation.user(device).closeAll()
+    await settle(simulation)
+    const names = conflictsOf(device)
+    const made = names.filter((line) => !before.has(place(line)))
+    // A rename takes an old conflict along to its new place.
+    check(made.length === 0 || names.length <= before.size, 'conflict', () => {
+      return `${device.name} edited alone, and there is a conflict: ${made.join('; ')}`
+    })
+  }
+}
+
+/** Where a conflict is. */
+function place(line: string): string {
+  return line.split(' ').slice(0, 2).join(' ')
+}
+
+/** The log alone gives the same trees again. */
+async function checkRebuilt(simulation: Simulation): Promise<void> {
+  const { devices, random, ledger } = simulation
+  const device = devices[random.below(devices.length)] as SimDevice
+  const before = await look(device, ledger)
+  device.kill()
+  device.loseIndex()
+  await simulation.start(device)
+  await settle(simulation)
+  checkSame(...withoutCached(before, await look(device, ledger)), `${device.name} with a new index`)
+}
+
+/** Heals the world of a run and checks everything. */
+export async function finish(simulation: Simulation): Promise<void> {
+  const { devices, log, users } = simulation
+  await heal(simulation)
+  await settle(simulation)
+  const shown = await checkConverged(simulation)
+  await checkNothingLost(simulation, shown)
+  const [first] = devices as [SimDevice]
+  log.checkOnce(first)
+  const temporaries = [...users.values()].flatMap((user) => user.temporaries)
+  log.checkShortLived(
+    first,
+    temporaries.filter(({ name }) => !simulation.unsure.has(name)),
+  )
+  await checkCalm(simulation)
+  await checkRebuilt(simulation)
+  await checkConverged(simulation)
+}
