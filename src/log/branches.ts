@@ -65,6 +65,8 @@ export class Branches {
       const root = feedRoot(name)
       const member = members.member(feedDevice(root))
       if (name === root || member === undefined || this.#told.has(root)) continue
+      // It may be what is being fetched for a gap.
+      if (feeds.branches(root).some((other) => feeds.gaps(other).length > 0)) continue
       this.#told.add(root)
       const message =
         `device ${member.name} wrote in two places under one identity: its home was copied, or ` +

@@ -362,7 +362,10 @@ export class DiskFeedStore implements FeedStore {
     const run = chain.runAt(seq)
     if (run !== undefined) {
       try {
-        return run.file.read(seq, bytesMax)
+        const frames = run.file.read(seq, bytesMax)
+        // What was fetched for a gap had a name of its own until it met the rest.
+        if (run.file.feed === chain.name) return frames
+        return frames.map((frame) => ({ ...frame, feed: chain.name }))
       } catch (error) {
         this.#noteDamage(chain.name, seq, error)
         throw error

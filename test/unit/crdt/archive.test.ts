@@ -113,14 +113,14 @@ test('an export sees the index as it was when it began', () => {
 })
 
 /** A part with one of its columns changed. */
-function withColumn(part: Buffer, column: number, change: (bytes: Buffer) => Buffer): Buffer {
+function withColumn(part: Buffer, column: number, change: (bytes: Buffer) => Uint8Array): Buffer {
   const reader = new ByteReader(part)
   const version = reader.u8()
   const lengths = Array.from({ length: 11 }, () => reader.varint())
   const plain = inflateRawSync(reader.bytes())
   const raw = reader.raw(reader.left)
   let at = 0
-  const columns = lengths.map((length) => plain.subarray(at, (at += length)))
+  const columns: Uint8Array[] = lengths.map((length) => plain.subarray(at, (at += length)))
   columns[column] = change(Buffer.from(columns[column] as Buffer))
   const writer = new ByteWriter().u8(version)
   for (const bytes of columns) writer.varint(bytes.length)
