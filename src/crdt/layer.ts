@@ -47,7 +47,7 @@ export const TABLE = {
 
 /**
  * Decoded rows kept of what is not edited. Few: rows that outlive a collection of new objects are
- * copied by it, which cost a fifth of a bulk load when 20,000 were kept (measured).
+ * copied by it, which cost a tenth of a bulk load when 20,000 were kept (measured).
  */
 const CACHE_ROWS_MAX = 4_000
 const FILE_COUNT_KEY = `${TABLE.meta}\0files`

@@ -114,22 +114,26 @@ async function fill(home: string, shape: HomeShape): Promise<void> {
 
 /**
  * Gives `device` a home with a volume of this shape, which `up` mounts. With `keep` it is taken
- * from there, or left there for the next run.
+ * from there, or left there for the next run. Returns the seconds that filling it took; undefined
+ * when it was there.
  */
 export async function buildHome(
   device: Device,
   shape: HomeShape,
   keep: string | undefined,
-): Promise<void> {
+): Promise<number | undefined> {
   const suffix = shape.policy === undefined ? '' : '-policy'
   const name = `${shape.directories}x${shape.filesEach}${suffix}`
   const kept = keep === undefined ? undefined : path.join(keep, name)
+  let seconds: number | undefined
   if (kept !== undefined && fs.existsSync(kept)) {
     fs.cpSync(kept, device.home, { recursive: true })
   } else {
     await device.run(['init', '--name', 'bench', '--device', device.name])
     await device.stop()
+    const startMs = performance.now()
     await fill(device.home, shape)
+    seconds = (performance.now() - startMs) / 1000
     if (kept !== undefined) fs.cpSync(device.home, kept, { recursive: true })
   }
   const { files, directory } = openFiles(device.home)
@@ -137,4 +141,5 @@ export async function buildHome(
     ...files.settings(directory),
     mountpoint: device.mountpoint,
   })
+  return seconds
 }
