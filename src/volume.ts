@@ -19,7 +19,7 @@
  * restored directory) is thrown away and built anew from what is here. When entries of the own feed
  * are lost, or come back from a peer, the device goes on in the next generation of its feed: W4.
  */
-import type { Edit, TreeDelta } from './crdt/interface.ts'
+import type { Edit } from './crdt/interface.ts'
 import type { TreeWriter, Want, WantsQuery } from './crdt/writer.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
 import { WormholeError, errorToData } from './errors.ts'
@@ -29,57 +29,25 @@ import { openEntry, sealEntry, verifyFrame } from './log/entry.ts'
 import type { Finding } from './finding.ts'
 import { readFrontier, writeFrontier } from './log/frontier.ts'
 import { missingEntries } from './log/missing.ts'
-import type { ControlOp, Entry, FeedStore, FeedTip, LogKeys, TreePart } from './log/interface.ts'
+import type { ControlOp, Entry, FeedTip, TreePart } from './log/interface.ts'
 import { MemberTable, type FoldResult } from './log/membership.ts'
 import { OwnFeed } from './log/own-feed.ts'
+import { RetryLoop } from './log/retry-loop.ts'
 import { Strangers } from './log/strangers.ts'
-import type { SigningKeys } from './seal.ts'
-import type { Clock, HybridClock, Random, Timer } from './system.ts'
 import type { DeviceId, FeedHead, FeedId, Frontier, Role, VolumeId } from './types.ts'
 import { feedDevice, feedRoot } from './types.ts'
+import type { VolumeOptions } from './volume-interface.ts'
+
+export type { VolumeEvents, VolumeOptions } from './volume-interface.ts'
 
 /** Longest time the crdt thread works on remote entries before it commits and lets others in. */
 const APPLY_SLICE_MS = 10
-/** Pause before what could not be applied is tried again. */
-const RETRY_MS_MIN = 1000
-const RETRY_MS_MAX = 60_000
 /** Meta row: the generation of the own feed below which nothing is written any more. */
 const GENERATION_ROW = 'generation'
 /** Prefix of the member table's rows among the tree's meta rows. */
 const MEMBER_ROW = 'm/'
 /** The member table's row that changes only when membership does. */
 const MEMBERS_ROW = 'log/members'
-
-/** What a volume is made of. */
-export interface VolumeOptions {
-  readonly id: VolumeId
-  readonly device: DeviceId
-  readonly deviceName: string
-  /** The feed that this home writes, unless the volume knows of a later generation. */
-  readonly feed: FeedId
-  readonly signing: SigningKeys
-  readonly keys: LogKeys
-  readonly feeds: FeedStore
-  readonly tree: TreeWriter
-  readonly clock: Clock
-  readonly hlc: HybridClock
-  readonly random: Random
-  readonly events: VolumeEvents
-}
-
-/** What a volume tells its surroundings; everything named is durable by then. */
-export interface VolumeEvents {
-  /** A feed has a new newest entry (W2). */
-  onHead(feed: FeedId, head: FeedHead): void
-  /** A group was committed to the index. */
-  onDelta(delta: TreeDelta, coveredTo: number): void
-  /** Members, roles, names or invites differ from before. */
-  onMembers(): void
-  /** Something a person should know; `status` shows it. */
-  onProblem(problem: { code: string; message: string }): void
-  /** Submits everything pending on this device and resolves when it is in the log. */
-  submitPending(): Promise<void>
-}
 
 /** See the head of this file. */
 export class Volume {
@@ -89,10 +57,7 @@ export class Volume {
   #members: MemberTable
   #coveredTo = 0
   #lane: Promise<unknown> = Promise.resolve()
-  #applying: Promise<void> | undefined
-  #isApplyWanted = false
-  #retry: Timer | undefined
-  #retryMs = RETRY_MS_MIN
+  readonly #applying: RetryLoop
   readonly #queue: EntryQueue
   readonly #stamps = new Map<DeviceId, number>()
   readonly #own: OwnFeed
@@ -110,6 +75,14 @@ export class Volume {
       keys,
       feeds,
       onProblem: (problem) => events.onProblem(problem),
+    })
+    this.#applying = new RetryLoop({
+      clock: options.clock,
+      run: () => this.#applyAll(),
+      onFailed: (error) => {
+        const { code, message } = errorToData(error)
+        events.onProblem({ code, message: `cannot apply what arrived: ${message}` })
+      },
     })
     this.#own = new OwnFeed(options)
     this.#strangers = new Strangers(feeds)
@@ -250,7 +223,7 @@ export class Volume {
       return names
     })
     for (const name of news ?? []) this.#tellHead(name)
-    this.#requestApply()
+    this.#applying.request()
     return news ? 'stored' : 'detached'
   }
 
@@ -266,7 +239,7 @@ export class Volume {
 
   /** Resolves when nothing that could be applied is left unapplied. */
   async settled(): Promise<void> {
-    while (this.#applying) await this.#applying
+    await this.#applying.settled()
   }
 
   /** Stamp of the newest applied entry of each device. */
@@ -310,14 +283,12 @@ export class Volume {
       events.onMembers()
     })
     for (const feed of feeds.frontier().keys()) this.#tellHead(feed)
-    this.#requestApply()
+    this.#applying.request()
   }
 
   /** Finishes what is running and closes feeds. The row store belongs to the caller. */
   async close(): Promise<void> {
-    this.#isApplyWanted = false
-    this.#retry?.cancel()
-    await this.settled()
+    await this.#applying.close()
     this.#isClosed = true
     await this.#lane
     await this.#options.feeds.close()
@@ -449,29 +420,11 @@ export class Volume {
     if (head) this.#options.events.onHead(feed, head)
   }
 
-  #requestApply(): void {
-    this.#isApplyWanted = true
-    if (this.#applying || this.#isClosed) return
-    this.#applying = this.#applyLoop().finally(() => {
-      this.#applying = undefined
-      if (this.#isApplyWanted) this.#requestApply()
-    })
-  }
-
-  /** Never rejects. */
-  async #applyLoop(): Promise<void> {
-    while (this.#isApplyWanted && !this.#isClosed) {
-      this.#isApplyWanted = false
-      try {
-        if (this.#queue.next(this.#members, this.#applied) === undefined) continue
-        await this.#drain()
-        for (let isMore = true; isMore;) isMore = await this.#exclusive(() => this.#applySlice())
-        this.#retryMs = RETRY_MS_MIN
-      } catch (error) {
-        this.#failed(error)
-        return
-      }
-    }
+  /** Applies all whose turn it is. */
+  async #applyAll(): Promise<void> {
+    if (this.#queue.next(this.#members, this.#applied) === undefined) return
+    await this.#drain()
+    for (let isMore = true; isMore;) isMore = await this.#exclusive(() => this.#applySlice())
   }
 
   /** Closes the pending local edits into an own entry, if this device may write one. */
@@ -485,16 +438,6 @@ export class Volume {
       const { code, message } = errorToData(error)
       events.onProblem({ code, message: `changes wait for publication: ${message}` })
     }
-  }
-
-  /** What arrived could not be applied: says so, and tries again later. */
-  #failed(error: unknown): void {
-    if (this.#isClosed) return
-    const { code, message } = errorToData(error)
-    this.#options.events.onProblem({ code, message: `cannot apply what arrived: ${message}` })
-    this.#retry?.cancel()
-    this.#retry = this.#options.clock.setTimer(this.#retryMs, () => this.#requestApply())
-    this.#retryMs = Math.min(RETRY_MS_MAX, this.#retryMs * 2)
   }
 
   async #applyReady(): Promise<void> {

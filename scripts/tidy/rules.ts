@@ -32,7 +32,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   swarm: ['log', 'chunks', 'policy'],
   vfs: ['crdt', 'chunks', 'policy'],
   'vfs/fuse': ['vfs/interface.ts', 'vfs/errno.ts'],
-  'volume.ts': ['log', 'crdt', 'chunks', 'policy'],
+  'volume-interface.ts': ['log', 'crdt'],
+  'volume.ts': ['volume-interface.ts', 'log', 'crdt', 'chunks', 'policy'],
   daemon: ['volume.ts', 'vfs', 'vfs/fuse', 'swarm', 'log', 'crdt', 'chunks', 'policy'],
   cli: ['daemon'],
 }

@@ -1,8 +1,9 @@
 /**
  * Actor ids that belong to one feed.
  *
- * The first 10 bytes are the BLAKE2b digest of the feed's id (that of all its branches), the last 6 are random for each
- * process run. So whose an actor is follows from the id alone and no order of arrival decides it:
+ * The first 10 bytes are the BLAKE2b digest of the feed's id (that of all its branches), the last 6
+ * are random for each process run. So whose an actor is follows from the id alone and no order of
+ * arrival decides it:
  * were actors claimed by whoever says so first, a member could claim another's with an old
  * frontier, and devices would disagree for ever about which changes are valid.
  */

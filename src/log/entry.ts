@@ -249,8 +249,8 @@ function frameFields(bytes: Uint8Array): EntryFields {
 /**
  * Opens a verified frame. `tree` stays undefined on a device without its key. Every field is
  * checked: an entry that its author malformed is `ENTRY_INVALID` on every device alike; it stays in
- * the chain and counts as empty (`MemberTable.skip`). `frontier` is right for feeds without branches;
- * else it is made of `tips` (`frontierResolve`).
+ * the chain and counts as empty (`MemberTable.skip`). `frontier` is right for feeds without
+ * branches; else it is made of `tips` (`frontierResolve`).
  *
  * @throws {WormholeError} `ENTRY_INVALID`, `FORMAT_UNSUPPORTED` (a part of a newer version),
  *   `KEY_MISSING` without the control key of its generation.

@@ -49,6 +49,17 @@ export interface SelfRank {
   readonly hash: string
 }
 
+/** An invite that may admit somebody now. */
+export interface OpenInvite {
+  /** Hex of the 32-byte public key. */
+  readonly inviteKey: string
+  readonly role: Role
+  /** Infinity for the recovery key. */
+  readonly expiresMs: number
+  readonly usesLeft: number
+  readonly isRecovery: boolean
+}
+
 /** What a device says about itself; a later entry of its feeds replaces each part. */
 export interface SelfRow {
   readonly name: string | undefined

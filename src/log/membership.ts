@@ -31,9 +31,17 @@ import {
   encodeFeedProgress,
   encodeMemberState,
 } from './member-rows.ts'
-import type { Admission, FeedProgress, InviteRow, MemberState, Position } from './member-rows.ts'
+import type {
+  Admission,
+  FeedProgress,
+  InviteRow,
+  MemberState,
+  OpenInvite,
+  Position,
+} from './member-rows.ts'
 
 export { admissionMessage, signAdmission } from './admission.ts'
+export type { OpenInvite } from './member-rows.ts'
 
 /** What an entry is worth, the same on every device. */
 export type EntryVerdict =
@@ -58,17 +66,6 @@ export interface FoldResult {
   readonly actors: readonly AnnouncedActor[]
   /** Whether members, roles, names, labels or invites may differ from before. */
   readonly isChanged: boolean
-}
-
-/** An invite that may admit somebody now. */
-export interface OpenInvite {
-  /** Hex of the 32-byte public key. */
-  readonly inviteKey: string
-  readonly role: Role
-  /** Infinity for the recovery key. */
-  readonly expiresMs: number
-  readonly usesLeft: number
-  readonly isRecovery: boolean
 }
 
 const MEMBERS_ROW = 'log/members'
@@ -165,8 +162,8 @@ export class MemberTable {
 
   /**
    * Folds the next entry of its feed, or the first of a branch; one that was folded already has no
-   * effect. Its causal past must have been folded. With the verdict `unknown` nothing happens: fold it again after the
-   * upgrade.
+   * effect. Its causal past must have been folded. With the verdict `unknown` nothing happens: fold
+   * it again after the upgrade.
    */
   fold(entry: Entry): FoldResult {
     const verdict = this.check(entry)
@@ -424,10 +421,8 @@ export class MemberTable {
     return this.#members
   }
 
-  /** Actors announced in this feed so far; on a branch, only those announced there. */
-  actorsOf(feed: FeedId): ReadonlySet<ActorId> {
-    return this.#actors.get(feed) ?? new Set()
-  }
+  /** Actors announced in this feed; on a branch, only those announced there. */
+  actorsOf = (feed: FeedId): ReadonlySet<ActorId> => this.#actors.get(feed) ?? new Set()
 
   /** Actors that may write in an entry: those announced in its feed before. */
   actorsFor(entry: Entry): ReadonlySet<ActorId> {

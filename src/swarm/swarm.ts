@@ -9,7 +9,7 @@
 import type { ChunkFetcher } from '../chunks/interface.ts'
 import { WormholeError } from '../errors.ts'
 import type { Timer } from '../system.ts'
-import { feedRoot, type ChunkAddress, type DeviceId, type Frontier } from '../types.ts'
+import type { ChunkAddress, DeviceId, Frontier } from '../types.ts'
 import { AddressBook } from './address-book.ts'
 import { AdmissionDesk } from './admission.ts'
 import { ChunkExchange } from './chunk-exchange.ts'
@@ -23,6 +23,7 @@ import type {
   SwarmOptions,
   SyncAnswer,
 } from './interface.ts'
+import { LogWork } from './log-work.ts'
 import { deviceOf, Peers } from './peers.ts'
 import { PublishAsks } from './publish-asks.ts'
 import { Replicator, type Effect } from './replicator.ts'
@@ -52,6 +53,7 @@ export class Swarm implements ChunkFetcher {
   readonly #options: SwarmOptions
   readonly #limits: SwarmLimits
   readonly #replicator: Replicator
+  readonly #logWork: LogWork
   readonly #exchange: ChunkExchange
   readonly #book: AddressBook
   readonly #dialer: Dialer
@@ -78,6 +80,17 @@ export class Swarm implements ChunkFetcher {
     this.#limits = { ...LIMITS, ...options.limits }
     this.#replicator = new Replicator(device, own)
     this.#reporter = new Reporter(clock, options.onReport)
+    this.#logWork = new LogWork({
+      log: options.log,
+      clock,
+      replicator: this.#replicator,
+      reporter: this.#reporter,
+      onEffects: (effects) => {
+        if (this.#isClosed) return
+        this.#carryOut(effects)
+        this.#changed()
+      },
+    })
     this.#exchange = new ChunkExchange({
       clock,
       chunks: options.chunks,
@@ -379,46 +392,11 @@ export class Swarm implements ChunkFetcher {
   #carryOut(effects: readonly Effect[]): void {
     for (const effect of effects) {
       if (effect.type === 'send') this.#peers.get(effect.to)?.send(effect.message)
-      else if (effect.type === 'store') void this.#store(effect)
-      else if (effect.type === 'prove') void this.#prove(effect)
+      else if (effect.type === 'store') void this.#logWork.store(effect)
+      else if (effect.type === 'prove') void this.#logWork.prove(effect)
       else this.#flushSoon()
     }
     if (effects.length > 0) this.#changed()
-  }
-
-  /** Never rejects for an operating error: the replicator decides what follows from it. */
-  async #store(effect: Extract<Effect, { type: 'store' }>): Promise<void> {
-    const { log, clock } = this.#options
-    const { from, feed } = effect
-    try {
-      const isStored = (await log.receive(feed, effect.frames)) === 'stored'
-      const result = isStored ? { frontier: await log.frontier() } : 'detached'
-      if (this.#isClosed) return
-      this.#carryOut(this.#replicator.onStored(from, feed, result, clock.monotonicMs()))
-    } catch (error) {
-      if (this.#isClosed) return
-      if (!(error instanceof WormholeError)) throw error
-      const { code } = error
-      const message = `entries of ${feed.slice(0, 8)} refused: ${error.message}`
-      const device = deviceOf(from)
-      if (code !== 'NOT_A_MEMBER') this.#reporter.report({ code, device, message })
-      this.#carryOut(this.#replicator.onStored(from, feed, { code }, clock.monotonicMs()))
-    }
-    this.#changed()
-  }
-
-  /** Never rejects for an operating error. */
-  async #prove({ from, feed, head }: Extract<Effect, { type: 'prove' }>): Promise<void> {
-    const { log, clock } = this.#options
-    let isHeld: boolean | undefined
-    try {
-      isHeld = (await log.holds([{ feed: feedRoot(feed), ...head }]))[0]
-    } catch (error) {
-      if (!(error instanceof WormholeError)) throw error
-    }
-    if (this.#isClosed) return
-    this.#carryOut(this.#replicator.onProved(from, feed, head, isHeld, clock.monotonicMs()))
-    this.#changed()
   }
 
   #flushSoon(): void {

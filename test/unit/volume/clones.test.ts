@@ -142,7 +142,7 @@ for (let number = 1; number <= 12; number++) {
   })
 }
 
-test('a home restored from a backup writes before it meets anybody: both branches live', async () => {
+test('a restored home that writes before it meets anybody: both branches live', async () => {
   const at = await scene('restored')
   const { shared, seed, alice, carol, state } = at
   const backup = copyOf(state)
@@ -187,7 +187,7 @@ test('a restored home that meets others first makes no branch', async () => {
   assert.doesNotMatch(alice.problems.join('\n'), /FEED_FORKED/)
 })
 
-test('journal numbers of a copy cover nothing here, also when the index is built anew', async () => {
+test('journal numbers of a copy cover nothing here, nor in a new index', async () => {
   const { shared, seed, alice, carol, state } = await scene('numbers')
   const copy = copyOf(state)
   const one = await TestDevice.open(shared, 'bob', seed, state, 1)
