@@ -139,10 +139,10 @@ export class VolumeHost implements VolumeHandle {
       onProblem: (problem) => this.#problem(problem),
     })
     const members = this.#memberPort()
-    const tlsPort = network.tlsPort || (this.#settings.tlsPort ?? 0)
+    const tlsPortLast = this.#settings.tlsPort
     const { chunks } = threads
     const { transports, beacon } = await createNetwork({
-      network: { ...network, tlsPort },
+      network: { ...network, ...(tlsPortLast ? { tlsPortLast } : {}) },
       keys: this.#identity.signing,
       topicKey: secrets.topics()[0] as Buffer,
       members,

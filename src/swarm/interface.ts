@@ -82,6 +82,8 @@ export interface NetworkOptions {
   readonly bind: string
   /** Port of the TLS listener; 0 lets the system choose. */
   readonly tlsPort: number
+  /** Where it listened in the last run: tried first when `tlsPort` is 0. */
+  readonly tlsPortLast?: number
   /** DHT bootstrap nodes (`host:port`); `default`: the public ones; `none`: no Hyperswarm. */
   readonly bootstrap: readonly string[] | 'default' | 'none'
   /** Whether to announce to and look for devices on the local network. */

@@ -30,9 +30,12 @@ export async function createNetwork(options: {
   readonly clock: Clock
 }): Promise<{ transports: Transport[]; beacon?: Beacon }> {
   const { network, keys, topicKey, members, clock } = options
-  const { bind, bootstrap, tlsPort } = network
+  const { bind, bootstrap, tlsPort, tlsPortLast } = network
   const transports: Transport[] = [
-    new TlsTransport({ keys, listen: { host: bind, port: tlsPort } }),
+    new TlsTransport({
+      keys,
+      listen: { host: bind, port: tlsPort, ...(tlsPortLast ? { portLast: tlsPortLast } : {}) },
+    }),
   ]
   if (bootstrap !== 'none') {
     const { HyperswarmTransport } = await loadHyperswarm()

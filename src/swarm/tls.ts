@@ -40,8 +40,12 @@ const ALPN = 'wormhole/1'
 export interface TlsOptions {
   /** The device's keys, or an invite's. */
   readonly keys: SigningKeys
-  /** Where to listen; undefined: dial only. Port 0 lets the system choose. */
-  readonly listen: { readonly host: string; readonly port: number } | undefined
+  /**
+   * Where to listen; undefined: dial only. Port 0 lets the system choose; `portLast` is tried
+   * before it, so that others find this device where it was.
+   */
+  readonly listen:
+    { readonly host: string; readonly port: number; readonly portLast?: number } | undefined
 }
 
 class TlsLink extends BaseLink {
@@ -143,16 +147,14 @@ export class TlsTransport implements Transport {
     server.on('secureConnection', (socket) => this.#accept(socket))
     // The server destroys the socket itself; strangers' failed handshakes are not our errors.
     server.on('tlsClientError', (_error, socket) => socket.destroy())
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) =>
-        reject(
-          new WormholeError('IO_ERROR', `cannot listen on ${listen.host}:${listen.port}`, {
-            cause: error,
-          }),
-        ),
-      )
-      server.listen(listen.port, listen.host, resolve)
-    })
+    const ports = listen.port === 0 && listen.portLast ? [listen.portLast, 0] : [listen.port]
+    for (const [index, port] of ports.entries()) {
+      const failure = await listenOn(server, listen.host, port)
+      if (!failure) break
+      if (index < ports.length - 1) continue
+      const message = `cannot listen on ${listen.host}:${port}: ${failure.message}`
+      throw new WormholeError('IO_ERROR', message, { cause: failure })
+    }
     this.#server = server
   }
 
@@ -298,4 +300,16 @@ function interfaceAddresses(): string[] {
   const inet = all.filter((entry) => entry.family === 'IPv4')
   const external = inet.filter((entry) => !entry.internal)
   return (external.length > 0 ? external : inet).map((entry) => entry.address)
+}
+
+/** Why it does not listen there; undefined when it does. */
+function listenOn(server: tls.Server, host: string, port: number): Promise<Error | undefined> {
+  return new Promise((resolve) => {
+    const fail = (error: Error): void => resolve(error)
+    server.once('error', fail)
+    server.listen(port, host, () => {
+      server.off('error', fail)
+      resolve(undefined)
+    })
+  })
 }

@@ -139,3 +139,25 @@ test('tls: a listener that cannot listen says so', async () => {
   })
   await transport.close()
 })
+
+test('the port of the last run is taken again, another one when somebody has it', async (t) => {
+  const handlers = { isAllowed: () => false, onLink: () => {} }
+  const listenAt = async (portLast: number): Promise<string> => {
+    const keys = testDevice(portLast).keys
+    const listen = { host: '127.0.0.1', port: 0, portLast }
+    const transport = new TlsTransport({ keys, listen })
+    await transport.start(handlers)
+    t.after(() => transport.close())
+    return transport.addresses()[0] as string
+  }
+  const first = new TlsTransport({
+    keys: testDevice(1).keys,
+    listen: { host: '127.0.0.1', port: 0 },
+  })
+  await first.start(handlers)
+  const address = first.addresses()[0] as string
+  const port = Number(address.split(':').pop())
+  await first.close()
+  assert.equal(await listenAt(port), address)
+  assert.notEqual(await listenAt(port), address)
+})
