@@ -35,6 +35,7 @@ export const CODES = {
   JOURNAL_CORRUPT: 'never',
   KEY_MISSING: 'never',
   LIMIT_EXCEEDED: 'never',
+  LOG_LOST: 'never',
   MOUNT_FAILED: 'never',
   MOUNT_UNAVAILABLE: 'never',
   NAME_INVALID: 'never',

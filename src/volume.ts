@@ -15,11 +15,12 @@
  * own entry (`submitPending`), so that they stay concurrent to what their author had not seen. When
  * that fails they wait: the bases of their puts keep them concurrent too.
  *
- * The log is the truth. An index that shows entries which the feeds do not hold any more (damage, a
- * restored directory) is thrown away and built anew from what is here. When entries of the own feed
- * are lost, or come back from a peer, the device goes on in the next generation of its feed: W4.
+ * The log is the truth; what it has lost (damage, a restored directory) and the index still shows
+ * stays visible, and is fetched from peers or said anew (`restore`). When entries of the own feed
+ * are lost, or come back from a peer, the device goes on in another generation of its feed: W4.
  */
 import type { Edit } from './crdt/interface.ts'
+import type { RowStore } from './crdt/rows.ts'
 import type { TreeWriter, Want, WantsQuery } from './crdt/writer.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
 import { WormholeError, errorToData } from './errors.ts'
@@ -32,6 +33,7 @@ import { missingEntries } from './log/missing.ts'
 import type { ControlOp, Entry, FeedTip, TreePart } from './log/interface.ts'
 import { MemberTable, type FoldResult } from './log/membership.ts'
 import { OwnFeed } from './log/own-feed.ts'
+import { ownLosses } from './log/own-loss.ts'
 import { RetryLoop } from './log/retry-loop.ts'
 import { Strangers } from './log/strangers.ts'
 import type { DeviceId, FeedHead, FeedId, Frontier, Role, VolumeId } from './types.ts'
@@ -330,20 +332,50 @@ export class Volume {
     tree.become({ actor: this.#own.actor, device, deviceName })
   }
 
-  /** Whether all entries that the index shows are in the feeds; if not, the index goes. */
+  /**
+   * Whether all entries that the index shows are in the feeds. If not, the index stays: it holds
+   * everything that follows from them, and what peers have is fetched again. Only when own entries
+   * are lost that nobody else is known to have, others could never apply what this device writes
+   * from now on: then `restore` says it anew.
+   *
+   * @throws {WormholeError} `LOG_LOST` in that case.
+   */
   #checkIndex(): void {
-    const { feeds, tree, device, events } = this.#options
+    const { feeds, tree, device, deviceName, events } = this.#options
+    const members = this.#members
+    const losses = ownLosses({ feeds, applied: this.#applied, members, device })
     const lost = findLost(feeds, this.#applied)
-    if (lost.length === 0) return
-    for (const feed of lost) {
-      if (feedDevice(feed) === device) this.#own.retire(feed)
+    for (const { message } of missingEntries(feeds, this.#applied)) {
+      events.onProblem({ code: 'FEED_CORRUPT', message })
     }
-    const message =
-      `the log lost entries of ${lost.map((feed) => feed.slice(0, 8)).join(', ')}: the tree is ` +
-      'rebuilt from what is left, and what peers have is fetched again'
-    events.onProblem({ code: 'FEED_CORRUPT', message })
-    tree.clear(new Map([[GENERATION_ROW, Buffer.from(String(this.#own.generation))]]))
-    this.#reload()
+    if (lost.length + losses.length === 0) return
+    this.#queue.expect(lost)
+    for (const { feed, isHeldElsewhere, hasMembers, from } of losses) {
+      this.#own.retire(feedRoot(feed))
+      if (isHeldElsewhere || hasMembers) continue
+      const message = `own entries from ${from} on are lost, and nobody is known to have them`
+      throw new WormholeError('LOG_LOST', message)
+    }
+    tree.become({ actor: this.#own.actor, device, deviceName })
+    this.#commit()
+  }
+
+  /**
+   * Says anew what an older index shows and this one lacks, because the log lost it.
+   * @throws {WormholeError} as `submit`.
+   */
+  restore(old: RowStore): Promise<void> {
+    return this.#exclusive(async () => {
+      this.#checkMember()
+      const { tree, hlc } = this.#options
+      for (const { changes, coveredTo } of tree.restore(old)) {
+        const part = { epoch: 0, changes, coveredTo }
+        if (changes.length > 0) await this.#appendOwn([], part, hlc.tick())
+        this.#coveredTo = Math.max(this.#coveredTo, coveredTo)
+        this.#commit()
+      }
+      this.#tellHead(this.#own.feed)
+    })
   }
 
   /** An own entry that reached the feed but, because of a failure, not the index. */

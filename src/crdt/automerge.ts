@@ -27,7 +27,7 @@ export interface AutomergeDocument {
   getHeads(): string[]
   getChangeMetaByHash(hash: string): { actor: ActorId; seq: number; maxOp: number } | null
   /** Changes that are not among `deps` and their ancestors. */
-  getChangesMeta(deps: string[]): { actor: ActorId; seq: number }[]
+  getChangesMeta(deps: string[]): { actor: ActorId; seq: number; maxOp: number }[]
   put(object: '/', key: string, value: Uint8Array, type: 'bytes'): void
   commit(message: null, time: number): string | null
   getChangeByHash(hash: string): Uint8Array | null

@@ -26,6 +26,7 @@ import { Layer, TABLE } from './layer.ts'
 import { versionOf, type InodeRow } from './records.ts'
 import { versionId } from './registers.ts'
 import { forgetHistory, type HistoryDaysOf } from './retention.ts'
+import { lostPuts } from './restore.ts'
 import type { RowStore, RowWriter } from './rows.ts'
 import { maxOpOf } from './shard-state.ts'
 import { Shards } from './shards.ts'
@@ -117,14 +118,36 @@ export class TreeWriter {
     if (!last) return { changes: [], coveredTo: this.#coveredTo, hlc: 0 as Hlc }
     this.#layer.addActor(this.#self)
     const puts = foldEdits(due, (inode) => (this.#layer.inode(inode)?.L.length ?? 0) > 0)
+    const changes = this.#publishAll(puts)
+    this.#cover(last.number)
+    const hlc = Math.max(...due.map((edit) => edit.hlc)) as Hlc
+    return { changes, coveredTo: last.number, hlc }
+  }
+
+  #publishAll(puts: readonly FoldedPut[]): ShardChange[] {
     const changes: ShardChange[] = []
     for (const [shard, rounds] of byShard(puts)) {
       for (const round of rounds) changes.push(...this.#publish(shard, round))
     }
     this.#view.settle()
-    this.#cover(last.number)
-    const hlc = Math.max(...due.map((edit) => edit.hlc)) as Hlc
-    return { changes, coveredTo: last.number, hlc }
+    return changes
+  }
+
+  /**
+   * Turns what an older index shows and this one lacks into changes, and applies them here, a page
+   * at a time: each is to be part of one entry and one commit. Journal numbers that the older index
+   * covers are covered in the end.
+   */
+  *restore(old: RowStore): Generator<Pick<Folded, 'changes' | 'coveredTo'>> {
+    const coveredTo = Math.max(this.#coveredTo, readCoveredTo(new Layer(old)))
+    for (const puts of lostPuts(old, { layer: this.#layer, shards: this.#shards })) {
+      if (puts.length === 0) continue
+      this.#layer.addActor(this.#self)
+      const changes = this.#publishAll(puts)
+      if (changes.length > 0) yield { changes, coveredTo: this.#coveredTo }
+    }
+    this.#cover(coveredTo)
+    yield { changes: [], coveredTo }
   }
 
   #cover(coveredTo: number): void {

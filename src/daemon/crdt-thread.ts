@@ -59,16 +59,20 @@ const feed = feedId(identity.device, data.generation)
 const actor = createActor(feed, systemRandom)
 
 /** Opens index and volume. Rows belong to the caller. */
-async function openVolume(
-  feeds: DiskFeedStore,
-  events: VolumeEvents,
-): Promise<{ rows: RowStore; volume: Volume }> {
-  const rows = openLmdbRowStore({
-    directory: data.paths.index,
-    key: identity.localKey(`index/${data.volume}`),
-    random: systemRandom,
-    isReadOnly: false,
-  })
+function openRows(directory: string, { isReadOnly }: { isReadOnly: boolean }): RowStore {
+  const key = identity.localKey(`index/${data.volume}`)
+  return openLmdbRowStore({ directory, key, random: systemRandom, isReadOnly })
+}
+
+/** A volume and what belongs to its opener. */
+interface OpenedVolume {
+  readonly rows: RowStore
+  readonly tree: TreeWriter
+  readonly volume: Volume
+}
+
+async function openVolume(feeds: DiskFeedStore, events: VolumeEvents): Promise<OpenedVolume> {
+  const rows = openRows(data.paths.index, { isReadOnly: false })
   const self = { actor, device: identity.device, deviceName: data.deviceName }
   try {
     const volume = await Volume.open({
@@ -93,18 +97,35 @@ async function openVolume(
 }
 
 /**
- * As `openVolume`. The index holds nothing that is not in the log: a damaged one is set aside and
- * made anew from there.
+ * As `openVolume`. A damaged index is set aside and made anew from the log. One that knows more than
+ * the log can give others is set aside too; what only it knows is said anew, so that nothing
+ * vanishes. It is kept until that is done, whenever the process dies.
  */
-async function openOrRebuild(
-  feeds: DiskFeedStore,
-  events: VolumeEvents,
-): Promise<{ rows: RowStore; volume: Volume }> {
+async function openOrRebuild(feeds: DiskFeedStore, events: VolumeEvents): Promise<OpenedVolume> {
+  const lost = `${data.paths.index}.lost`
   try {
-    return await openVolume(feeds, events)
+    const opened = await openVolume(feeds, events)
+    if (systemDisk.listSync(lost).length === 0) return opened
+    const old = openRows(lost, { isReadOnly: true })
+    try {
+      await opened.volume.restore(old)
+    } finally {
+      await old.close()
+    }
+    systemDisk.removeSync(lost)
+    return opened
   } catch (error) {
     if (!hasCode(error, 'INDEX_CORRUPT')) throw error
     const aside = `${data.paths.index}.damaged`
+    const isFirst = systemDisk.listSync(lost).length === 0
+    if (hasCode(error, 'LOG_LOST') && isFirst) {
+      systemDisk.renameSync(data.paths.index, lost)
+      events.onProblem({
+        code: error.code,
+        message: `${error.message}: what the index shows of them was written anew`,
+      })
+      return openOrRebuild(feeds, events)
+    }
     systemDisk.removeSync(aside)
     systemDisk.renameSync(data.paths.index, aside)
     events.onProblem({

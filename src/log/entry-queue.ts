@@ -50,6 +50,9 @@ export class EntryQueue {
   /** The opened next entry of each feed, while it waits. */
   readonly #waiting = new Map<FeedId, Waiting>()
 
+  /** Feeds of which the index shows more than is held. */
+  readonly #unproved = new Set<FeedId>()
+
   constructor(options: EntryQueueOptions) {
     this.#options = options
   }
@@ -57,6 +60,22 @@ export class EntryQueue {
   /** The state that entries were judged against is void. Stalled feeds stay so. */
   reset(): void {
     this.#waiting.clear()
+  }
+
+  /**
+   * Of these feeds the index shows entries that are not here. What is behind them is applied only
+   * once they are back: another branch may come instead.
+   */
+  expect(lost: readonly FeedId[]): void {
+    for (const feed of lost) this.#unproved.add(feed)
+  }
+
+  #isProved(feed: FeedId, applied: Frontier): boolean {
+    if (!this.#unproved.has(feed)) return true
+    const tip = applied.get(feed)
+    if (tip && this.#options.feeds.locate({ feed, ...tip }) !== feed) return false
+    this.#unproved.delete(feed)
+    return true
   }
 
   /** Whether an entry by another device waits for one of this feed that is not here. */
@@ -79,6 +98,7 @@ export class EntryQueue {
       if (this.#stalled.has(feed)) continue
       const from = applied.get(feed)?.length ?? this.#start(feed, applied)
       if (from === undefined || from >= head.length) continue
+      if (!this.#isProved(feed, applied)) continue
       const known = this.#waiting.get(feed)
       const waiting = known?.entry.seq === from ? known : undefined
       const frame = waiting?.entry ?? this.#read(feed, from)
@@ -105,13 +125,15 @@ export class EntryQueue {
     return isThere ? origin.length : undefined
   }
 
-  /** The frame at a position; a damaged one stalls its feed alone. */
+  /** The frame at a position; a damaged one holds up its feed alone, until a peer brings it. */
   #read(feed: FeedId, seq: number): EntryFrame | undefined {
     try {
       return this.#options.feeds.read(feed, seq, 1)[0]
     } catch (error) {
       if (!hasCode(error, 'FEED_CORRUPT')) throw error
-      this.#stall(feed, error.code, error.message)
+      // A store that repairs itself has taken the damaged part away by now.
+      const isStuck = isUnreadable(this.#options.feeds, feed, seq)
+      if (isStuck) this.#stall(feed, error.code, error.message)
       return undefined
     }
   }
@@ -214,6 +236,16 @@ export function findLost(feeds: FeedStore, frontier: Frontier): FeedId[] {
     if (found?.hash !== hash) lost.push(feed)
   }
   return lost
+}
+
+function isUnreadable(feeds: FeedStore, feed: FeedId, seq: number): boolean {
+  try {
+    feeds.read(feed, seq, 1)
+    return false
+  } catch (error) {
+    if (hasCode(error, 'FEED_CORRUPT')) return true
+    throw error
+  }
 }
 
 /** The entry at a position; a damaged one is lost. */

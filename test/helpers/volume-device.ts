@@ -16,6 +16,7 @@ import type { EntryFrame } from '../../src/log/interface.ts'
 import { admissionMessage } from '../../src/log/membership.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
 import { hasCode } from '../../src/errors.ts'
+import { describeFeedDamage } from '../../src/log/salvage.ts'
 import { hash, sign, signingKeys } from '../../src/seal.ts'
 import { HybridClock, type Clock, type Random } from '../../src/system.ts'
 import { feedId, feedRoot, type FeedId, type Role, type VolumeId } from '../../src/types.ts'
@@ -93,7 +94,8 @@ export function createTestVolume(seed: string, clock: Clock = new TestClock()): 
 /** What outlives a process. */
 export interface DeviceState {
   readonly disk: MemoryDisk
-  readonly rows: MemoryRowStore
+  /** Replaced when the log lost what only the index knows. */
+  rows: MemoryRowStore
 }
 
 /** A device that edits through its overlay and publishes when told. */
@@ -145,6 +147,28 @@ export class TestDevice {
     run = 0,
     hasGenesis = true,
   ): Promise<TestDevice> {
+    try {
+      return await TestDevice.#open(shared, name, seed, state, run, hasGenesis)
+    } catch (error) {
+      if (!hasCode(error, 'LOG_LOST')) throw error
+      const old = state.rows
+      state.rows = new MemoryRowStore()
+      const device = await TestDevice.#open(shared, name, seed, state, run, hasGenesis)
+      device.problems.push(`${error.code}: ${error.message}`)
+      await device.volume.restore(old)
+      device.#nextNumber = device.volume.coveredTo + 1
+      return device
+    }
+  }
+
+  static async #open(
+    shared: TestVolume,
+    name: string,
+    seed: string,
+    state: DeviceState,
+    run: number,
+    hasGenesis: boolean,
+  ): Promise<TestDevice> {
     const identity = identityFromSeed(hash(Buffer.from(`${seed}/${name}`)))
     const random = seededRandom(`${seed}/${name}/${run}`)
     const hlc = new HybridClock(shared.clock)
@@ -152,15 +176,16 @@ export class TestDevice {
     const actor = createActor(feed, random)
     const self = { actor, device: identity.device, deviceName: name }
     const tree = new TreeWriter({ rows: state.rows, self, strategyOf })
+    const problems: string[] = []
     const feeds = DiskFeedStore.open({
       disk: state.disk,
       random,
       directory: '/log',
       volume: shared.id,
       device: identity.device,
+      onDamage: (damage) => problems.push(`FEED_CORRUPT: ${describeFeedDamage(damage)}`),
     })
     if (hasGenesis && !feeds.head(shared.genesis.feed)) await feeds.append([shared.genesis])
-    const problems: string[] = []
     const deltas: TreeDelta[] = []
     const heads: [FeedId, number][] = []
     const overlay = new Overlay({

@@ -6,8 +6,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MemoryRowStore } from '../../../src/crdt/memory.ts'
+import type { Place } from '../../../src/crdt/draft.ts'
 import { MemoryDisk } from '../../../src/disk-memory.ts'
 import { WormholeError } from '../../../src/errors.ts'
+import type { FeedId } from '../../../src/types.ts'
 import { feedGeneration, feedId, nameFromText } from '../../../src/types.ts'
 import { createTestVolume, deliver, TestDevice, treeText } from '../../helpers/volume-device.ts'
 
@@ -22,6 +24,10 @@ async function create(device: TestDevice, name: string): Promise<void> {
 function names(device: TestDevice): string[] {
   const { entries } = device.overlay.list(device.overlay.root, { countMax: 100 })
   return entries.map(({ name }) => name).sort()
+}
+
+function place(device: TestDevice, name: string): Place {
+  return { parent: device.overlay.root, name: nameFromText(name) }
 }
 
 /** Alice and bob, and bob's disk as it was when he had written one file of two. */
@@ -39,39 +45,132 @@ async function bobLosesHisTail(seed: string) {
   return { shared, alice, bob, seed, older: { disk, rows: state.rows } }
 }
 
-test('own entries lost, index ahead: the tree is rebuilt, a new feed goes on', async () => {
+test('own entries lost, index ahead: the tree stays, a new feed goes on', async () => {
   const { shared, alice, bob, seed, older } = await bobLosesHisTail('tail')
   await deliver(bob, alice)
   const again = await TestDevice.open(shared, 'bob', seed, older, 1)
-  assert.match(again.problems.join('\n'), /FEED_CORRUPT: the log lost entries/)
-  assert.deepEqual(names(again), ['kept'])
+  assert.match(again.problems.join('\n'), /LOG_LOST: own entries from/)
+  assert.deepEqual(names(again), ['kept', 'lost here'])
   await create(again, 'new')
   const feeds = [...again.volume.frontier().keys()].filter((feed) => {
     return feed.startsWith(again.identity.device)
   })
-  const [first, second] = feeds.map(feedGeneration).sort((a, b) => a - b)
-  assert.equal(first, 0)
-  assert.ok(second !== undefined && second > 0)
+  const generations = feeds.map(feedGeneration).sort((a, b) => a - b)
+  assert.equal(generations[0], 0)
+  assert.ok((generations[1] as number) > 0 && generations.length === 2)
   await deliver(alice, again)
   await deliver(again, alice)
   assert.deepEqual(names(again), ['kept', 'lost here', 'new'])
   assert.equal(treeText(alice), treeText(again))
 })
 
-test('the new generation is remembered before anything was written in it', async () => {
-  const { shared, seed, older } = await bobLosesHisTail('remember')
-  const first = await TestDevice.open(shared, 'bob', seed, older, 1)
-  await first.volume.close()
-  const ownFeed = first.volume.ownFeed
-  const second = await TestDevice.open(shared, 'bob', seed, older, 2)
-  await create(second, 'new')
-  const own = [...second.volume.frontier()].filter(([feed]) => {
-    return feed.startsWith(second.identity.device) && feedGeneration(feed) > 0
+test('own entries that nobody has are said anew: others get them', async () => {
+  const { shared, alice, seed, older } = await bobLosesHisTail('alone')
+  const again = await TestDevice.open(shared, 'bob', seed, older, 1)
+  assert.deepEqual(names(again), ['kept', 'lost here'])
+  await create(again, 'new')
+  await deliver(again, alice)
+  assert.deepEqual(names(alice), ['kept', 'lost here', 'new'])
+  assert.equal(treeText(alice), treeText(again))
+  await again.volume.close()
+  const third = await TestDevice.open(shared, 'bob', seed, again.state, 2)
+  assert.deepEqual(third.problems, [])
+  assert.equal(treeText(third), treeText(alice))
+})
+
+test('own entries that others have built on are waited for; publishing goes on', async () => {
+  const { shared, alice, bob, seed, older } = await bobLosesHisTail('held')
+  await deliver(bob, alice)
+  await create(alice, 'by alice')
+  await deliver(alice, bob)
+  const again = await TestDevice.open(shared, 'bob', seed, { ...older, rows: bob.state.rows }, 1)
+  assert.match(again.problems.join('\n'), /FEED_CORRUPT: .* not on this device/)
+  assert.deepEqual(names(again), ['by alice', 'kept', 'lost here'])
+  await create(again, 'new')
+  await deliver(again, alice)
+  assert.deepEqual(names(alice), ['by alice', 'kept', 'lost here', 'new'])
+  assert.ok(again.volume.missingEntries().length > 0)
+  await deliver(alice, again)
+  assert.deepEqual(again.volume.missingEntries(), [])
+  assert.equal(treeText(alice), treeText(again))
+})
+
+/** Flips a byte in the middle of the frame of an entry. */
+function damage(disk: MemoryDisk, device: TestDevice, feed: FeedId, seq: number): void {
+  const segment = disk.files().find((file) => file.includes(feed)) ?? assert.fail(feed)
+  const bytes = disk.readFileSync(segment) ?? assert.fail(segment)
+  const [frame] = device.volume.read(feed, seq, 1)
+  disk.flip(segment, bytes.indexOf(frame as Uint8Array) + 60, 1)
+}
+
+for (const { seq, name } of [1, 2, 3, 4, 5].map((seq) => ({ seq, name: `entry ${seq}` }))) {
+  test(`a damaged ${name} of the own feed, which nobody has: nothing vanishes`, async () => {
+    const seed = `own ${seq}`
+    const shared = createTestVolume(seed)
+    const state = { disk: new MemoryDisk(), rows: new MemoryRowStore() }
+    const alice = await TestDevice.open(shared, 'alice', seed)
+    const bob = await TestDevice.open(shared, 'bob', seed, state)
+    await alice.admit(bob.identity, 'bob', 'writer', shared)
+    await deliver(alice, bob)
+    for (const file of ['a', 'b', 'c', 'd', 'e', 'f']) await create(bob, file)
+    bob.do(bob.overlay.rename(place(bob, 'b'), place(bob, 'renamed'), 'replace'))
+    await bob.publish()
+    const before = treeText(bob)
+    damage(state.disk, bob, bob.volume.ownFeed, seq)
+    await bob.volume.close()
+    const again = await TestDevice.open(shared, 'bob', seed, state, 1)
+    assert.equal(treeText(again), before)
+    await create(again, 'later')
+    await deliver(again, alice)
+    assert.equal(treeText(alice), treeText(again))
+    await create(alice, 'answer')
+    await deliver(alice, again)
+    assert.equal(treeText(alice), treeText(again))
   })
-  assert.deepEqual(
-    own.map(([feed, { length }]) => [feed, length]),
-    [[ownFeed, 1]],
-  )
+}
+
+test("a damaged entry of somebody else's feed: the tree stays, a peer fills the gap", async () => {
+  const seed = 'foreign'
+  const shared = createTestVolume(seed)
+  const state = { disk: new MemoryDisk(), rows: new MemoryRowStore() }
+  const alice = await TestDevice.open(shared, 'alice', seed)
+  const bob = await TestDevice.open(shared, 'bob', seed, state)
+  await alice.admit(bob.identity, 'bob', 'writer', shared)
+  for (const file of ['a', 'b', 'c', 'd']) await create(alice, file)
+  await deliver(alice, bob)
+  const { feed } = shared.genesis
+  damage(state.disk, bob, feed, 4)
+  await bob.volume.close()
+  const again = await TestDevice.open(shared, 'bob', seed, state, 1)
+  assert.match(again.problems.join('\n'), /FEED_CORRUPT/)
+  assert.equal(treeText(again), treeText(alice))
+  await create(again, 'by bob')
+  await create(alice, 'e')
+  await deliver(again, alice)
+  await deliver(alice, again)
+  assert.equal(treeText(again), treeText(alice))
+  const [missing] = again.volume.missingEntries()
+  assert.deepEqual([missing?.from, missing?.to], [4, 4])
+  await again.volume.receive(feed, alice.volume.read(feed, 4, 1))
+  assert.deepEqual(again.volume.missingEntries(), [])
+  await create(again, 'more')
+  await deliver(again, alice)
+  assert.equal(treeText(again), treeText(alice))
+})
+
+test('the new generation is remembered before anything was written in it', async () => {
+  const { shared, alice, bob, seed, older } = await bobLosesHisTail('remember')
+  await deliver(bob, alice)
+  await create(alice, 'by alice')
+  await deliver(alice, bob)
+  const state = { ...older, rows: bob.state.rows }
+  const first = await TestDevice.open(shared, 'bob', seed, state, 1)
+  const { ownFeed } = first.volume
+  assert.ok(feedGeneration(ownFeed) > 0)
+  await first.volume.close()
+  const second = await TestDevice.open(shared, 'bob', seed, state, 2)
+  await create(second, 'new')
+  assert.equal(second.volume.frontier().get(ownFeed)?.length, 1)
 })
 
 test('own entries that come back from a peer cover no local edit', async () => {
@@ -142,7 +241,7 @@ test('the index refuses a commit: the entry stays, counts once, is told', async 
   assert.deepEqual(names(alice), ['before', 'during'])
 })
 
-test('a damaged entry is told, stops its feed only, counts once right', async () => {
+test('a damaged entry is told, stops its feed only, counts once it came again', async () => {
   const seed = 'rot'
   const shared = createTestVolume(seed)
   const state = { disk: new MemoryDisk(), rows: new MemoryRowStore() }
@@ -162,8 +261,6 @@ test('a damaged entry is told, stops its feed only, counts once right', async ()
   await deliver(alice, bob)
   assert.match(bob.problems.join('\n'), /FEED_CORRUPT/)
   assert.deepEqual(names(bob), ['by alice'])
-  await bob.volume.close()
-  state.disk.flip(segment, middle, 1)
-  const again = await TestDevice.open(shared, 'bob', seed, state, 1)
-  assert.deepEqual(names(again), ['by alice', 'by carol'])
+  await deliver(carol, bob)
+  assert.deepEqual(names(bob), ['by alice', 'by carol'])
 })
