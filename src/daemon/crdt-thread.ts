@@ -76,6 +76,7 @@ async function openVolume(feeds: DiskFeedStore, events: VolumeEvents): Promise<O
   const self = { actor, device: identity.device, deviceName: data.deviceName }
   try {
     const volume = await Volume.open({
+    const tree = new TreeWriter({ rows, self, strategyOf })
       id: data.volume,
       device: identity.device,
       deviceName: data.deviceName,
@@ -83,13 +84,13 @@ async function openVolume(feeds: DiskFeedStore, events: VolumeEvents): Promise<O
       signing: identity.signing,
       keys: secrets.logKeys(),
       feeds,
-      tree: new TreeWriter({ rows, self, strategyOf }),
+      tree,
       clock: systemClock,
       hlc,
       random: systemRandom,
       events,
     })
-    return { rows, volume }
+    return { rows, tree, volume }
   } catch (error) {
     await rows.close()
     throw error
@@ -215,6 +216,12 @@ async function start() {
   const retention = new Retention({ volume, clock: systemClock, daysOf: historyDaysOf })
   retention.start()
   main.emit('ready', { coveredTo: volume.coveredTo, members: membersData(volume) })
+  const keys = secrets.logKeys()
+  const { paths } = data
+  const onTaken = (): void => main.emit('wants', {} satisfies WantsEvent)
+  const parts = { paths, identity, keys, feeds, rows, tree, volume, onProblem, onTaken }
+  const snapshots: Snapshots = new Snapshots(parts)
+  await snapshots.start()
   return mainHandlers
 }
 
