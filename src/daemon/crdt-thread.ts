@@ -21,6 +21,7 @@ import type { AdmissionRequest } from '../swarm/interface.ts'
 import { feedId, type DeviceId, type FeedId, type InodeId } from '../types.ts'
 import type { Edit } from '../crdt/interface.ts'
 import { Volume, type VolumeEvents } from '../volume.ts'
+import { Acknowledger } from './acknowledger.ts'
 import { stampToIso } from './reports.ts'
 import { Retention } from './retention.ts'
 import { historyDaysOf, strategyOf } from './strategy.ts'
@@ -184,6 +185,7 @@ async function start() {
     fetched: (keys: string[]) => volume.tend((tree) => tree.fetched(keys)),
     close: async () => {
       retention.stop()
+      acknowledger.stop()
       await volume.close()
       await rows.close()
     },
@@ -215,6 +217,9 @@ async function start() {
   opened = volume
   const retention = new Retention({ volume, clock: systemClock, daysOf: historyDaysOf })
   retention.start()
+  const { device } = identity
+  const acknowledger = new Acknowledger({ volume, device, clock: systemClock, onProblem })
+  acknowledger.start()
   main.emit('ready', { coveredTo: volume.coveredTo, members: membersData(volume) })
   const keys = secrets.logKeys()
   const { paths } = data

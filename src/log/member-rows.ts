@@ -11,6 +11,8 @@ import { readFrontier, writeFrontier } from './frontier.ts'
 
 /** Version of both kinds of rows. */
 const ROWS_VERSION = 1
+/** Of the progress of a feed whose newest entries said nothing: `saidLength` stands beside. */
+const SILENT_VERSION = 2
 
 /** An entry in the log. `feed` is the name that its branch has here. */
 export interface Position {
@@ -86,6 +88,8 @@ export interface MemberState {
 /** How far a feed was folded, and the frontier of its newest entry. */
 export interface FeedProgress {
   readonly length: number
+  /** Its length when it last said more than an acknowledgement does; at most `length`. */
+  readonly saidLength: number
   readonly frontier: Frontier
 }
 
@@ -164,8 +168,11 @@ export function decodeMemberState(row: Uint8Array): { state: MemberState; feeds:
 
 /** The progress of one feed as a row. */
 export function encodeFeedProgress(progress: FeedProgress): Uint8Array {
-  const writer = new ByteWriter(256).u8(ROWS_VERSION).varint(progress.length)
-  writeFrontier(writer, progress.frontier)
+  const { length, saidLength, frontier } = progress
+  const isSilent = saidLength < length
+  const writer = new ByteWriter(256).u8(isSilent ? SILENT_VERSION : ROWS_VERSION).varint(length)
+  if (isSilent) writer.varint(saidLength)
+  writeFrontier(writer, frontier)
   return writer.finish()
 }
 
@@ -173,13 +180,15 @@ export function encodeFeedProgress(progress: FeedProgress): Uint8Array {
 export function decodeFeedProgress(row: Uint8Array): FeedProgress {
   const reader = new ByteReader(row, 'INDEX_CORRUPT')
   const version = reader.u8()
-  if (version !== ROWS_VERSION) {
+  if (version !== ROWS_VERSION && version !== SILENT_VERSION) {
     throw new WormholeError('FORMAT_UNSUPPORTED', `row of feed progress of version ${version}`)
   }
   const length = reader.varint()
+  const saidLength = version === SILENT_VERSION ? reader.varint() : length
+  if (saidLength > length) throw new WormholeError('INDEX_CORRUPT', 'more was said than folded')
   const frontier = readFrontier(reader)
   reader.end()
-  return { length, frontier }
+  return { length, saidLength, frontier }
 }
 
 /** A greater role may do more. */

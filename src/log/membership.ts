@@ -14,6 +14,7 @@ import { WormholeError } from '../errors.ts'
 import { verify } from '../seal.ts'
 import { feedDevice, feedGeneration, feedRoot } from '../types.ts'
 import type { ActorId, DeviceId, FeedId, Frontier, Role, VolumeId } from '../types.ts'
+import { isAcknowledgement, owesAcknowledgement } from './acknowledgement.ts'
 import { isActorOf } from './actors.ts'
 import { admissionMessage, type Admissible } from './admission.ts'
 import { asBuffer } from './frame.ts'
@@ -70,7 +71,7 @@ export interface FoldResult {
 
 const MEMBERS_ROW = 'log/members'
 const FEED_ROW = 'log/feed/'
-const NO_PROGRESS: FeedProgress = { length: 0, frontier: EMPTY_FRONTIER }
+const NO_PROGRESS: FeedProgress = { length: 0, saidLength: 0, frontier: EMPTY_FRONTIER }
 
 /** Collects what one `fold` has to say. */
 interface Notes {
@@ -172,7 +173,7 @@ export class MemberTable {
     if (entry.seq < length || verdict.state === 'unknown') return { verdict, ...notes }
     const isNext = entry.seq === length || length === 0
     assert(isNext, `entry ${entry.seq} of ${entry.feed} is not the next`)
-    this.#advance(entry.feed, { length: entry.seq + 1, frontier: entry.frontier })
+    this.#advance(entry.feed, entry.seq + 1, entry.frontier, !isAcknowledgement(entry))
     if (verdict.state === 'valid') {
       for (const [index, op] of entry.control.entries()) this.#foldOp(entry, op, index, notes)
     }
@@ -191,12 +192,13 @@ export class MemberTable {
     const length = this.foldedLength(feed)
     if (seq < length) return
     assert(seq === length || length === 0, `entry ${seq} of ${feed} is not the next`)
-    this.#advance(feed, { length: seq + 1, frontier })
+    this.#advance(feed, seq + 1, frontier, false)
   }
 
-  #advance(feed: FeedId, progress: FeedProgress): void {
+  #advance(feed: FeedId, length: number, frontier: Frontier, isSaying: boolean): void {
     if (!this.#progress.has(feed)) this.#isStateDirty = true
-    this.#progress.set(feed, progress)
+    const saidLength = isSaying ? length : this.#progressOf(feed).saidLength
+    this.#progress.set(feed, { length, saidLength, frontier })
     this.#dirtyFeeds.add(feed)
   }
 
@@ -371,6 +373,11 @@ export class MemberTable {
   /** Frontier of the newest folded entry of a feed: `previousFrontier` of its next one. */
   frontierOf(feed: FeedId): Frontier {
     return this.#progressOf(feed).frontier
+  }
+
+  /** Whether others said what no entry of `device` acknowledges. */
+  owesAcknowledgement(device: DeviceId): boolean {
+    return owesAcknowledgement(this.#progress, device)
   }
 
   /** How many entries of the feed were folded or skipped. */

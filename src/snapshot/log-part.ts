@@ -60,10 +60,12 @@ export function decodeSnapshotLog(bytes: Uint8Array): SnapshotLog {
       position: readPosition(row),
     })),
   )
-  const progress = readRows(reader, (row): [FeedId, FeedProgress] => [
-    readFeed(row),
-    { length: row.varint(), frontier: readNested(row) },
-  ])
+  const progress = readRows(reader, (row): [FeedId, FeedProgress] => {
+    const feed = readFeed(row)
+    const length = row.varint()
+    // Who takes a snapshot acknowledges it all, whether it says more than acknowledgements or not.
+    return [feed, { length, saidLength: length, frontier: readNested(row) }]
+  })
   const stamps = readRows(reader, (row): [DeviceId, number] => [
     row.hex(KEY_BYTES) as DeviceId,
     row.varint(),

@@ -15,7 +15,7 @@ const BOB = { device: 'b'.repeat(64) as DeviceId, name: 'bob', state: 'in-sync' 
 function setUp(missing = { files: 0, bytes: 0 }) {
   const clock = new SimClock()
   const problems = new ProblemList(clock)
-  const duty = { missing, poke: () => {}, idle: () => Promise.resolve() }
+  const duty = { missing, poke: () => {}, retry: () => {}, idle: () => Promise.resolve() }
   const ports = {
     clock,
     duty: duty as unknown as FetchDuty,
