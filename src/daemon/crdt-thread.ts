@@ -59,7 +59,6 @@ function membersData(volume: Volume): MembersData {
 const feed = feedId(identity.device, data.generation)
 const actor = createActor(feed, systemRandom)
 
-/** Opens index and volume. Rows belong to the caller. */
 function openRows(directory: string, { isReadOnly }: { isReadOnly: boolean }): RowStore {
   const key = identity.localKey(`index/${data.volume}`)
   return openLmdbRowStore({ directory, key, random: systemRandom, isReadOnly })
@@ -72,12 +71,13 @@ interface OpenedVolume {
   readonly volume: Volume
 }
 
+/** Opens index and volume. Rows belong to the caller. */
 async function openVolume(feeds: DiskFeedStore, events: VolumeEvents): Promise<OpenedVolume> {
   const rows = openRows(data.paths.index, { isReadOnly: false })
   const self = { actor, device: identity.device, deviceName: data.deviceName }
   try {
-    const volume = await Volume.open({
     const tree = new TreeWriter({ rows, self, strategyOf })
+    const volume = await Volume.open({
       id: data.volume,
       device: identity.device,
       deviceName: data.deviceName,
