@@ -117,8 +117,6 @@ async function openOrRebuild(feeds: DiskFeedStore, events: VolumeEvents): Promis
     systemDisk.removeSync(lost)
     return opened
   } catch (error) {
-    if (!hasCode(error, 'INDEX_CORRUPT')) throw error
-    const aside = `${data.paths.index}.damaged`
     const isFirst = systemDisk.listSync(lost).length === 0
     if (hasCode(error, 'LOG_LOST') && isFirst) {
       systemDisk.renameSync(data.paths.index, lost)
@@ -128,6 +126,8 @@ async function openOrRebuild(feeds: DiskFeedStore, events: VolumeEvents): Promis
       })
       return openOrRebuild(feeds, events)
     }
+    if (!hasCode(error, 'INDEX_CORRUPT')) throw error
+    const aside = `${data.paths.index}.damaged`
     systemDisk.removeSync(aside)
     systemDisk.renameSync(data.paths.index, aside)
     events.onProblem({
@@ -221,12 +221,6 @@ async function start() {
   const acknowledger = new Acknowledger({ volume, device, clock: systemClock, onProblem })
   acknowledger.start()
   main.emit('ready', { coveredTo: volume.coveredTo, members: membersData(volume) })
-  const keys = secrets.logKeys()
-  const { paths } = data
-  const onTaken = (): void => main.emit('wants', {} satisfies WantsEvent)
-  const parts = { paths, identity, keys, feeds, rows, tree, volume, onProblem, onTaken }
-  const snapshots: Snapshots = new Snapshots(parts)
-  await snapshots.start()
   return mainHandlers
 }
 
