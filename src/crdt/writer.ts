@@ -84,6 +84,8 @@ export class TreeWriter {
   readonly #view: View
   readonly #shards: Shards
   #coveredTo: number
+  /** Register puts that own edits became, since the start. */
+  putCount = 0
   /** Wants that became part of the tree since the last commit. */
   #newWants: Want[] = []
 
@@ -164,6 +166,7 @@ export class TreeWriter {
     let bytes = 0
     const flush = (): void => {
       if (ops.length === 0) return
+      this.putCount += ops.length
       changes.push({ shard, change: this.#write(shard, ops, numbers.splice(0)) })
       ops = []
       bytes = 0

@@ -152,6 +152,7 @@ async function start() {
   })
 
   let opened: Volume | undefined
+  const published = { edits: 0, puts: 0, entries: 0 }
   /** Statements of the log and membership, for main. */
   const mainHandlers = {
     frontier: () => volume.frontier(),
@@ -179,6 +180,7 @@ async function start() {
     salvage: (runs: string[]) => {
       for (const run of runs) feeds.salvage(run)
     },
+    published: () => published,
     missingEntries: () => volume.missingEntries(),
     wantAgain: (contents: { inode: InodeId; version: string }[]) =>
       volume.tend((tree) => tree.wantAgain(contents)),
@@ -192,7 +194,14 @@ async function start() {
   }
   Object.assign(offered, mainHandlers)
   const fs = new Rpc<SubmitPendingApi>(data.fs, {
-    submit: (edits: Edit[]) => volume.submit(edits),
+    submit: async (edits: Edit[]) => {
+      const before = state.tree.putCount
+      const done = await volume.submit(edits)
+      published.edits += edits.length
+      published.puts = state.tree.putCount
+      if (published.puts > before) published.entries++
+      return done
+    },
     told: () => {},
   })
   const state = await openOrRebuild(feeds, {

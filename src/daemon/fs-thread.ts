@@ -20,6 +20,7 @@ import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
 import type { ChunkAddress, InodeId } from '../types.ts'
 import { Vfs } from '../vfs/vfs.ts'
+import { RECORD_NAMES } from '../vfs/journal-records.ts'
 import type { ServedMount } from '../vfs/fuse/interface.ts'
 import { FileStreams } from './file-streams.ts'
 import { PolicyWatch } from './policy-watch.ts'
@@ -125,7 +126,13 @@ async function start() {
     ...streams.handlers,
     ...queries.handlers,
     ...policyWatch.handlers,
-    counts: () => ({ files: overlay.fileCount }),
+    counts: () => ({
+      files: overlay.fileCount,
+      requests: mount?.requestCounts() ?? {},
+      records: Object.fromEntries(
+        Object.entries(RECORD_NAMES).map(([name, type]) => [name, journal.appended(type)]),
+      ),
+    }),
     pendingEdits: () => vfs.pendingEdits,
     drain: () => vfs.drain(),
     /**

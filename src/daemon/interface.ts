@@ -32,8 +32,22 @@ export interface VolumeStatus {
   peersConnected: number
   peersKnown: number
   conflicts: number
+  /** What was done here since the daemon started, and what of it was published. */
+  activity: ActivityReport
   /** What needs a person: code, text, what to do. Empty when all is well. */
   problems: { code: string; message: string; path?: string }[]
+}
+
+/** What is durable is not published: counts since the daemon started. */
+export interface ActivityReport {
+  /** Requests of the kernel to the mount, by FUSE operation. */
+  requests: Record<string, number>
+  /** Records appended to the journal, by type. */
+  records: Record<string, number>
+  /** Edits submitted, register puts that were left of them, and entries that hold these. */
+  edits: number
+  puts: number
+  entries: number
 }
 
 /** `wormhole devices`. */

@@ -223,8 +223,9 @@ export class VolumeHost implements VolumeHandle {
   }
 
   async status(): Promise<VolumeStatus> {
-    const [counts, pendingEdits, conflicts, policyProblems, stored] = await Promise.all([
+    const [counts, published, pendingEdits, conflicts, policyProblems, stored] = await Promise.all([
       this.#threads.fs.call('counts', undefined),
+      this.#threads.crdt.call('published', undefined),
       this.#threads.fs.call('pendingEdits', undefined),
       this.#threads.fs.call('conflictCount', undefined),
       this.#threads.fs.call('policyProblems', undefined),
@@ -244,6 +245,7 @@ export class VolumeHost implements VolumeHandle {
       peersConnected: peers.filter((peer) => peer.routes.length > 0).length,
       peersKnown: peers.length,
       conflicts,
+      activity: { requests: counts.requests, records: counts.records, ...published },
       problems: [...this.#problems.list(), ...policyProblems],
     }
   }

@@ -88,6 +88,7 @@ export class DiskJournal implements Journal {
   /** Places that were told: replay comes by those of the last segment again. */
   readonly #told = new Set<string>()
   #nextNumber: number
+  readonly #counts = new Uint32Array(256)
   /** Appended, not yet written: whole frames, small ones gathered. */
   #pending: Uint8Array[] = []
   #pendingBytes = 0
@@ -183,7 +184,13 @@ export class DiskJournal implements Journal {
     if (this.#pendingBytes === 0) this.#pendingFirst = number
     this.#addPending(parts)
     this.#nextNumber = number + 1
+    this.#counts[type]!++
     return number
+  }
+
+  /** Records of a type appended since the start. */
+  appended(type: number): number {
+    return this.#counts[type] as number
   }
 
   #addPending(parts: readonly Buffer[]): void {

@@ -19,6 +19,14 @@ export const RECORD_BEGIN = 2
 export const RECORD_WRITE = 3
 export const RECORD_STATE = 4
 export const RECORD_REBASE = 5
+/** All of them, by what the README calls them. */
+export const RECORD_NAMES = {
+  edit: RECORD_EDIT,
+  begin: RECORD_BEGIN,
+  write: RECORD_WRITE,
+  state: RECORD_STATE,
+  rebase: RECORD_REBASE,
+}
 
 /** What an edit also says about dirty files. Sessions are named by the number of their `begin`. */
 export type Mark =

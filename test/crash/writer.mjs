@@ -4,7 +4,9 @@
  *
  * A line of the diary is `{ n, will: [[path, digest or null], …] }`, the states that operation `n`
  * brings, in order, or `{ n, isKept, atMs }` when it returned: with `isKept` everything so far must
- * survive the daemon (a close or an fsync has returned), otherwise once it is old enough.
+ * survive the daemon (a close or an fsync has returned), otherwise once it is old enough. What is
+ * appended to the file that is held open stands in `DIARY.held`, too: a write that nobody
+ * acknowledged may be there in part.
  */
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
@@ -118,6 +120,7 @@ function append() {
   }
   const text = fresh()
   heldText += text
+  fs.writeFileSync(`${diary}.held`, heldText)
   act([[held, digest(heldText)]], () => {
     fs.writeSync(heldFile, text)
     if (below(4) > 0) return false

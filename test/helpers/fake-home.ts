@@ -113,6 +113,7 @@ export class FakeVolume implements VolumeHandle {
       peersConnected: 1,
       peersKnown: 2,
       conflicts: this.conflictList.length,
+      activity: { requests: {}, records: {}, edits: 0, puts: 0, entries: 0 },
       problems: [],
     }
   }

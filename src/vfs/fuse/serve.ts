@@ -121,6 +121,10 @@ class Mount implements ServedMount {
     this.ended = broken.then((error) => this.#end(error))
   }
 
+  requestCounts(): Record<string, number> {
+    return this.#session.requestCounts()
+  }
+
   get transport(): ServedMount['transport'] {
     return this.#transport.kind
   }

@@ -57,6 +57,7 @@ export class Session {
   readonly #releasing = new Set<Promise<void>>()
   #isReady = false
   #isInterrupting = false
+  readonly #counts = new Uint32Array(64)
   #ending: Promise<void> | undefined
 
   constructor(options: SessionOptions) {
@@ -81,12 +82,22 @@ export class Session {
     }
     const operation = OPERATIONS[request.opcode] ?? OPERATIONS[0]
     if (operation === undefined) return
+    this.#counts[request.opcode & 63]!++
     try {
       request.body(operation.bodyBytes)
       operation.handle(this, request)
     } catch (error) {
       this.#refuse(request.unique, request.opcode, error)
     }
+  }
+
+  /** How often each operation was asked for. */
+  requestCounts(): Record<string, number> {
+    const counts: Record<string, number> = {}
+    for (const [opcode, count] of this.#counts.entries()) {
+      if (count > 0) counts[OPERATIONS[opcode]?.name ?? String(opcode)] = count
+    }
+    return counts
   }
 
   /**
