@@ -8,7 +8,7 @@
  */
 import type { Hlc, InodeId } from '../types.ts'
 import { inodeKind, ROOT } from './ids.ts'
-import type { RegisterName } from './interface.ts'
+import type { RegisterName, VersionId } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
 import {
   compareRanks,
@@ -42,6 +42,8 @@ export class View {
   readonly #directories = new Map<InodeId, InodeId | 'new' | undefined>()
   readonly #recount = new Set<InodeId>()
   readonly #relocate = new Set<InodeId>()
+  /** Rows of wants whose version left its register since the last `reset`, by version. */
+  readonly droppedWants = new Map<VersionId, Uint8Array>()
 
   constructor(layer: Layer, strategyOf: StrategyOf) {
     this.#layer = layer
@@ -108,6 +110,7 @@ export class View {
     this.#recount.clear()
     this.#relocate.clear()
     this.#slots.reset()
+    this.droppedWants.clear()
   }
 
   #touchLocation(row: InodeRow): void {
@@ -146,8 +149,16 @@ export class View {
     if (register === 'C' && inodeKind(id) !== 'directory') {
       const value = old as unknown as InodeRow['C'][number]
       keepVersion(this.#layer, id, value, next.data.hlc)
-      if (value.toNumber === 0) this.#layer.putRaw(TABLE.want + id + versionOf(value), undefined)
+      if (value.toNumber === 0) this.#dropWant(id, versionOf(value))
     }
+  }
+
+  /** What nobody shows here any more need not be fetched, unless it turns up elsewhere. */
+  #dropWant(id: InodeId, version: VersionId): void {
+    const row = this.#layer.raw(TABLE.want + id + version)
+    if (!row) return
+    this.droppedWants.set(version, row)
+    this.#layer.putRaw(TABLE.want + id + version, undefined)
   }
 
   // Placement ------------------------------------------------------------------------------------

@@ -88,6 +88,8 @@ export class TreeWriter {
   putCount = 0
   /** Wants that became part of the tree since the last commit. */
   #newWants: Want[] = []
+  /** Contents that own edits wrote since the last commit. */
+  #ownContents: { readonly inode: InodeId; readonly version: VersionId }[] = []
 
   constructor(options: TreeWriterOptions) {
     this.#rows = options.rows
@@ -220,8 +222,26 @@ export class TreeWriter {
       if (register === 'L' && !this.#layer.inode(inode)?.L.length) newEntries++
       this.#view.put(inode, register, made, (other) => predecessors.includes(other.op))
       if (register === 'C' && toNumber === 0) this.#want(inode, value, data as Content)
+      else if (register === 'C') this.#ownContents.push({ inode, version: versionId(value) })
     }
     this.#shards.append(shard, bytes, change, newEntries)
+  }
+
+  /**
+   * A conflict copy that an own edit gave an inode of its own (a resolution, a chmod) takes over
+   * the want of the version that it was.
+   */
+  #moveWants(): void {
+    const dropped = this.#view.droppedWants
+    for (const { inode, version } of dropped.size > 0 ? this.#ownContents : []) {
+      const row = dropped.get(version)
+      const isThere = this.#layer.inode(inode)?.C.some((value) => versionOf(value) === version)
+      if (!row || !isThere) continue
+      this.#layer.putRaw(TABLE.want + inode + version, row)
+      this.#newWants.push(decodeWant(inode + version, row))
+    }
+    this.#ownContents = []
+    dropped.clear()
   }
 
   #want(inode: InodeId, value: Uint8Array, content: Content): void {
@@ -265,6 +285,7 @@ export class TreeWriter {
   /** Writes everything since the last commit and `meta` in one transaction. */
   commit(meta: ReadonlyMap<string, Uint8Array>): TreeDelta {
     for (const [name, value] of meta) this.#layer.putRaw(metaKey(name), value)
+    this.#moveWants()
     this.#shards.flush()
     const delta = deltaOf(this.#layer)
     const contents = this.#newWants.filter(({ key }) => this.#layer.raw(TABLE.want + key))
@@ -287,6 +308,7 @@ export class TreeWriter {
     this.#view.reset()
     this.#shards.rollback()
     this.#newWants = []
+    this.#ownContents = []
     this.#coveredTo = readCoveredTo(this.#layer)
   }
 

@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import { newInodeId } from '../../../src/crdt/ids.ts'
 import { encodeRegister } from '../../../src/crdt/registers.ts'
 import { settled, story } from '../../model/crdt/story.ts'
-import { name, World, type Device } from '../../model/crdt/world.ts'
+import { name, textOf, World, type Device } from '../../model/crdt/world.ts'
 
 const NOTHING = (): void => undefined
 
@@ -177,4 +177,24 @@ test('the orphan of an unknown directory waits in lost+found and moves in when i
   put(parent, a.overlay.root, 'd')
   a.publish()
   assert.deepEqual(a.lines(), ['/d/', '/d/f='])
+})
+
+test('a copy that gets an inode of its own here is still to be fetched', () => {
+  const { world, lines } = story(3, (a) => a.write('/r', '0'), [
+    (a) => a.write('/r', 'a'),
+    (b) => b.write('/r', 'b'),
+    NOTHING,
+  ])
+  const carol = world.devices[2]!
+  const copy = lines.find((line) => line !== '/r=b')!.slice(0, -2)
+  const wanted = (): string[] =>
+    carol.writer
+      .wants({ countMax: 9 })
+      .map(({ ref }) => textOf(ref))
+      .sort()
+  assert.deepEqual(wanted(), ['a', 'b'])
+  carol.do(carol.overlay.setAttributes(carol.id(copy), { mode: 0o600 }))
+  carol.publish()
+  assert.deepEqual(wanted(), ['a', 'b'])
+  assert.equal(carol.deltas.at(-1)!.contents.length, 1)
 })
