@@ -14,10 +14,15 @@ import { PackWriter } from '../../src/chunks/packs.ts'
 import { Overlay } from '../../src/crdt/overlay.ts'
 import type { Edit, TreeDelta } from '../../src/crdt/interface.ts'
 import type { MemoryRowStore } from '../../src/crdt/memory.ts'
-import { TreeWriter } from '../../src/crdt/writer.ts'
+import { TreeWriter, type WantsQuery } from '../../src/crdt/writer.ts'
 import { FetchDuty } from '../../src/daemon/fetch-duty.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
-import { chunkKeysData, type DeltaEvent, type HeadEvent } from '../../src/daemon/threads.ts'
+import {
+  chunkKeysData,
+  type DeltaEvent,
+  type HeadEvent,
+  type WantsEvent,
+} from '../../src/daemon/threads.ts'
 import { TreeQueries } from '../../src/daemon/tree-queries.ts'
 import { createActor } from '../../src/log/actors.ts'
 import { DiskFeedStore } from '../../src/log/feeds.ts'
@@ -104,10 +109,14 @@ export class SimDaemon {
   queries!: TreeQueries
   swarm!: Swarm
   duty!: FetchDuty
+  /** The swarm, once it is open: unpublished files may need chunks before. */
+  readonly #network: Promise<Swarm>
+  #onNetwork!: (swarm: Swarm) => void
   readonly #hlc: { readonly crdt: HybridClock; readonly fs: HybridClock }
 
   private constructor(options: DaemonOptions) {
     this.#options = options
+    this.#network = new Promise((resolve) => (this.#onNetwork = resolve))
     this.secrets = VolumeSecrets.decode(options.home.secrets)
     this.#hlc = { crdt: new HybridClock(options.clock), fs: new HybridClock(options.clock) }
   }
@@ -146,7 +155,7 @@ export class SimDaemon {
     const contents = new LocalContents({
       store: this.store,
       keys: new ChunkKeyRing(chunkKeysData(this.secrets)),
-      fetcher: { fetch: (addresses, how) => this.swarm.fetch(addresses, how) },
+      fetcher: { fetch: async (addresses, how) => (await this.#network).fetch(addresses, how) },
       cacheBytesMax: 64 * 1024,
     })
     this.contents = plant.contents?.(contents) ?? contents
@@ -197,7 +206,9 @@ export class SimDaemon {
           const event = { delta, coveredTo, role: this.volume.role(), hlc: this.#hlc.crdt.last }
           this.deltasUnderWay++
           fs.emit('delta', event satisfies DeltaEvent)
-          if (delta.contents.length > 0) main.emit('wants', delta.contents.length)
+          const keys = delta.contents.map(({ key }) => key)
+          if (delta.isPolicyChanged) main.emit('wants', {} satisfies WantsEvent)
+          else if (keys.length > 0) main.emit('wants', { keys } satisfies WantsEvent)
           this.#options.onDelta(delta, coveredTo)
         },
         onMembers: () => {
@@ -226,7 +237,7 @@ export class SimDaemon {
         })
         return sealToBox(request.boxKey, this.secrets.encode())
       },
-      wants: (how: { after?: string; countMax: number }) => this.volume.wants(how),
+      wants: (query: WantsQuery) => this.volume.wants(query),
       fetched: (keys: string[]) => this.volume.tend((tree) => tree.fetched(keys)),
     }
   }
@@ -324,11 +335,15 @@ export class SimDaemon {
       onAddresses: (addresses) => {
         if (this.#options.isAlive()) home.addresses = addresses
       },
-      onPeer: () => this.duty.poke(),
+      onPeer: () => this.duty.retry(),
       onReport: ({ code, message }) => onProblem({ code, message }),
     })
+    this.#onNetwork(this.swarm)
     main.crdt.on('members', () => this.swarm.membersChanged())
-    main.crdt.on('wants', () => this.duty.poke())
+    main.crdt.on<WantsEvent>('wants', ({ keys }) => {
+      if (keys) this.duty.add(keys)
+      else this.duty.poke()
+    })
     this.duty.poke()
   }
 

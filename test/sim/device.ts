@@ -52,6 +52,8 @@ export class SimDevice extends VfsUser {
   #rows: MortalRows | undefined
   #process = new MortalProcess()
   #daemon: SimDaemon | undefined
+  /** It went on from a backup at some time. */
+  wasRestored = false
   /** How far its wall clock is ahead. */
   skewMs = 0
   /** Disk in trouble since the start of the daemon: only what is acknowledged one by one is owed. */
@@ -230,6 +232,7 @@ export class SimDevice extends VfsUser {
 
   /** Somebody puts a backup in the place of what is there; only while the daemon is dead. */
   restore(backup: { disk: MemoryDisk; index: MemoryRowStore }): void {
+    this.wasRestored = true
     this.disk = backup.disk.copy()
     this.#index = copyRows(backup.index)
   }

@@ -144,6 +144,7 @@ async function saveByRename(user: SimUser): Promise<void> {
   const target = user.target(file.parent, file.entry)
   const source = user.target(file.parent, temporary)
   if (!target || source?.nodeId !== nodeId) throw new Skip()
+  user.letGo(target.nodeId)
   const replaced = user.shownAt(target, file.entry)
   ledger.replace(deed, replaced)
   const path = [...user.path, file.entry]
@@ -174,7 +175,7 @@ async function temporary(user: SimUser): Promise<void> {
   user.noteRemoval([deed])
   void device.fs.unlink(CONTEXT, parent, nameOf(entry))
   deed.state = 'moot'
-  user.temporaries.push({ name: entry, device, atMs: device.clock.monotonicMs() })
+  user.temporaries.push({ name: entry, atMs: device.clock.monotonicMs(), isUnsure: false })
 }
 
 /** Reads a file, wherever its bytes are. */

@@ -73,12 +73,12 @@ export async function settle(simulation: Simulation): Promise<void> {
   const [first] = devices as [SimDevice]
   for (const device of devices) {
     if (device.isAlive && device.canEdit) await simulation.user(device).drain()
+    if (device.isAlive) device.daemon.duty.poke()
   }
   const deadlineMs = clock.monotonicMs() + SETTLE_MS_MAX
   for (let quietCount = 0; quietCount < 3;) {
     await clock.run(QUIET_MS)
     simulation.checkProblems()
-    for (const device of devices) if (device.isAlive) device.daemon.duty.poke()
     const late = devices.map((device) => ({ device, what: lacks(device, first) }))
     const found = late.find(({ what }) => what !== undefined)
     quietCount = found ? 0 : quietCount + 1
@@ -187,11 +187,13 @@ export async function finish(simulation: Simulation): Promise<void> {
   const shown = await checkConverged(simulation)
   await checkNothingLost(simulation, shown)
   const [first] = devices as [SimDevice]
-  log.checkOnce(first)
+  log.checkOnce(first, (author) =>
+    devices.some((device) => device.id === author && device.wasRestored),
+  )
   const temporaries = [...users.values()].flatMap((user) => user.temporaries)
   log.checkShortLived(
     first,
-    temporaries.filter(({ name }) => !simulation.unsure.has(name)),
+    temporaries.filter(({ isUnsure }) => !isUnsure),
   )
   await checkCalm(simulation)
   await checkRebuilt(simulation)

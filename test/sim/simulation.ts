@@ -40,8 +40,6 @@ export class Simulation {
   /** How often each thing was done. */
   readonly counts = new Map<string, number>()
   mallory: Mallory | undefined
-  /** Temporary files whose device died just then: they may have been published. */
-  readonly unsure = new Set<string>()
   /** Ends the partition under way. */
   healAtMs: number | undefined
   #invited: Invited | undefined

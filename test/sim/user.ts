@@ -63,8 +63,9 @@ export interface Held {
 /** A file that was created and removed at once: it should never be published. */
 export interface Temporary {
   readonly name: string
-  readonly device: SimDevice
   readonly atMs: number
+  /** The device died just then: it may have been published. */
+  isUnsure: boolean
 }
 
 /** The user cannot do this now. */
@@ -314,6 +315,10 @@ export class SimUser {
       const isOld = diedMs - deed.atMs > 100 && !hasTrouble
       const isKept = deed.state === 'closed' || isOld
       if (deed.state !== 'safe' && (isPowerCut || !isKept)) deed.state = 'moot'
+    }
+    for (const temporary of this.temporaries) {
+      // The removal may be lost, and the creation not.
+      if (diedMs - temporary.atMs < 1000 || hasTrouble) temporary.isUnsure = true
     }
   }
 }
