@@ -281,7 +281,9 @@ export class Volume {
       meta.set(GENERATION_ROW, Buffer.from(String(this.#own.generation)))
       events.onDelta(tree.commit(meta), tree.coveredTo)
       this.#reload()
-      for (const feed of this.#applied.keys()) if (feedDevice(feed) === device) this.#retire(feed)
+      for (const feed of this.#applied.keys()) {
+        if (feedDevice(feed) === device && !feeds.isWritable(feed)) this.#retire(feed)
+      }
       events.onMembers()
     })
     for (const feed of feeds.frontier().keys()) this.#tellHead(feed)

@@ -34,7 +34,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'vfs/fuse': ['vfs/interface.ts', 'vfs/errno.ts'],
   'volume-interface.ts': ['log', 'crdt'],
   'volume.ts': ['volume-interface.ts', 'log', 'crdt', 'chunks', 'policy'],
-  daemon: ['volume.ts', 'vfs', 'vfs/fuse', 'swarm', 'log', 'crdt', 'chunks', 'policy'],
+  snapshot: ['volume.ts', 'log', 'crdt'],
+  daemon: ['volume.ts', 'snapshot', 'vfs', 'vfs/fuse', 'swarm', 'log', 'crdt', 'chunks', 'policy'],
   cli: ['daemon'],
 }
 

@@ -24,6 +24,7 @@ import { Volume, type VolumeEvents } from '../volume.ts'
 import { Acknowledger } from './acknowledger.ts'
 import { stampToIso } from './reports.ts'
 import { Retention } from './retention.ts'
+import { Snapshots } from './snapshots.ts'
 import { historyDaysOf, strategyOf } from './strategy.ts'
 import type {
   CrdtThreadData,
@@ -98,6 +99,23 @@ async function openVolume(feeds: DiskFeedStore, events: VolumeEvents): Promise<O
   }
 }
 
+/** Says anew what only an index that was set aside knows, and removes it. */
+async function restoreFrom(directory: string, volume: Volume, events: VolumeEvents): Promise<void> {
+  const old = openRows(directory, { isReadOnly: true })
+  try {
+    await volume.restore(old)
+  } catch (error) {
+    if (!hasCode(error, 'INDEX_CORRUPT')) throw error
+    const aside = `${directory}.damaged`
+    events.onProblem({ code: error.code, message: `${error.message}; it is kept as ${aside}` })
+    systemDisk.removeSync(aside)
+    systemDisk.renameSync(directory, aside)
+  } finally {
+    await old.close()
+  }
+  systemDisk.removeSync(directory)
+}
+
 /**
  * As `openVolume`. A damaged index is set aside and made anew from the log. One that knows more than
  * the log can give others is set aside too; what only it knows is said anew, so that nothing
@@ -108,13 +126,7 @@ async function openOrRebuild(feeds: DiskFeedStore, events: VolumeEvents): Promis
   try {
     const opened = await openVolume(feeds, events)
     if (systemDisk.listSync(lost).length === 0) return opened
-    const old = openRows(lost, { isReadOnly: true })
-    try {
-      await opened.volume.restore(old)
-    } finally {
-      await old.close()
-    }
-    systemDisk.removeSync(lost)
+    await restoreFrom(lost, opened.volume, events)
     return opened
   } catch (error) {
     const isFirst = systemDisk.listSync(lost).length === 0
@@ -159,8 +171,11 @@ async function start() {
     holds: (tips: FeedTip[]) => volume.holds(tips),
     read: (args: { feed: FeedId; fromSeq: number; bytesMax: number }) =>
       volume.read(args.feed, args.fromSeq, args.bytesMax),
-    receive: (args: { feed: FeedId; frames: Uint8Array[] }) =>
-      volume.receive(args.feed, args.frames),
+    receive: async (args: { feed: FeedId; frames: Uint8Array[] }) => {
+      const result = await volume.receive(args.feed, args.frames)
+      snapshots.arrived()
+      return result
+    },
     settled: () => volume.settled(),
     lastEntries: () => {
       const last = new Map<DeviceId, string>()
@@ -188,11 +203,11 @@ async function start() {
     close: async () => {
       retention.stop()
       acknowledger.stop()
+      await snapshots.close()
       await volume.close()
       await rows.close()
     },
   }
-  Object.assign(offered, mainHandlers)
   const fs = new Rpc<SubmitPendingApi>(data.fs, {
     submit: async (edits: Edit[]) => {
       const before = state.tree.putCount
@@ -221,16 +236,24 @@ async function start() {
     onProblem,
     submitPending: () => fs.call('submitPending', undefined),
   })
-  const { rows } = state
+  const { rows, tree } = state
   const volume: Volume = state.volume
+  const keys = secrets.logKeys()
+  const { paths } = data
+  const onTaken = (): void => main.emit('wants', {} satisfies WantsEvent)
+  const parts = { paths, identity, keys, feeds, rows, tree, volume, onProblem, onTaken }
+  const snapshots: Snapshots = new Snapshots(parts)
+  await snapshots.start()
   opened = volume
+  const handlers = { ...mainHandlers, ...snapshots.handlers }
+  Object.assign(offered, handlers)
   const retention = new Retention({ volume, clock: systemClock, daysOf: historyDaysOf })
   retention.start()
   const { device } = identity
   const acknowledger = new Acknowledger({ volume, device, clock: systemClock, onProblem })
   acknowledger.start()
   main.emit('ready', { coveredTo: volume.coveredTo, members: membersData(volume) })
-  return mainHandlers
+  return handlers
 }
 
 /** The methods that main calls on the crdt thread. */

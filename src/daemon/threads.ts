@@ -20,6 +20,8 @@ export interface VolumePaths {
   readonly journal: string
   readonly index: string
   readonly packs: string
+  /** Of the whole volume, for newcomers and as one. */
+  readonly snapshots: string
 }
 
 /** The state directories of a volume. */
@@ -30,6 +32,7 @@ export function volumePaths(directory: string): VolumePaths {
     journal: `${directory}/journal`,
     index: `${directory}/index`,
     packs: `${directory}/packs`,
+    snapshots: `${directory}/snapshots`,
   }
 }
 

@@ -35,7 +35,7 @@ import { runSync, waitOrAbort } from './sync-run.ts'
 import { volumePaths, type MembersData, type ProblemEvent, type ThreadData } from './threads.ts'
 import { runVerify } from './verify.ts'
 import { readFile, writeFile } from './volume-files.ts'
-import { createFetchDuty, createLogPort } from './volume-ports.ts'
+import { createFetchDuty, createLogPort, createSnapshotPort } from './volume-ports.ts'
 import { VolumeThreads } from './volume-threads.ts'
 
 /** How long a joiner waits for the log after its admission. */
@@ -152,6 +152,7 @@ export class VolumeHost implements VolumeHandle {
       volume: this.id,
       device: this.#identity.device,
       log: createLogPort(this.#threads),
+      snapshots: createSnapshotPort(this.#threads),
       members,
       chunks: {
         has: (address) => chunks.has(address),

@@ -1,5 +1,5 @@
 /** The ports that main gives to the swarm and to the fetch duty, over the threads of a volume. */
-import type { LogPort } from '../swarm/interface.ts'
+import type { LogPort, SnapshotPort } from '../swarm/interface.ts'
 import type { Swarm } from '../swarm/swarm.ts'
 import { systemClock } from '../system.ts'
 import { FetchDuty } from './fetch-duty.ts'
@@ -13,10 +13,23 @@ export function createLogPort({ crdt, fs }: VolumeThreads): LogPort {
     holds: (tips) => crdt.call('holds', [...tips]),
     read: (feed, fromSeq, bytesMax) => crdt.call('read', { feed, fromSeq, bytesMax }),
     receive: (feed, frames) => crdt.call('receive', { feed, frames: [...frames] }),
+    gaps: () => crdt.call('gaps', undefined),
     publish: () => fs.call('drain', undefined),
     onHead: (listener) => {
       crdt.on<HeadEvent>('head', ({ feed, head }) => listener(feed, head))
     },
+  }
+}
+
+/** Making and taking snapshots, as the swarm needs it. */
+export function createSnapshotPort({ crdt }: VolumeThreads): SnapshotPort {
+  return {
+    isWanted: () => crdt.call('isSnapshotWanted', undefined),
+    offer: () => crdt.call('offerSnapshot', undefined),
+    read: (hash, offset, bytesMax) => crdt.call('readSnapshot', { hash, offset, bytesMax }),
+    begin: (statement) => crdt.call('beginSnapshot', statement),
+    put: (hash, bytes) => crdt.call('putSnapshot', { hash, bytes }),
+    finish: () => crdt.call('finishSnapshot', undefined),
   }
 }
 

@@ -19,7 +19,7 @@ import type { PartKind, SnapshotPart } from './statement.ts'
 /** Longest step on the thread that applies and publishes. */
 const SLICE_MS = 8
 /** A smaller log is fetched whole: that takes a moment, and is proved as it comes. */
-export const LOG_BYTES_MIN = 1024 * 1024
+export const LOG_BYTES_MIN = 256 * 1024
 /** A kept snapshot is offered while the log has at most so many more entries, in parts of all. */
 const NEW_ENTRIES_MAX = 1 / 8
 const HEADS_BYTES = 512 * 1024

@@ -104,6 +104,31 @@ export interface SwarmReport {
   readonly message: string
 }
 
+/** A part of a snapshot: hex of its hash, and its size. */
+export interface PartInfo {
+  readonly hash: string
+  readonly sizeBytes: number
+}
+
+/** What the swarm needs of snapshots. All may cross threads. */
+export interface SnapshotPort {
+  /** Whether this device has nothing of the log. */
+  isWanted(): Promise<boolean>
+  /** A signed statement for a newcomer; undefined: fetch the log. */
+  offer(): Promise<Uint8Array | undefined>
+  /** Some bytes of an offered part, and its size; undefined when it is not here. */
+  read(
+    hash: string,
+    offset: number,
+    bytesMax: number,
+  ): Promise<{ readonly sizeBytes: number; readonly bytes: Uint8Array } | undefined>
+  /** Begins with a peer's statement; returns what is to be fetched. */
+  begin(statement: Uint8Array): Promise<readonly PartInfo[]>
+  put(hash: string, bytes: Uint8Array): Promise<void>
+  /** Everything is here: from now on the log goes on behind the snapshot. */
+  finish(): Promise<void>
+}
+
 /** What a `Swarm` is made of. */
 export interface SwarmOptions {
   readonly volume: VolumeId
@@ -111,6 +136,8 @@ export interface SwarmOptions {
   readonly log: LogPort
   readonly members: MemberPort
   readonly chunks: ChunkPort
+  /** Absent where no snapshots are made or taken. */
+  readonly snapshots?: SnapshotPort
   readonly clock: Clock
   readonly random: Random
   readonly transports: readonly Transport[]
@@ -173,6 +200,8 @@ export interface LogPort {
    * @throws {WormholeError} `ENTRY_INVALID`, `NOT_A_MEMBER`: the peer, or the author, misbehaved.
    */
   receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<'stored' | 'detached'>
+  /** Entries that are missing below the heads of feeds; absent where none ever are. */
+  gaps?(): Promise<readonly { readonly feed: FeedId; readonly from: number; readonly to: number }[]>
   /** Publishes what is pending here and resolves when it is in the log. */
   publish(): Promise<void>
   /** Calls back with each new own or foreign head, after it is durable (W2). */

@@ -106,10 +106,31 @@ export class Replicator {
   /** Feeds whose new head has not been told to everyone. */
   readonly #untold = new Set<FeedId>()
   #nextId = 1
+  #isHeld = false
 
   constructor(self: DeviceId, own: Frontier) {
     this.#self = self
     this.#own = new Heads(own)
+  }
+
+  /** Until `release` nothing is asked for. */
+  hold(): void {
+    this.#isHeld = true
+  }
+
+  release(nowMs: number): Effect[] {
+    this.#isHeld = false
+    return this.#pump(nowMs)
+  }
+
+  get isFetching(): boolean {
+    return this.#ranges.size > 0
+  }
+
+  /** Connected peers whose feed is at least so long. */
+  holders(feed: FeedId, length: number): DeviceId[] {
+    const peers = [...this.#peers].filter(([, log]) => log.frontier.reaches(feed, length))
+    return peers.map(([peer]) => peer)
   }
 
   /** What is stored here. */
@@ -440,7 +461,7 @@ export class Replicator {
 
   /** Asks for the next range of a feed if somebody has it and nobody has been asked. */
   #pumpFeed(feed: FeedId, nowMs: number): Effect[] {
-    if (this.#ranges.has(feed) || this.#ranges.size >= RANGES_MAX) return []
+    if (this.#isHeld || this.#ranges.has(feed) || this.#ranges.size >= RANGES_MAX) return []
     let best: { peer: DeviceId; log: PeerLog; name: FeedId } | undefined
     let isBehind = false
     for (const [peer, log] of this.#peers) {

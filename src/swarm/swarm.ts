@@ -12,6 +12,7 @@ import type { Timer } from '../system.ts'
 import type { ChunkAddress, DeviceId, Frontier } from '../types.ts'
 import { AddressBook } from './address-book.ts'
 import { AdmissionDesk } from './admission.ts'
+import { CatchUp } from './catch-up.ts'
 import { ChunkExchange } from './chunk-exchange.ts'
 import { Dialer } from './dialer.ts'
 import type {
@@ -24,6 +25,7 @@ import type {
   SyncAnswer,
 } from './interface.ts'
 import { LogWork } from './log-work.ts'
+import { NetworkWatch } from './network-watch.ts'
 import { deviceOf, Peers } from './peers.ts'
 import { PublishAsks } from './publish-asks.ts'
 import { Replicator, type Effect } from './replicator.ts'
@@ -36,8 +38,6 @@ import { INSTANCE_BYTES, type Message } from './wire.ts'
 const TICK_MS = 250
 /** Pause before heads of other devices' feeds are passed on, so that several go as one. */
 const FLUSH_MS = 40
-/** How often interfaces are compared. */
-const NETWORK_MS = 500
 /** Pause before changed addresses are handed out to be persisted. */
 const SAVE_MS = 2000
 
@@ -54,6 +54,7 @@ export class Swarm implements ChunkFetcher {
   readonly #limits: SwarmLimits
   readonly #replicator: Replicator
   readonly #logWork: LogWork
+  readonly #catchUp: CatchUp
   readonly #exchange: ChunkExchange
   readonly #book: AddressBook
   readonly #dialer: Dialer
@@ -66,11 +67,10 @@ export class Swarm implements ChunkFetcher {
   readonly #listeners = new Set<() => void>()
   readonly #handlers: SessionHandlers
   readonly #reporter: Reporter
+  readonly #network: NetworkWatch
   #tick: Timer | undefined
   #flush: Timer | undefined
   #save: Timer | undefined
-  #fingerprint = ''
-  #fingerprintMs = 0
   #isClosed = false
 
   private constructor(options: SwarmOptions, own: Frontier) {
@@ -79,17 +79,26 @@ export class Swarm implements ChunkFetcher {
     this.#instance = Buffer.from(random.bytes(INSTANCE_BYTES)).toString('hex')
     this.#limits = { ...LIMITS, ...options.limits }
     this.#replicator = new Replicator(device, own)
+    this.#network = new NetworkWatch(options.networkFingerprint ?? (() => ''))
     this.#reporter = new Reporter(clock, options.onReport)
+    const onEffects = (effects: readonly Effect[]): void => {
+      if (this.#isClosed) return
+      this.#carryOut(effects)
+      this.#changed()
+    }
     this.#logWork = new LogWork({
       log: options.log,
       clock,
       replicator: this.#replicator,
       reporter: this.#reporter,
-      onEffects: (effects) => {
-        if (this.#isClosed) return
-        this.#carryOut(effects)
-        this.#changed()
-      },
+      onEffects,
+    })
+    this.#catchUp = new CatchUp({
+      ...options,
+      peers: this.#peers,
+      replicator: this.#replicator,
+      reporter: this.#reporter,
+      onEffects,
     })
     this.#exchange = new ChunkExchange({
       clock,
@@ -145,9 +154,9 @@ export class Swarm implements ChunkFetcher {
       if (device === undefined || !members.isMember(device)) return
       this.#book.learn(device, [address])
     })
-    this.#fingerprint = this.#options.networkFingerprint?.() ?? ''
     this.membersChanged()
     this.#tickSoon()
+    void this.#catchUp.start()
   }
 
   /** `host:port` where peers reach this device now: hints for an invite. */
@@ -267,6 +276,7 @@ export class Swarm implements ChunkFetcher {
     if (this.#save) this.#options.onAddresses?.(this.#book.all())
     this.#dialer.close()
     this.#exchange.close()
+    this.#catchUp.close()
     this.#desk.close()
     for (const session of this.#sessions()) session.close()
     const parts = [...this.#options.transports, this.#options.beacon]
@@ -298,6 +308,7 @@ export class Swarm implements ChunkFetcher {
     this.#exchange.connect(peer)
     session.send({ type: 'addresses', known: this.#knownAddresses() })
     this.#carryOut(this.#replicator.onConnect(peer.device))
+    this.#catchUp.connected(peer.device)
     this.#changed()
   }
 
@@ -307,6 +318,7 @@ export class Swarm implements ChunkFetcher {
     const servers = peer?.servers(session)
     if (!peer || !servers) return
     const { device } = peer
+    if (this.#catchUp.onMessage(session, device, message)) return
     switch (message.type) {
       case 'addresses':
         return this.learnAddresses(
@@ -370,6 +382,7 @@ export class Swarm implements ChunkFetcher {
     const isGone = !peer.isConnected
     this.#exchange.disconnect(peer.device, isGone)
     if (isGone) {
+      this.#catchUp.disconnected(peer.device)
       this.#carryOut(this.#replicator.onDisconnect(peer.device, this.#options.clock.monotonicMs()))
     } else {
       // What was on its way on the closed link is lost: both sides start from their frontiers.
@@ -438,8 +451,9 @@ export class Swarm implements ChunkFetcher {
       this.#watchTwins(nowMs)
       this.#carryOut(this.#replicator.onTick(nowMs))
       this.#exchange.tick(nowMs)
+      this.#catchUp.tick(nowMs)
       this.#dialer.tick(this.#absent(), nowMs)
-      this.#watchNetwork(nowMs)
+      if (this.#network.isChanged(nowMs)) void this.refresh()
       this.#tickSoon()
     })
   }
@@ -458,15 +472,6 @@ export class Swarm implements ChunkFetcher {
       const message = `device ${name ?? device.slice(0, 8)} runs in two places at once`
       this.#reporter.report({ code: 'FEED_FORKED', device, message })
     }
-  }
-
-  #watchNetwork(nowMs: number): void {
-    if (nowMs - this.#fingerprintMs < NETWORK_MS) return
-    this.#fingerprintMs = nowMs
-    const fingerprint = this.#options.networkFingerprint?.() ?? ''
-    if (fingerprint === this.#fingerprint) return
-    this.#fingerprint = fingerprint
-    void this.refresh()
   }
 
   #updateBeacon(): void {

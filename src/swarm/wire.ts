@@ -40,6 +40,8 @@ export const KNOWN_ADDRESSES_MAX = 8
 export const SECRETS_BYTES_MAX = 64 * 1024
 /** A sealed chunk has little more than 1 MiB; the store looks more closely. */
 const SEALED_BYTES_MAX = 2 * 1024 * 1024
+/** Bytes of a snapshot in one answer. */
+export const SNAPSHOT_BYTES_MAX = 512 * 1024
 const TEXT_BYTES_MAX = 512
 /** An entry's length is a safe integer; nobody writes so many. */
 const LENGTH_MAX = 2 ** 40
@@ -70,6 +72,20 @@ export type Message =
       readonly bytesMax: number
     }
   | { readonly type: 'entries'; readonly id: number; readonly frames: readonly Uint8Array[] }
+  | {
+      readonly type: 'snapshot-want'
+      readonly id: number
+      /** Hex of a part's hash; zeros: the statement. */
+      readonly hash: string
+      readonly offset: number
+    }
+  | {
+      readonly type: 'snapshot'
+      readonly id: number
+      /** Of the whole part; 0: there is none. */
+      readonly sizeBytes: number
+      readonly bytes: Uint8Array
+    }
   | { readonly type: 'ask'; readonly id: number; readonly addresses: readonly ChunkAddress[] }
   | { readonly type: 'have'; readonly id: number; readonly has: readonly boolean[] }
   | {
@@ -124,6 +140,8 @@ export const MESSAGES = {
   head: { channel: 'log', type: 1, bytesMax: HEAD_BYTES_MAX },
   want: { channel: 'log', type: 2, bytesMax: FEED_BYTES_MAX + 3 * INTEGER_BYTES_MAX },
   entries: { channel: 'log', type: 3, bytesMax: MESSAGE_BYTES_MAX - PREFIX_BYTES_MAX },
+  'snapshot-want': { channel: 'log', type: 4, bytesMax: 32 + 2 * INTEGER_BYTES_MAX },
+  snapshot: { channel: 'log', type: 5, bytesMax: SNAPSHOT_BYTES_MAX + 2 * INTEGER_BYTES_MAX },
   ask: { channel: 'chunks', type: 0, bytesMax: CHUNKS_BYTES_MAX },
   have: { channel: 'chunks', type: 1, bytesMax: 2 * INTEGER_BYTES_MAX + ADDRESSES_MAX / 8 },
   get: { channel: 'chunks', type: 2, bytesMax: CHUNKS_BYTES_MAX },
@@ -173,6 +191,10 @@ export function encodeMessage(message: Message): Uint8Array[] {
       writer.varint(message.id).varint(message.frames.length)
       for (const frame of message.frames) writer.varint(frame.length)
       return [writer.finish(), ...message.frames]
+    case 'snapshot-want':
+      return [writer.varint(message.id).hex(message.hash).varint(message.offset).finish()]
+    case 'snapshot':
+      return [writer.varint(message.id).varint(message.sizeBytes).finish(), message.bytes]
     case 'ask':
       return [writeChunks(writer.varint(message.id), message.addresses).finish()]
     case 'have':
@@ -264,6 +286,15 @@ function readBulk(type: BulkType, reader: ByteReader): Message {
     }
     case 'entries':
       return { type: 'entries', id: reader.varint(), frames: readFrames(reader) }
+    case 'snapshot-want': {
+      const id = reader.varint()
+      return { type: 'snapshot-want', id, hash: reader.hex(32), offset: reader.varint() }
+    }
+    case 'snapshot': {
+      const id = reader.varint()
+      const sizeBytes = reader.varint()
+      return { type: 'snapshot', id, sizeBytes, bytes: reader.raw(reader.left) }
+    }
     case 'ask':
       return { type: 'ask', id: reader.varint(), addresses: readChunks(reader) }
     case 'have':

@@ -1,0 +1,104 @@
+/** Snapshots on the crdt thread: what main asks for, and when what was taken is checked. */
+import type { RowStore } from '../crdt/rows.ts'
+import type { TreeWriter } from '../crdt/writer.ts'
+import { systemDisk } from '../disk.ts'
+import type { FeedStore, LogKeys } from '../log/interface.ts'
+import type { Identity } from '../log/keys.ts'
+import { LOG_BYTES_MIN, SnapshotMaker } from '../snapshot/maker.ts'
+import { SnapshotTaker } from '../snapshot/taker.ts'
+import { systemClock, systemRandom } from '../system.ts'
+import type { FeedId } from '../types.ts'
+import type { Volume } from '../volume.ts'
+import type { ProblemEvent, VolumePaths } from './threads.ts'
+
+/** What snapshots of one volume need. */
+export interface SnapshotsOptions {
+  readonly paths: VolumePaths
+  readonly identity: Identity
+  readonly keys: LogKeys
+  readonly feeds: FeedStore
+  readonly rows: RowStore
+  readonly tree: TreeWriter
+  readonly volume: Volume
+  onProblem(problem: ProblemEvent): void
+  /** A snapshot was taken: there are contents to fetch. */
+  onTaken(): void
+}
+
+/** See the head of this file. */
+export class Snapshots {
+  readonly #maker: SnapshotMaker
+  readonly #taker: SnapshotTaker
+  readonly #feeds: FeedStore
+  readonly #onTaken: () => void
+
+  constructor(options: SnapshotsOptions) {
+    const { paths, identity, volume } = options
+    const { device, signing } = identity
+    const shared = { ...options, device, disk: systemDisk, clock: systemClock }
+    this.#feeds = options.feeds
+    this.#onTaken = () => options.onTaken()
+    this.#maker = new SnapshotMaker({
+      ...shared,
+      volume: volume.id,
+      signing,
+      random: systemRandom,
+      directory: `${paths.snapshots}/offered`,
+      logBytesMin: LOG_BYTES_MIN,
+      logBytes: () => bytesBelow(paths.log),
+    })
+    this.#taker = new SnapshotTaker({ ...shared, directory: `${paths.snapshots}/taken` })
+  }
+
+  /** Goes on with what an earlier run took. */
+  async start(): Promise<void> {
+    await this.#taker.restore()
+    this.#taker.poke()
+  }
+
+  /** To be called when entries have arrived. */
+  arrived(): void {
+    this.#taker.poke()
+  }
+
+  /** What main calls. */
+  readonly handlers = {
+    isSnapshotWanted: () => this.#taker.isWanted(),
+    offerSnapshot: () => this.#maker.offer(),
+    readSnapshot: (range: { hash: string; offset: number; bytesMax: number }) =>
+      this.#maker.read(range.hash, range.offset, range.bytesMax),
+    beginSnapshot: (statement: Uint8Array) => this.#taker.begin(statement),
+    putSnapshot: (part: { hash: string; bytes: Uint8Array }) =>
+      this.#taker.put(part.hash, part.bytes),
+    finishSnapshot: async () => {
+      await this.#taker.finish()
+      this.#onTaken()
+    },
+    gaps: () => {
+      const found: { feed: FeedId; from: number; to: number }[] = []
+      for (const feed of this.#feeds.frontier().keys()) {
+        const [gap] = this.#feeds.gaps(feed)
+        if (gap) found.push({ feed, from: gap.from, to: gap.to })
+      }
+      return found
+    },
+  }
+
+  async close(): Promise<void> {
+    await this.#maker.close()
+    await this.#taker.close()
+  }
+}
+
+/** Bytes of the files two levels below a directory: those of a log. */
+function bytesBelow(directory: string): number {
+  let bytes = 0
+  for (const run of systemDisk.listSync(directory)) {
+    for (const name of systemDisk.listSync(`${directory}/${run}`)) {
+      const file = systemDisk.openSync(`${directory}/${run}/${name}`, { readOnly: true })
+      bytes += file.sizeSync()
+      file.close()
+    }
+  }
+  return bytes
+}
