@@ -3,9 +3,21 @@
 import { existsSync } from 'node:fs'
 import module from 'node:module'
 
-const compiled = new URL('../dist/cli/process.js', import.meta.url)
+// Commands that only ask the daemon: these also run from one bundle, which starts faster.
+const ASKING = new Set(
+  (
+    'status devices peers where history sync conflicts policy ' +
+    'ls cat put get rm mkdir mount unmount invite version'
+  ).split(' '),
+)
 
-if (existsSync(compiled)) {
+const places = ['../dist/cli/process.js']
+if (ASKING.has(process.argv[2])) places.unshift('../dist/bundle/process.js')
+const compiled = places
+  .map((place) => new URL(place, import.meta.url))
+  .find((place) => existsSync(place))
+
+if (compiled !== undefined) {
   // Compiled code is kept between runs (from Node 22.8); saves a third of the start-up.
   module.enableCompileCache?.()
   const { runProcess } = await import(compiled.href)

@@ -47,6 +47,13 @@ export function cpuSecondsOf(pids: readonly number[]): number {
   return ticks / TICKS_PER_SECOND
 }
 
+/** User and system seconds so far of all processes that this one started and that have ended. */
+export function childCpuSeconds(): number {
+  const text = fs.readFileSync('/proc/self/stat', 'latin1')
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[13]) + Number(fields[14])) / TICKS_PER_SECOND
+}
+
 /** Why the programs that these benchmarks use are not here; undefined when they are. */
 export function whyNoWorkload(): string | undefined {
   const python = spawnSync('python3', ['--version'])
