@@ -11,7 +11,15 @@
  *   node scripts/build.mjs --if-possible    the same, but exit 0 when TypeScript is not installed
  */
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import process from 'node:process'
 import { fileURLToPath } from 'node:url'
@@ -61,13 +69,16 @@ async function loadBundler() {
  */
 async function bundle() {
   const directory = path.join(output, 'bundle')
-  rmSync(directory, { recursive: true, force: true })
   const esbuild = await loadBundler()
-  if (esbuild === undefined) return
+  if (esbuild === undefined) {
+    rmSync(directory, { recursive: true, force: true })
+    return
+  }
   const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
   const inside = new Set(['commander', '@msgpack/msgpack'])
   const outside = Object.keys(manifest.dependencies).filter((name) => !inside.has(name))
-  await esbuild.build({
+  const { outputFiles } = await esbuild.build({
+    write: false,
     entryPoints: [path.join(output, 'cli', 'process.js')],
     outdir: directory,
     bundle: true,
@@ -85,6 +96,15 @@ async function bundle() {
     },
     logLevel: 'warning',
   })
+  // What stays the same is not touched: it may be running.
+  mkdirSync(directory, { recursive: true })
+  for (const { path: file, contents } of outputFiles) {
+    if (!existsSync(file) || !readFileSync(file).equals(contents)) writeFileSync(file, contents)
+  }
+  const names = new Set(outputFiles.map((file) => path.basename(file.path)))
+  for (const name of readdirSync(directory)) {
+    if (!names.has(name)) rmSync(path.join(directory, name))
+  }
 }
 
 async function build() {
