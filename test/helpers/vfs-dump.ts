@@ -5,6 +5,12 @@ import { ROOT, type VfsUser } from './vfs-user.ts'
 /** Longer contents are shown as their size and digest. */
 const LONG = 1024
 
+/** A file's content (latin1) as `dumpTree` shows it. */
+export function shortened(content: string): string {
+  if (content.length <= LONG) return content
+  return `${content.length} bytes, ${hash(Buffer.from(content)).toString('hex')}`
+}
+
 /** One line per path: type, mode, names, and bytes or target. */
 export async function dumpTree(device: VfsUser): Promise<Map<string, string>> {
   const lines = new Map<string, string>()
@@ -23,8 +29,7 @@ export async function dumpTree(device: VfsUser): Promise<Map<string, string>> {
         }
         device.close(handle)
         if (what.length !== attr.sizeBytes) what += ` but size ${attr.sizeBytes}`
-        if (what.length > LONG)
-          what = `${what.length} bytes, ${hash(Buffer.from(what)).toString('hex')}`
+        what = shortened(what)
       } else if (type === 0o120000) {
         what = (await device.fs.readlink(found.nodeId)).toString('latin1')
       }

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { WormholeError } from '../../../src/errors.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
-import { dumpTree } from '../../helpers/vfs-dump.ts'
+import { dumpTree, shortened } from '../../helpers/vfs-dump.ts'
 import { CONTEXT, createWorld, name, ROOT, type VfsDevice } from '../../helpers/vfs-world.ts'
 
 interface ModelNode {
@@ -36,7 +36,7 @@ class Model {
   dump(node = this.root, path = '', lines = new Map<string, string>()): Map<string, string> {
     for (const [entry, child] of [...node.entries].sort()) {
       const type = child.type === 'file' ? 0o100000 : 0o040000
-      const what = JSON.stringify(child.bytes.toString('latin1'))
+      const what = JSON.stringify(shortened(child.bytes.toString('latin1')))
       lines.set(`${path}/${entry}`, `${(type | child.mode).toString(8)} ${child.nlink} ${what}`)
       this.dump(child, `${path}/${entry}`, lines)
     }
