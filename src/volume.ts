@@ -50,6 +50,8 @@ const GENERATION_ROW = 'generation'
 const MEMBER_ROW = 'm/'
 /** The member table's row that changes only when membership does. */
 const MEMBERS_ROW = 'log/members'
+/** Meta row: there while older entries are missing that a snapshot stands for. */
+const SNAPSHOT_ROW = 'snapshot'
 
 /** See the head of this file. */
 export class Volume {
@@ -254,9 +256,11 @@ export class Volume {
     return this.#options.tree.wants(query)
   }
 
-  /** Entries that the log lacks. */
-  missingEntries(): Finding[] {
-    return missingEntries(this.#options.feeds, this.#applied)
+  /** Entries that the log lacks; `isAll`: also older ones that a snapshot stands for. */
+  missingEntries({ isAll } = { isAll: false }): Finding[] {
+    const { feeds, tree } = this.#options
+    const isFilling = !isAll && tree.meta(SNAPSHOT_ROW) !== undefined
+    return missingEntries(feeds, this.#applied, { isFilling })
   }
 
   /** Lets `run` care for the tree when it is its turn, and commits what it did. */
@@ -347,14 +351,17 @@ export class Volume {
     const members = this.#members
     const losses = ownLosses({ feeds, applied: this.#applied, members, device })
     const lost = findLost(feeds, this.#applied)
-    for (const { message } of missingEntries(feeds, this.#applied)) {
-      events.onProblem({ code: 'FEED_CORRUPT', message })
-    }
+    for (const { code, message } of this.missingEntries()) events.onProblem({ code, message })
     if (lost.length + losses.length === 0) return
     this.#queue.expect(lost)
+    // What others have said must be here in full: else there is nothing to say it anew upon.
+    const isRest = this.missingEntries({ isAll: true }).every((missing) => {
+      return missing.feed !== undefined && feedDevice(missing.feed) === device
+    })
     for (const { feed, isHeldElsewhere, hasMembers, from } of losses) {
       this.#own.retire(feedRoot(feed))
-      if (isHeldElsewhere || hasMembers) continue
+      if (isHeldElsewhere || hasMembers || !isRest) continue
+      feeds.setAside(feed, from)
       const message = `own entries from ${from} on are lost, and nobody is known to have them`
       throw new WormholeError('LOG_LOST', message)
     }

@@ -42,7 +42,7 @@ export function carePorts(parts: () => CareParts): VerifyPorts {
       const runs = [...new Set(paths.map((file) => path.basename(path.dirname(file))))]
       return parts().threads.crdt.call('salvage', runs)
     },
-    missingEntries: () => parts().threads.crdt.call('missingEntries', undefined),
+    missingEntries: () => parts().threads.crdt.call('missingEntries', { isAll: false }),
     checkChunks: (addresses) => parts().threads.chunks.check(addresses as ChunkAddress[]),
     hasChunk: (address) => parts().threads.chunks.has(address as ChunkAddress),
     rewriteChunkIndex: () => parts().threads.chunks.rewriteIndex(),
@@ -87,7 +87,7 @@ async function rebuild(
   parts: CareParts,
   onProgress: (progress: { text: string; done: number; total: number }) => void,
 ): Promise<void> {
-  const missing = await parts.threads.crdt.call('missingEntries', undefined)
+  const missing = await parts.threads.crdt.call('missingEntries', { isAll: true })
   if (missing.length > 0) {
     throw new WormholeError(
       'FEED_CORRUPT',

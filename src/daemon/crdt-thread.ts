@@ -196,7 +196,7 @@ async function start() {
       for (const run of runs) feeds.salvage(run)
     },
     published: () => published,
-    missingEntries: () => volume.missingEntries(),
+    missingEntries: (how: { isAll: boolean }) => volume.missingEntries(how),
     wantAgain: (contents: { inode: InodeId; version: string }[]) =>
       volume.tend((tree) => tree.wantAgain(contents)),
     fetched: (keys: string[]) => volume.tend((tree) => tree.fetched(keys)),

@@ -2,7 +2,7 @@
  * One feed, or one branch of it, as this device holds it: its runs in order. Between two runs may
  * be a gap: entries that were lost, or that are still to be fetched. Names: README.md.
  */
-import { hasCode } from '../errors.ts'
+import { hasCode, WormholeError } from '../errors.ts'
 import type { FeedHead, FeedId } from '../types.ts'
 import { feedRoot } from '../types.ts'
 import type { RunFile } from './run-file.ts'
@@ -105,4 +105,16 @@ export function* verifyChains(
       }
     }
   }
+}
+
+/** What a store throws once a write or sync of it failed. */
+export function broken(cause: unknown): WormholeError {
+  return new WormholeError('WRITER_BROKEN', 'the feeds take no more entries after a failure', {
+    cause,
+  })
+}
+
+/** What a closed store throws. */
+export function closed(): WormholeError {
+  return new WormholeError('VOLUME_CLOSED', 'the feeds are closed')
 }

@@ -12,6 +12,8 @@ import type { Disk, Random } from '../system.ts'
 import type { DeviceId, FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
 import { feedRoot } from '../types.ts'
 import {
+  broken,
+  closed,
   FeedChain,
   parseRunName,
   runName,
@@ -22,7 +24,7 @@ import {
 import type { AppendOptions, EntryFrame, FeedGap, FeedStore, FeedTip } from './interface.ts'
 import { FEED_SEGMENT_BYTES_MAX, NO_HASH, RunFile } from './run-file.ts'
 import { RunPlan, type Addition } from './run-plan.ts'
-import { salvageRun, unfinishedSalvage, type FeedDamage } from './salvage.ts'
+import { salvageRun, setRunAside, unfinishedSalvage, type FeedDamage } from './salvage.ts'
 
 /** What a store needs. */
 export interface DiskFeedStoreOptions {
@@ -262,6 +264,18 @@ export class DiskFeedStore implements FeedStore {
     this.#publish(this.#chains.values())
   }
 
+  setAside(feed: FeedId, from: number): void {
+    const chain = this.#chains.get(feed)
+    for (const run of chain?.runs.filter(({ file }) => file.start >= from && from > 0) ?? []) {
+      chain?.runs.splice(chain.runs.indexOf(run), 1)
+      void run.file.close()
+      setRunAside(this.#options.disk, this.#options.directory, run.directory)
+    }
+    if (chain?.runs.length === 0) this.#forget(chain)
+    this.#frontier = new Map()
+    this.#publish(this.#chains.values())
+  }
+
   #forget({ name }: FeedChain): void {
     const root = feedRoot(name)
     this.#chains.delete(name)
@@ -480,14 +494,4 @@ export class DiskFeedStore implements FeedStore {
 function isMissing(chain: FeedChain, { length, hash }: FeedHead): boolean {
   if (length === 0 || chain.runAt(length - 1) !== undefined) return false
   return chain.runs.some(({ file }) => file.start === length && file.previousHash === hash)
-}
-
-function broken(cause: unknown): WormholeError {
-  return new WormholeError('WRITER_BROKEN', 'the feeds take no more entries after a failure', {
-    cause,
-  })
-}
-
-function closed(): WormholeError {
-  return new WormholeError('VOLUME_CLOSED', 'the feeds are closed')
 }

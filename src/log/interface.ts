@@ -156,6 +156,11 @@ export interface FeedStore {
    * Every frame's checksum is checked. @throws {WormholeError} `FEED_CORRUPT`.
    */
   read(feed: FeedId, fromSeq: number, bytesMax: number): EntryFrame[]
+  /**
+   * Gives up entries behind a gap that nobody can fill: they are kept aside, and held no more. Must
+   * not be called while something is appended.
+   */
+  setAside(feed: FeedId, from: number): void
   close(): Promise<void>
 }
 

@@ -99,6 +99,7 @@ export function salvageRun(
   disk.replaceFileSync(`${directory}/${INTENT}`, Buffer.from(name))
   const writer = new PartWriter(options, { ...run, name })
   const places: (Hole & { path: string })[] = []
+  let isTailLost = false
   for (const [index, file] of files.entries()) {
     const path = `${place}/${file}`
     const segment = readSegment(options, run.chain, path, index === files.length - 1)
@@ -106,9 +107,9 @@ export function salvageRun(
     for (const entry of segment.entries) writer.add(entry)
     writer.flush()
     for (const hole of segment.holes) places.push({ path, ...hole })
+    isTailLost = segment.holes.some(({ to }) => to === segment.bytes.length)
     if (segment.holes.length > 0) keepAside(disk, `${directory}/${name}.${file}`, segment.bytes)
   }
-  const isTailLost = places.some(({ path }) => path.endsWith(files.at(-1) ?? ''))
   const lost = writer.lost(isTailLost)
   for (const file of files.reverse()) {
     const prefix = writer.prefixes.get(file)
@@ -122,6 +123,17 @@ export function salvageRun(
   disk.syncDirectorySync(directory)
   const names = [...(writer.prefixes.size === 0 ? [] : [name]), ...writer.names]
   return { damage: { feed: run.chain, places, lost }, names }
+}
+
+/** Takes a run out of the log; its files are kept as `<run>.<file>.lost`. */
+export function setRunAside(disk: Disk, directory: string, name: string): void {
+  const place = `${directory}/${name}`
+  for (const file of disk.listSync(place)) {
+    const bytes = disk.readFileSync(`${place}/${file}`)
+    if (bytes) disk.replaceFileSync(`${directory}/${name}.${file}.lost`, bytes)
+  }
+  disk.removeSync(place)
+  disk.syncDirectorySync(directory)
 }
 
 /** The run that a process was taking apart when it died, if any: it must be done again. */

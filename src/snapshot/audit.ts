@@ -122,6 +122,7 @@ function upTo(feeds: FeedStore, { frontier }: Unproved): FeedStore {
       const length = frontier.get(feed)?.length ?? 0
       return feeds.read(feed, fromSeq, bytesMax).filter(({ seq }) => seq < length)
     },
+    setAside: () => undefined,
     close: () => Promise.resolve(),
   }
 }

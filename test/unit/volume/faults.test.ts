@@ -84,7 +84,7 @@ test('own entries that others have built on are waited for; publishing goes on',
   await create(alice, 'by alice')
   await deliver(alice, bob)
   const again = await TestDevice.open(shared, 'bob', seed, { ...older, rows: bob.state.rows }, 1)
-  assert.match(again.problems.join('\n'), /FEED_CORRUPT: .* not on this device/)
+  assert.match(again.problems.join('\n'), /FEED_CORRUPT: .* not here/)
   assert.deepEqual(names(again), ['by alice', 'kept', 'lost here'])
   await create(again, 'new')
   await deliver(again, alice)
