@@ -1,8 +1,8 @@
 /**
  * The simulator from the command line: `npm run sim -- [--seed S] [--seeds N | --minutes M]
- * [--devices D] [--steps N] [--canary NAME] [--trace] [--no-shrink]`. Runs seeds from S on (default:
- * one that the clock chooses), and ends with 0, or with 72 and the command that shows the failure
- * again (71: a promise about time), as README.md says.
+ * [--devices D] [--steps N] [--canary NAME] [--trace] [--no-shrink]`. Runs seeds from S on
+ * (default: one that the clock chooses), and ends with 0, or with 72 and the command that shows the
+ * failure again (71: a promise about time), as README.md says.
  */
 import { parseArgs } from 'node:util'
 import { CANARIES, type CanaryName } from '../test/sim/canaries.ts'

@@ -1,4 +1,4 @@
-/** What the checks of a volume's files find. Every part has its own check; `wormhole verify` runs all. */
+/** What the checks of a volume's files find. Every part has its own; `wormhole verify` runs all. */
 import type { ChunkAddress, FeedId } from './types.ts'
 
 /** Something on this disk that is not what it should be. */

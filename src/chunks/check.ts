@@ -98,7 +98,7 @@ export function packBytes(disk: Disk, directory: string): number {
   return bytes
 }
 
-/** Checks the digest of every chunk that the index log lists. @throws {WormholeError} `IO_ERROR`. */
+/** Checks the digest of every chunk that the index log lists. @throws `IO_ERROR`. */
 export function* checkPacks(options: {
   readonly disk: Disk
   readonly directory: string

@@ -224,8 +224,8 @@ export class PackWriter implements SealedWriter {
   }
 
   /**
-   * Writes the index log anew from the packs, after damage to it. What was forgotten stays so. Takes
-   * a read per chunk. @throws {WormholeError} `IO_ERROR`, `WRITER_BROKEN`.
+   * Writes the index log anew from the packs, after damage to it. What was forgotten stays so.
+   * Takes a read per chunk. @throws {WormholeError} `IO_ERROR`, `WRITER_BROKEN`.
    */
   async rewriteIndex(): Promise<void> {
     await this.sync()

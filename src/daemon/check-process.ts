@@ -1,6 +1,6 @@
 /**
- * Checks the files of one volume in a process of its own: at the lowest priority, and able to die of
- * what a damaged index does to LMDB without taking the daemon along. Reads only.
+ * Checks the files of one volume in a process of its own: at the lowest priority, and able to die
+ * of what a damaged index does to LMDB without taking the daemon along. Reads only.
  *
  * Started by `check-run.ts` with an IPC channel; ends with its work, or when the channel closes.
  */
@@ -25,6 +25,7 @@ import { chunkKeysData, type ThreadData } from './threads.ts'
 
 /** What may be checked, in this order. */
 export const CHECK_PARTS = ['journal', 'log', 'packs', 'index', 'contents'] as const
+/** One of them. */
 export type CheckPart = (typeof CHECK_PARTS)[number]
 
 /** What the process is given to start with. */

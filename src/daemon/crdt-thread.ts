@@ -117,8 +117,8 @@ async function restoreFrom(directory: string, volume: Volume, events: VolumeEven
 }
 
 /**
- * As `openVolume`. A damaged index is set aside and made anew from the log. One that knows more than
- * the log can give others is set aside too; what only it knows is said anew, so that nothing
+ * As `openVolume`. A damaged index is set aside and made anew from the log. One that knows more
+ * than the log can give others is set aside too; what only it knows is said anew, so that nothing
  * vanishes. It is kept until that is done, whenever the process dies.
  */
 async function openOrRebuild(feeds: DiskFeedStore, events: VolumeEvents): Promise<OpenedVolume> {

@@ -1,8 +1,8 @@
 /**
  * The files of one home: the device's identity and, per volume, its secrets and settings.
  *
- *   identity                 version (1), 32 random bytes: every key of this device comes from them.
- *                            0600, *
+ *   identity                 version (1), 32 random bytes from which every key of this device
+ *                            comes. 0600, *
  *   device.json              {"name": …}
  *   volumes/<16 hex>/secrets  the volume's secrets. 0600, *
  *   volumes/<16 hex>/volume.json  settings, below; `version` (1) speaks for the whole directory: a

@@ -222,7 +222,7 @@ export class DiskFeedStore implements FeedStore {
     this.#take(chain, { directory: name, isPlain, file })
   }
 
-  /** Damage that a check of the files found: the run is taken apart as soon as nothing is written. */
+  /** Damage that a check found: the run is taken apart as soon as nothing is written. */
   salvage(directory: string): void {
     const { chain } = parseRunName(directory) ?? {}
     if (chain === undefined || !this.#chains.has(chain)) return

@@ -38,7 +38,7 @@ export interface FeedDamage {
   readonly feed: FeedId
   /** The damaged parts of files. */
   readonly places: readonly (Hole & { readonly path: string })[]
-  /** Entries that are lost here: `from` up to, not including, `to`; undefined: to an unknown end. */
+  /** Entries lost here: `from` up to, not including, `to`; undefined: to an unknown end. */
   readonly lost: readonly { readonly from: number; readonly to: number | undefined }[]
 }
 

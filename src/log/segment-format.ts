@@ -99,7 +99,8 @@ export function decodeSegmentHeader(body: Buffer, code: ErrorCode): SegmentHeade
 }
 
 /**
- * Reads the header of a segment file; what is wrong with it when it is not the one that is expected.
+ * Reads the header of a segment file; what is wrong with it when it is not the one that is
+ * expected.
  * @throws {WormholeError} `FORMAT_UNSUPPORTED`, `IO_ERROR`.
  */
 export function readSegmentHeader(

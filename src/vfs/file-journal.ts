@@ -82,7 +82,7 @@ export class FileJournal {
     })
   }
 
-  /** What waits is kept. A full disk is told once and tried again; what else fails, fails for good. */
+  /** What waits is kept. A full disk is told once and tried again; all else fails for good. */
   #failed(error: unknown): void {
     const isFull = hasCode(error, 'DISK_FULL')
     if (!isFull || !this.#isFull) this.#onError(error)

@@ -56,7 +56,7 @@ export class SimDevice extends VfsUser {
   wasRestored = false
   /** How far its wall clock is ahead. */
   skewMs = 0
-  /** Disk in trouble since the start of the daemon: only what is acknowledged one by one is owed. */
+  /** Disk in trouble since the daemon started: only what is acknowledged one by one is owed. */
   hasTrouble = false
   readonly problems: string[] = []
 

@@ -85,5 +85,6 @@ function known({ options }: RunResult): SimOverrides {
 export function replayCommand({ options, seed }: RunResult): string {
   const { canary, stepCount, deviceCount } = options
   const planted = canary === undefined ? '' : ` --canary ${canary}`
-  return `npm run sim -- --seed ${seed} --steps ${stepCount} --devices ${deviceCount}${planted} --trace`
+  const size = `--steps ${stepCount} --devices ${deviceCount}`
+  return `npm run sim -- --seed ${seed} ${size}${planted} --trace`
 }

@@ -5,8 +5,8 @@ import { clean, count, formatBytes } from '../format.ts'
 import { ensureDaemon } from '../launch.ts'
 
 /**
- * Checks everything this device keeps; starts the daemon if it does not run. Exit code 1 if findings
- * are left.
+ * Checks everything this device keeps; starts the daemon if it does not run. Exit code 1 if
+ * findings are left.
  */
 export async function verify(
   context: Context,

@@ -101,7 +101,7 @@ test('a new content is fetched without walking what is not kept', async () => {
   await world.duty.close()
 })
 
-test('what nobody has is counted, and asked for again by itself and when a peer comes', async () => {
+test('what nobody has is counted, and asked for again, also when a peer comes', async () => {
   const world = await openWorld()
   const [one, two, gone] = ['one', 'two', 'gone'].map((name) => world.add(name))
   world.duty.add([one, two, gone] as string[])

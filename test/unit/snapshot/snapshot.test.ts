@@ -106,7 +106,7 @@ test('a newcomer takes a snapshot, goes on, fetches the log behind it and proves
   assert.deepEqual(carol.problems, [])
   assert.equal(new Shelf(carol.state.disk, '/taken').statement(), undefined)
 
-  // Now it is like any other: a third device gets everything from it, the tree follows from the log.
+  // Now it is like any other: a third device gets all from it, the tree follows from the log.
   const dave = await openEmpty(shared, 'dave')
   await deliver(carol, dave)
   assert.equal(treeText(dave), treeText(alice))
