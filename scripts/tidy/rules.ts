@@ -115,7 +115,6 @@ export const ADAPTERS: Readonly<Record<string, { may: readonly Effect[]; why: st
   'vfs/fuse/notify-worker.ts': { may: ['fs', 'thread'], why: 'writes to /dev/fuse, in a thread' },
   'vfs/fuse/serve.ts': { may: ['fs'], why: 'closes /dev/fuse' },
   'vfs/fuse/transport.ts': { may: ['fs'], why: 'reads and answers /dev/fuse' },
-  'daemon/check-process.ts': { may: ['process', 'timer'], why: 'is the checking process' },
   'daemon/check-run.ts': { may: ['process'], why: 'starts the checking process' },
   'daemon/client.ts': { may: ['net'], why: 'connects to the control socket' },
   'daemon/control.ts': { may: ['fs', 'net'], why: 'listens on the control socket' },
