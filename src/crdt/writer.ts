@@ -71,7 +71,7 @@ export interface Folded {
 const OPS_PER_CHANGE_MAX = 10_000
 const BYTES_PER_CHANGE_MAX = 4 * 1024 * 1024
 /** Records (or writes) of a snapshot that are in memory at a time. */
-const LOAD_ROWS_MAX = 2000
+const LOAD_ROWS_MAX = 1000
 
 /**
  * Writes the tree. One thread owns it. Everything between two `commit`s is one unit: it becomes
@@ -402,12 +402,12 @@ export class TreeWriter {
     } while (after !== undefined)
   }
 
-  /** Hands everything to the running transaction; nothing stays in memory but the caches. */
+  /** Hands everything to the running transaction and forgets it: little of it is used again. */
   #spill(rows: RowWriter): void {
     this.#view.reset()
     this.#shards.flush({ isFolding: false })
     this.#layer.flush(rows)
-    this.#layer.settled()
+    this.#layer.discard({ andCache: true })
     this.#shards.settled()
     this.#newWants = []
   }
