@@ -54,7 +54,8 @@ export function carePorts(parts: () => CareParts): VerifyPorts {
       await fetchMissing({ clock: systemClock, duty }, deadlineMs, signal, () => {})
     },
     askPeers: async ({ timeoutMs, signal }) => {
-      await parts().swarm.syncRound({ timeoutMs, signal })
+      const answers = await parts().swarm.syncRound({ timeoutMs, signal })
+      return answers.filter(({ state }) => state !== 'unreachable').length
     },
     rebuild: ({ onProgress }) => rebuild(parts(), onProgress),
   }

@@ -10,9 +10,13 @@ import type { Clock } from '../system.ts'
 import type { LackingContent } from './check-contents.ts'
 import type { CheckNews } from './check-process.ts'
 import type { FindingReport, VerifyReport } from './interface.ts'
+import { waitOrAbort } from './sync-run.ts'
 
 /** How long a repair waits for what peers have. */
 const FETCH_MS_MAX = 60_000
+const ENTRIES_MS_MAX = 20_000
+/** Pause between two looks at what is missing. */
+const LOOK_MS = 250
 
 /** What verifying needs of a volume. */
 export interface VerifyPorts {
@@ -36,8 +40,8 @@ export interface VerifyPorts {
   wantAgain(contents: readonly { inode: InodeId; version: string }[]): Promise<void>
   /** Fetches what is wanted, for at most so long. */
   fetch(options: { timeoutMs: number; signal: AbortSignal }): Promise<void>
-  /** Asks every member for news; resolves when they have answered, or not. */
-  askPeers(options: { timeoutMs: number; signal: AbortSignal }): Promise<void>
+  /** Asks every member for news; resolves with how many answered. */
+  askPeers(options: { timeoutMs: number; signal: AbortSignal }): Promise<number>
   /** Builds index and shards anew from the log. */
   rebuild(options: { signal: AbortSignal; onProgress: OnProgress }): Promise<void>
 }
@@ -155,8 +159,7 @@ class Run {
   async #repairLog(): Promise<void> {
     const paths = this.#of('log').flatMap(({ finding: { path } }) => path ?? [])
     await this.#ports.repairLog([...new Set(paths)])
-    await this.#ports.askPeers({ timeoutMs: FETCH_MS_MAX, signal: this.#signal })
-    const left = await this.#ports.missingEntries()
+    const left = await this.#missingAfterFetch()
     const told = this.#of('log')
     for (const open of told) {
       const { feed } = open.finding
@@ -165,6 +168,22 @@ class Run {
     for (const finding of left) {
       const isTold = told.some((open) => isSameRange(open.finding, finding))
       if (!isTold) this.#add(finding)
+    }
+  }
+
+  /** What is still missing once peers had the time to bring it. */
+  async #missingAfterFetch(): Promise<Finding[]> {
+    const { clock } = this.#ports
+    let left = await this.#ports.missingEntries()
+    if (left.length === 0) return left
+    const deadlineMs = clock.monotonicMs() + ENTRIES_MS_MAX
+    const options = { timeoutMs: ENTRIES_MS_MAX, signal: this.#signal }
+    const answered = await this.#ports.askPeers(options)
+    for (;;) {
+      left = await this.#ports.missingEntries()
+      if (left.length === 0 || answered === 0 || clock.monotonicMs() > deadlineMs) return left
+      this.#onProgress({ text: 'fetching lost entries', done: 0, total: 0 })
+      await waitOrAbort(clock, LOOK_MS, this.#signal)
     }
   }
 
