@@ -8,8 +8,9 @@ import { PackWriter } from '../../src/chunks/packs.ts'
 import { MemoryRowStore } from '../../src/crdt/memory.ts'
 import type { RowWriter } from '../../src/crdt/rows.ts'
 import { MemoryDisk, type PowerCut } from '../../src/disk-memory.ts'
-import { WormholeError } from '../../src/errors.ts'
+import { hasCode, WormholeError } from '../../src/errors.ts'
 import type { Disk } from '../../src/system.ts'
+import type { Volume } from '../../src/volume.ts'
 import { createChunkKeys } from './chunks.ts'
 import { SimDevice, type SimDeviceOptions } from './sim-device.ts'
 
@@ -49,13 +50,39 @@ export class PowerDevice extends SimDevice {
   #packs!: PackWriter
   readonly #others: PowerDevice[]
   readonly #recorded: RecordedRows
+  #rows: MemoryRowStore
+  /** An index that knows more than the log: what it shows is said anew. */
+  #ahead: MemoryRowStore | undefined
 
   constructor(options: Omit<SimDeviceOptions, 'peers'> & { readonly peers: PowerDevice[] }) {
     super({ ...options, segmentBytesMax: SEGMENT_BYTES_MAX })
     this.#others = options.peers
     const disk = new MemoryDisk({ isRecording: true })
     this.#recorded = new RecordedRows(disk)
+    this.#rows = this.#recorded
     this.install(disk, this.#recorded)
+  }
+
+  /** As the daemon opens a volume. */
+  override async start(): Promise<void> {
+    try {
+      await super.start()
+    } catch (error) {
+      if (!hasCode(error, 'LOG_LOST')) throw error
+      this.#ahead = this.#rows
+      this.install(this.disk, new MemoryRowStore())
+      await super.start()
+    }
+  }
+
+  protected override async opened(volume: Volume): Promise<void> {
+    if (this.#ahead) await volume.restore(this.#ahead)
+    this.#ahead = undefined
+  }
+
+  override install(disk: MemoryDisk, rows: MemoryRowStore): void {
+    this.#rows = rows
+    super.install(disk, rows)
   }
 
   protected override openContents(disk: Disk): ContentStore {
@@ -79,6 +106,11 @@ export class PowerDevice extends SimDevice {
   /** Disk operations so far. */
   get operationCount(): number {
     return this.disk.operationCount
+  }
+
+  /** Disk operations before an index commit, counted from 1. */
+  operationsBefore(commitCount: number): number {
+    return this.#recorded.commits[commitCount - 1]?.operationCount ?? 0
   }
 
   /** Commits of the index before a disk operation. */

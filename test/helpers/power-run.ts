@@ -10,7 +10,7 @@ import assert from 'node:assert/strict'
 import type { PowerCut } from '../../src/disk-memory.ts'
 import { SeededRandom, SimClock } from './sim-clock.ts'
 import { PowerDevice } from './power-device.ts'
-import { dumpTree } from './vfs-dump.ts'
+import { dumpTree, UNAVAILABLE } from './vfs-dump.ts'
 import { CONTEXT, name, ROOT } from './vfs-user.ts'
 import { admitTo, createTestVolume, type TestVolume } from './volume-device.ts'
 
@@ -39,6 +39,8 @@ const RDWR = 2
 const TRUNC = 0o1000
 const SIMULATED_MS_MAX = 60_000
 const BIG_BYTES = 5 * 1024 * 1024
+/** Steps shown when none fits. */
+const TOLD_STEPS_MAX = 8
 const ALL: PowerCut = { survivors: 'all' }
 
 /** Brings all that one device has to the other. */
@@ -298,10 +300,9 @@ export class PowerRun {
   /**
    * Cuts the power after `operationCount` disk operations and starts the device on what is left.
    *
-   * @returns the step that the tree is after.
    * @throws AssertionError with what does not hold.
    */
-  async check(operationCount: number, cut: PowerCut, index: IndexState): Promise<number> {
+  async check(operationCount: number, cut: PowerCut, index: IndexState): Promise<void> {
     const random = new SeededRandom(this.seed + operationCount)
     const before = this.#alice.commitsBefore(operationCount)
     const most = this.#alice.commitsBefore(Infinity)
@@ -316,24 +317,40 @@ export class PowerRun {
     const devices: PowerDevice[] = []
     const options = (device: string) => this.#options(device, clock, devices, random)
     const moment = { operationCount, commitCount, cut }
-    const { peer } = this.steps.findLast((step) => step.to <= operationCount) as Step
+    // What an index that is ahead knows has happened, here and there: the disk has lied.
+    const until = Math.max(operationCount, this.#alice.operationsBefore(commitCount))
+    const { peer } = this.steps.findLast((step) => step.to <= until) as Step
     const alice = this.#alice.after(moment, options('alice'))
     const bob = this.#bob.after({ ...peer, cut: ALL }, options('bob'))
     devices.push(alice, bob)
     for (const device of [bob, alice]) await clock.settle(device.start(), SIMULATED_MS_MAX)
     const tree = await dumpTree(alice)
-    const step = this.#explain(tree, operationCount)
+    const [first, last] = this.#span(operationCount, until)
+    if (index === 'newer') this.#checkLied(tree, first, last)
+    else this.#explain(tree, first, last)
+    if (index !== 'newer') await this.#checkHonest(alice, tree, cut, random)
+    await clock.settle(alice.vfs.drain(), SIMULATED_MS_MAX)
+    await this.#goOn(alice, bob, clock)
+  }
+
+  /** On an honest disk there is nothing to report, and neither time nor another cut change it. */
+  async #checkHonest(
+    alice: PowerDevice,
+    tree: ReadonlyMap<string, string>,
+    cut: PowerCut,
+    random: SeededRandom,
+  ): Promise<void> {
+    const isHere = [...tree.values()].every((line) => contentOf(line) !== UNAVAILABLE)
+    assert.ok(isHere, 'all contents are here')
     if (random.below(4) === 0) {
-      await clock.run(random.below(100))
+      await alice.clock.run(random.below(100))
       alice.powerCut(cut.survivors, 'kept')
-      await clock.settle(alice.start(), SIMULATED_MS_MAX)
+      await alice.clock.settle(alice.start(), SIMULATED_MS_MAX)
       assert.deepEqual(await dumpTree(alice), tree, 'the power failed once more')
     }
-    if (index !== 'newer') assert.deepEqual(alice.problems, [], 'nothing to report')
-    await clock.settle(alice.vfs.drain(), SIMULATED_MS_MAX)
+    assert.deepEqual(alice.problems, [], 'nothing to report')
+    await alice.clock.settle(alice.vfs.drain(), SIMULATED_MS_MAX)
     assert.deepEqual(await dumpTree(alice), tree, 'publishing changed the tree')
-    await this.#goOn(alice, bob, clock)
-    return step
   }
 
   /** The device writes, publishes, and converges with the other one. */
@@ -354,23 +371,42 @@ export class PowerRun {
     assert.match(here.get('/after') ?? '', /written after the cut/)
   }
 
-  /** Which step a tree is after. */
-  #explain(tree: ReadonlyMap<string, string>, operationCount: number): number {
+  /** The newest step that is acknowledged, and the newest that has begun. */
+  #span(operationCount: number, until: number): [number, number] {
     const done = (step: Step): boolean => step.isAcknowledged && step.to <= operationCount
     const first = Math.max(0, this.steps.findLastIndex(done))
-    const begun = this.steps.findLastIndex((step) => step.from <= operationCount)
-    for (let at = first; at <= begun; at++) {
-      if (this.#isRunFrom(at, begun, tree)) return at
-    }
-    const owed = this.steps.slice(first, begun + 1)
+    return [first, this.steps.findLastIndex((step) => step.from <= until)]
+  }
+
+  /** The tree must be after a step of the span. */
+  #explain(tree: ReadonlyMap<string, string>, first: number, last: number): void {
+    for (let at = first; at <= last; at++) if (this.#isRunFrom(at, last, tree)) return
+    const owed = this.steps.slice(first, last + 1).slice(0, TOLD_STEPS_MAX)
     const told = owed.map(({ what, tree: shown }) => `${what}: ${text(shown)}`).join('\n')
     assert.fail(`the tree is none of those that may be left\n${text(tree)}\n--- may be\n${told}`)
+  }
+
+  /** The disk lied: steps may be mixed, but what is there was, and what is gone was gone once. */
+  #checkLied(tree: ReadonlyMap<string, string>, first: number, last: number): void {
+    const steps = this.steps.slice(first, last + 1)
+    for (const [path, line] of tree) {
+      const content = contentOf(line)
+      const wasSo = (step: Step): boolean => {
+        const shown = step.tree.get(path)
+        return shown !== undefined && (content === UNAVAILABLE || contentOf(shown) === content)
+      }
+      assert.ok(steps.some(wasSo), `${path} was never ${line}`)
+    }
+    for (const path of (steps[0] as Step).tree.keys()) {
+      const isGone = steps.some((step) => !step.tree.has(path))
+      assert.ok(isGone || tree.has(path), `${path} is acknowledged and lost`)
+    }
   }
 
   /** Whether each file is as after one of the steps from `at` on that kept the names. */
   #isRunFrom(at: number, begun: number, tree: ReadonlyMap<string, string>): boolean {
     const names = namesOf(tree)
-    const missing = new Map(tree)
+    const missing = new Map([...tree].filter(([, line]) => contentOf(line) !== UNAVAILABLE))
     for (let index = at; index <= begun; index++) {
       const { tree: shown } = this.steps[index] as Step
       if (namesOf(shown) !== names) return false
@@ -379,6 +415,10 @@ export class PowerRun {
     }
     return false
   }
+}
+
+function contentOf(line: string): string {
+  return JSON.parse(line.slice(line.indexOf('"'))) as string
 }
 
 /** Paths, modes and link counts. */

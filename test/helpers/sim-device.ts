@@ -238,6 +238,7 @@ export class SimDevice extends VfsUser {
         submitPending: () => vfs?.submitPending() ?? Promise.resolve(),
       },
     })
+    await this.opened(volume)
     const journal = DiskJournal.open({
       disk,
       random,
@@ -269,6 +270,11 @@ export class SimDevice extends VfsUser {
     this.volume = volume
     this.overlay = overlay
     this.vfs = vfs
+  }
+
+  /** The volume is open, the file system not yet. */
+  protected opened(_volume: Volume): Promise<void> {
+    return Promise.resolve()
   }
 
   /** File contents for the run that starts. */

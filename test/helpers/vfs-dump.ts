@@ -1,14 +1,31 @@
 /** A volume's visible tree as plain data, to compare. */
+import { hasCode } from '../../src/errors.ts'
 import { hash } from '../../src/seal.ts'
 import { ROOT, type VfsUser } from './vfs-user.ts'
 
 /** Longer contents are shown as their size and digest. */
 const LONG = 1024
+/** What is shown of a content that nobody has. */
+export const UNAVAILABLE = 'unavailable'
 
 /** A file's content (latin1) as `dumpTree` shows it. */
 export function shortened(content: string): string {
   if (content.length <= LONG) return content
   return `${content.length} bytes, ${hash(Buffer.from(content)).toString('hex')}`
+}
+
+async function readWhole(device: VfsUser, handle: number, sizeBytes: number): Promise<string> {
+  let text = ''
+  try {
+    for (let piece = ' '; piece !== ''; text += piece) {
+      piece = await device.read(handle, text.length)
+    }
+  } catch (error) {
+    if (!hasCode(error, 'CHUNK_UNAVAILABLE')) throw error
+    return UNAVAILABLE
+  }
+  if (text.length !== sizeBytes) text += ` but size ${sizeBytes}`
+  return shortened(text)
 }
 
 /** One line per path: type, mode, names, and bytes or target. */
@@ -24,12 +41,8 @@ export async function dumpTree(device: VfsUser): Promise<Map<string, string>> {
       let what = ''
       if (type === 0o100000) {
         const handle = device.open(found.nodeId, 0)
-        for (let piece = ' '; piece !== ''; what += piece) {
-          piece = await device.read(handle, what.length)
-        }
+        what = await readWhole(device, handle, attr.sizeBytes)
         device.close(handle)
-        if (what.length !== attr.sizeBytes) what += ` but size ${attr.sizeBytes}`
-        what = shortened(what)
       } else if (type === 0o120000) {
         what = (await device.fs.readlink(found.nodeId)).toString('latin1')
       }
