@@ -2,7 +2,7 @@
 import { runDaemon } from '../../daemon/daemon.ts'
 import { readHolder } from '../../daemon/holder.ts'
 import { isHomeLocked } from '../../daemon/lock.ts'
-import { hasCode } from '../../errors.ts'
+import { WormholeError, hasCode } from '../../errors.ts'
 import { EXIT_DONE, type Context } from '../context.ts'
 import type { DownReport } from '../interface.ts'
 import { waitForEnd } from '../launch.ts'
@@ -41,8 +41,15 @@ async function stop(context: Context, timeoutMs: number): Promise<DownReport> {
     if (!hasCode(error, 'DAEMON_NOT_RUNNING')) throw error
   }
   // It may be starting or stopping: then the signal reaches it, and the lock tells when it is over.
-  const pid = isHomeLocked(context.home) ? readHolder(context.home)?.pid : undefined
-  if (pid === undefined) return { isStopped: false }
+  if (!isHomeLocked(context.home)) return { isStopped: false }
+  const pid = readHolder(context.home)?.pid
+  if (pid === undefined) {
+    throw new WormholeError(
+      'HOME_LOCKED',
+      `a process that does not say which it is holds the home ${context.home}: it has just ` +
+        'started, or is of another version and has to be stopped by its process id',
+    )
+  }
   signalProcess(pid)
   await waitForEnd(context.home, timeoutMs)
   return { isStopped: true, pid }

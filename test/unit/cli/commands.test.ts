@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ConflictReport } from '../../../src/daemon/interface.ts'
-import { runInProcess, serveFakeHome, type Outcome } from '../../helpers/cli.ts'
+import { lockHome } from '../../../src/daemon/lock.ts'
+import { runInProcess, serveFakeHome, temporaryDirectory, type Outcome } from '../../helpers/cli.ts'
 
 function parsed(outcome: Outcome): unknown {
   assert.deepEqual({ code: outcome.code, stderr: outcome.stderr }, { code: 0, stderr: '' })
@@ -135,6 +136,15 @@ test('cli: a daemon that does not stop in time is TIMEOUT', async (t) => {
   assert.match(down.stderr, /^wormhole: TIMEOUT: the daemon is still stopping after 0\.1 s\. Try/)
   const { stderr } = await wormhole(['down', '--timeout', '0.1', '--json'])
   assert.equal((JSON.parse(stderr) as Failed).error.code, 'TIMEOUT')
+})
+
+test('cli: down does not call a daemon stopped that nobody can name', async (t) => {
+  const home = temporaryDirectory(t)
+  const lock = lockHome(home)
+  t.after(() => lock.release())
+  const { code, stderr } = await runInProcess(['down', '--json'], { WORMHOLE_HOME: home })
+  assert.equal(code, 1)
+  assert.equal((JSON.parse(stderr) as Failed).error.code, 'HOME_LOCKED')
 })
 
 test('cli: the recovery code makes an invite for an admin', async (t) => {
