@@ -12,7 +12,7 @@ import { SeededRandom } from '../helpers/sim-clock.ts'
 const SEEDS = (process.env['POWER_SEEDS'] ?? '1,2,3').split(',').map(Number)
 const STEPS = Number(process.env['POWER_STEPS'] ?? 70)
 /** Cases per seed; `all`: every moment, every way. `moment,survivors,index`: that one. */
-const CASES = process.env['POWER_CASES'] ?? '40'
+const CASES = process.env['POWER_CASES'] ?? '25'
 
 const SURVIVORS: readonly Survivors[] = ['none', 'all', 'some', 'torn']
 const INDEXES: readonly IndexState[] = ['kept', 'older', 'lost', 'newer']
