@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Group, GroupOptions, Report } from '../measure.ts'
 import { measureCrdt } from './engine/crdt.ts'
+import { measureJoin } from './engine/join.ts'
 import { measureIdle, measureLs, measureUp100k, measureUp1m } from './engine/many-files.ts'
 import { measurePath } from './engine/path.ts'
 
@@ -22,6 +23,7 @@ const SECTIONS: readonly Section[] = [
   { figures: ['path_local', 'path_remote', 'log_bytes_per_create'], run: measurePath },
   { figures: ['up_100k'], run: measureUp100k },
   { figures: ['up_1m', 'lookup_p50', 'lookup_p99'], run: measureUp1m },
+  { figures: ['join_100k', 'join_100k_bytes_per_file'], run: measureJoin },
   { figures: ['ls_100k', 'ls_l_100k'], run: measureLs },
   { figures: ['idle_cpu', 'idle_growth', 'idle_rss_anon'], run: measureIdle },
 ]

@@ -19,12 +19,12 @@ const IDLE_MINUTES = 1
 /** Before a daemon is called idle: what joining and mounting left to do is done by then. */
 const SETTLE_MS = 20_000
 /** Contents stay where they are until they are read: the list of them is as long as the tree. */
-const CACHED = '{"local":{"keep":"cached"}}'
+export const CACHED = '{"local":{"keep":"cached"}}'
 
 type Devices<Name extends string> = Record<Name, Device>
 
 /** Runs `work` with devices that have no home yet. */
-async function withHomes<Name extends string>(
+export async function withHomes<Name extends string>(
   names: readonly Name[],
   work: (devices: Devices<Name>) => Promise<void>,
 ): Promise<void> {
