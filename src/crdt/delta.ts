@@ -1,9 +1,9 @@
 /** What an uncommitted layer changes for readers, compared with what is committed. */
 import type { FileName, InodeId } from '../types.ts'
-import { inodeKind } from './ids.ts'
+import { conflictCopyId, inodeKind } from './ids.ts'
 import type { TreeDelta } from './interface.ts'
 import { splitSlotKey, type Layer } from './layer.ts'
-import type { InodeRow, Slot } from './records.ts'
+import { versionOf, type InodeRow, type Slot } from './records.ts'
 import { visibleIn, type SlotRows } from './tree-reader.ts'
 
 /** Inodes and names that differ. New inodes are not listed: nobody can have cached them. */
@@ -21,8 +21,14 @@ function changedNodes(layer: Layer): TreeDelta['nodes'][number][] {
     const hasContent = before.C !== row.C && inodeKind(id) !== 'directory'
     nodes.set(id, hasContent || (nodes.get(id) ?? false))
     if (row.canonical !== '') nodes.set(row.canonical, nodes.get(row.canonical) ?? false)
+    if (before.A !== row.A) for (const copy of copiesOf(row)) nodes.set(copy, false)
   }
   return [...nodes].map(([id, hasContent]) => ({ id, hasContent }))
+}
+
+/** The ids of losing versions, which show the attributes of their inode. */
+function copiesOf({ id, C }: InodeRow): InodeId[] {
+  return C.length < 2 ? [] : C.map((value) => conflictCopyId(id, versionOf(value)))
 }
 
 function hasChanged(before: InodeRow, row: InodeRow): boolean {

@@ -198,3 +198,17 @@ test('a copy that gets an inode of its own here is still to be fetched', () => {
   assert.deepEqual(wanted(), ['a', 'b'])
   assert.equal(carol.deltas.at(-1)!.contents.length, 1)
 })
+
+test('a chmod of an inode is news of its conflict copies too', () => {
+  const { world, lines } = story(2, (a) => a.write('/r', '0'), [
+    (a) => a.write('/r', 'a'),
+    (b) => b.write('/r', 'b'),
+  ])
+  const [alice, bob] = world.devices as [Device, Device]
+  const copy = bob.id(lines.find((line) => line !== '/r=b')!.slice(0, -2))
+  alice.do(alice.overlay.setAttributes(alice.id('/r'), { mode: 0o600 }))
+  alice.publish()
+  bob.receive(0)
+  assert.equal(bob.overlay.node(copy)!.attributes.mode, 0o600)
+  assert.ok(bob.deltas.at(-1)!.nodes.some(({ id }) => id === copy))
+})
