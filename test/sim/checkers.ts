@@ -325,22 +325,33 @@ export class LogView {
    * its backup had not published yet: `isExempt` says which.
    */
   checkOnce(device: SimDevice, isExempt: (author: DeviceId) => boolean): void {
-    const seen = new Map<string, string[]>()
-    for (const feed of device.daemon.volume.frontier().keys()) {
-      if (isExempt(feedDevice(feed))) continue
-      for (const entry of this.entries(device, feed)) {
-        for (const decoded of changesOf(entry)) {
-          for (const [index, { key, value, predecessors }] of decoded.ops.entries()) {
-            if (!key.startsWith('C')) continue
-            const put = `${feedDevice(feed)} ${key} ${Buffer.from(value).toString('hex')}`
-            const before = seen.get(put) ?? []
-            const isAgain = before.length > 0 && !before.some((op) => predecessors.includes(op))
-            check(!isAgain, 'conflict', () => `content put twice: ${put}`)
-            seen.set(put, [...before, opOf(decoded, index)])
-          }
-        }
-      }
+    const feeds = [...device.daemon.volume.frontier().keys()]
+    const puts = feeds.flatMap((feed) => this.#contentPuts(device, feed))
+    // Who settles a conflict may keep what another device has put there again.
+    const byValue = new Map<string, Set<string>>()
+    for (const { value, op } of puts) byValue.set(value, (byValue.get(value) ?? new Set()).add(op))
+    const own = new Set<string>()
+    for (const { value, author, seq, predecessors } of puts) {
+      if (isExempt(author)) continue
+      const isSettling = predecessors.some((op) => byValue.get(value)?.has(op))
+      check(!own.has(author + value) || isSettling, 'conflict', () => {
+        return `content put twice, now in entry ${seq} of ${author}: ${value}`
+      })
+      own.add(author + value)
     }
+  }
+
+  #contentPuts(device: SimDevice, feed: FeedId) {
+    return this.entries(device, feed).flatMap((entry) =>
+      changesOf(entry).flatMap((change) =>
+        change.ops.flatMap(({ key, value, predecessors }, index) => {
+          if (!key.startsWith('C')) return []
+          const text = `${key} ${Buffer.from(value).toString('hex')}`
+          const op = opOf(change, index)
+          return [{ value: text, op, author: feedDevice(feed), seq: entry.seq, predecessors }]
+        }),
+      ),
+    )
   }
 
   /** Files that were gone at once are in no entry, unless their device died just then. */

@@ -163,6 +163,8 @@ async function temporary(user: SimUser): Promise<void> {
   const parent = await user.directory()
   const entry = `tmp-${device.name}-${user.temporaries.length}`
   user.say(`makes and removes ${entry}`)
+  const made = { name: entry, atMs: device.clock.monotonicMs(), isUnsure: true }
+  user.temporaries.push(made)
   const deed = user.noteWrite({
     replaced: [],
     line: ledger.newLine(),
@@ -175,7 +177,7 @@ async function temporary(user: SimUser): Promise<void> {
   user.noteRemoval([deed])
   void device.fs.unlink(CONTEXT, parent, nameOf(entry))
   deed.state = 'moot'
-  user.temporaries.push({ name: entry, atMs: device.clock.monotonicMs(), isUnsure: false })
+  made.isUnsure = false
 }
 
 /** Reads a file, wherever its bytes are. */

@@ -44,7 +44,9 @@ async function heal(simulation: Simulation): Promise<void> {
 }
 
 /** What keeps a device from being done; undefined when it is. */
-function lacks(device: SimDevice, first: SimDevice): string | undefined {
+function lacks(device: SimDevice, devices: readonly SimDevice[]): string | undefined {
+  const [first] = devices as [SimDevice]
+  const wasAnyRestored = devices.some(({ wasRestored }) => wasRestored)
   if (!device.isAlive) return 'is dead'
   const { volume, vfs, duty } = device.daemon
   // Branches have names of each device's own.
@@ -63,14 +65,14 @@ function lacks(device: SimDevice, first: SimDevice): string | undefined {
     told(first.daemon.volume.appliedFrontier()),
   ]
   if (applied !== others) return `has applied ${applied}, ${first.name} ${others}`
-  if (duty.missing.files > 0) return `lacks ${duty.missing.files} contents`
+  // What a backup took away may have been on this device alone.
+  if (duty.missing.files > 0 && !wasAnyRestored) return `lacks ${duty.missing.files} contents`
   return undefined
 }
 
 /** Lets time pass until everybody has everything. @throws {Failure} `liveness`. */
 export async function settle(simulation: Simulation): Promise<void> {
   const { clock, devices } = simulation
-  const [first] = devices as [SimDevice]
   for (const device of devices) {
     if (device.isAlive && device.canEdit) await simulation.user(device).drain()
     if (device.isAlive) device.daemon.duty.poke()
@@ -79,7 +81,7 @@ export async function settle(simulation: Simulation): Promise<void> {
   for (let quietCount = 0; quietCount < 3;) {
     await clock.run(QUIET_MS)
     simulation.checkProblems()
-    const late = devices.map((device) => ({ device, what: lacks(device, first) }))
+    const late = devices.map((device) => ({ device, what: lacks(device, devices) }))
     const found = late.find(({ what }) => what !== undefined)
     quietCount = found ? 0 : quietCount + 1
     if (found && clock.monotonicMs() > deadlineMs) {
@@ -99,8 +101,11 @@ async function checkConverged(simulation: Simulation): Promise<Shown> {
   const shown = await look(first, ledger, devices)
   for (const device of others) {
     const other = await look(device, ledger, devices)
-    // By policy contents may be kept in one place only.
-    const isCached = options.actions.has('policy')
+    // By policy contents may be kept in one place only; rot and backups take others away.
+    const isCached =
+      options.actions.has('policy') ||
+      simulation.counts.has('fault flippedChunk') ||
+      simulation.counts.has('fault restored')
     const [here, there] = isCached ? withoutCached(shown, other) : [shown.lines, other.lines]
     checkSame(here, there, `${first.name} and ${device.name}`)
   }

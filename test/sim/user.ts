@@ -305,6 +305,7 @@ export class SimUser {
   /** The home is that of an earlier time: nothing done since is owed. */
   restored(backupMs: number): void {
     for (const deed of this.#mine) if (deed.atMs >= backupMs) deed.state = 'moot'
+    this.#recent = []
   }
 
   /** The daemon has died, or the machine. What was not promised to survive it is not owed. */
