@@ -107,10 +107,13 @@ export class VolumeHost implements VolumeHandle {
     const { network } = this.#options
     const data = this.#data
     const secrets = VolumeSecrets.decode(data.secrets)
+    // What the journal brings back may need a chunk before the network is up.
+    let onNetwork!: () => void
+    const isUp = new Promise<void>((resolve) => (onNetwork = resolve))
     const starting = VolumeThreads.start(data, {
       generation: this.#settings.generation,
       policySuspects: this.#settings.policySuspects ?? [],
-      fetch: (addresses, how) => this.#swarm.fetch(addresses, how),
+      fetch: (addresses, how) => isUp.then(() => this.#swarm.fetch(addresses, how)),
       onMembers: (members) => this.#takeMembers(members),
       onWants: ({ keys }) => (keys ? this.#duty?.add(keys) : this.#duty?.poke()),
       onPolicySuspects: (policySuspects) => this.#saveSettings({ policySuspects }),
@@ -169,6 +172,7 @@ export class VolumeHost implements VolumeHandle {
       onReport: (report) => this.#problem({ code: report.code, message: report.message }),
       networkFingerprint,
     })
+    onNetwork()
     this.#saveSettings({})
     this.#duty.poke()
   }
