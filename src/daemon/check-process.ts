@@ -14,38 +14,15 @@ import { ContentReader } from '../chunks/reader.ts'
 import { ChunkSource } from '../chunks/source.ts'
 import { checkLmdbRows, openLmdbRowStore } from '../crdt/lmdb.ts'
 import { systemDisk } from '../disk.ts'
-import { errorToData, hasCode, type ErrorData } from '../errors.ts'
-import type { CheckStep, Finding } from '../finding.ts'
+import { errorToData, hasCode } from '../errors.ts'
+import type { CheckStep } from '../finding.ts'
 import { checkJournal, checkLog, segmentBytes } from '../log/check.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
 import { systemRandom } from '../system.ts'
 import type { ChunkAddress } from '../types.ts'
-import { checkContents, lackingFinding, type LackingContent } from './check-contents.ts'
+import { checkContents, lackingFinding } from './check-contents.ts'
+import type { CheckNews, CheckOrder, CheckPart } from './check-order.ts'
 import { chunkKeysData, type ThreadData } from './threads.ts'
-
-/** What may be checked, in this order. */
-export const CHECK_PARTS = ['journal', 'log', 'packs', 'index', 'contents'] as const
-/** One of them. */
-export type CheckPart = (typeof CHECK_PARTS)[number]
-
-/** What the process is given to start with. */
-export interface CheckOrder {
-  readonly data: ThreadData
-  readonly parts: readonly CheckPart[]
-}
-
-/** What the process tells. `done` comes last. */
-export type CheckNews =
-  | {
-      readonly type: 'progress'
-      readonly text: string
-      readonly done: number
-      readonly total: number
-    }
-  | { readonly type: 'finding'; readonly finding: Finding; readonly lacking?: LackingContent }
-  | { readonly type: 'begun' | 'ended'; readonly part: CheckPart }
-  | { readonly type: 'done' }
-  | { readonly type: 'failed'; readonly error: ErrorData }
 
 function tell(news: CheckNews): void {
   process.send?.(news)

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { errorFromData, WormholeError } from '../errors.ts'
 import { siblingModule } from '../module-url.ts'
-import { CHECK_PARTS, type CheckNews, type CheckOrder, type CheckPart } from './check-process.ts'
+import { CHECK_PARTS, type CheckNews, type CheckOrder, type CheckPart } from './check-order.ts'
 
 /** The words that make node run a module, from a file or from the text of a `data:` URL. */
 function nodeWords(url: URL): string[] {
@@ -29,10 +29,10 @@ class CheckDeath extends Error {
  * @throws {WormholeError} `ABORTED`, and what the check throws.
  */
 export async function runCheck(
-  order: Pick<CheckOrder, 'data'>,
+  order: Pick<CheckOrder, 'data'> & Partial<CheckOrder>,
   options: { readonly signal: AbortSignal; readonly onNews: (news: CheckNews) => void },
 ): Promise<void> {
-  let parts: readonly CheckPart[] = CHECK_PARTS
+  let parts = order.parts ?? CHECK_PARTS
   for (;;) {
     try {
       await runOnce({ ...order, parts }, options)

@@ -8,7 +8,7 @@ import type { InodeId } from '../types.ts'
 import type { Finding } from '../finding.ts'
 import type { Clock } from '../system.ts'
 import type { LackingContent } from './check-contents.ts'
-import type { CheckNews } from './check-process.ts'
+import type { CheckNews } from './check-order.ts'
 import type { FindingReport, VerifyReport } from './interface.ts'
 import { waitOrAbort } from './sync-run.ts'
 

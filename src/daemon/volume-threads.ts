@@ -26,6 +26,7 @@ import {
   type WantsEvent,
 } from './threads.ts'
 import type { InodeId } from '../types.ts'
+import { guardIndex, indexIsOpen } from './index-guard.ts'
 import { startWorkerThread, type WorkerThread } from './worker-thread.ts'
 
 type CrdtReady = { coveredTo: number; members: MembersData }
@@ -73,6 +74,7 @@ export class VolumeThreads {
   /** Starts all of them; closes those that run when one fails. */
   static async start(data: ThreadData, options: VolumeThreadsOptions): Promise<VolumeThreads> {
     const keys = chunkKeysData(VolumeSecrets.decode(data.secrets))
+    await guardIndex(data, options.onProblem)
     const store = StoreThread.launch({ directory: data.paths.packs, keys })
     const { port1: crdtPort, port2: fsPort } = new MessageChannel()
     const { generation, policySuspects } = options
@@ -91,6 +93,7 @@ export class VolumeThreads {
     if (fs.status === 'fulfilled' && crdt.status === 'fulfilled' && chunks.status === 'fulfilled') {
       const fetcher = { fetch: options.fetch }
       const contents = chunks.value.contents({ keys: new ChunkKeyRing(keys), fetcher })
+      indexIsOpen(data)
       const threads = { store, crdt: crdt.value, fs: fs.value, chunks: chunks.value, contents }
       return new VolumeThreads(threads)
     }

@@ -177,6 +177,24 @@ test('the index: rebuilt from the log, mounted state and contents stay', async (
   assert.deepEqual((await verify(alice)).findings, [])
 })
 
+test('an index that ends the process which opens it: the next start goes on without', async (t) => {
+  const { alice } = await createVolumeOfDevices(t, ['alice'], { isMounted: false })
+  for (let index = 0; index < 5; index++) await put(alice, `/f${index}`, `text ${index}`)
+  await alice.stop()
+  const file = volumeFile(alice, 'index', 'data.mdb')
+  const bytes = fs.readFileSync(file)
+  // Flags, lower and upper of the headers of all pages but the two that name the root.
+  for (let page = 2 * 4096; page < bytes.length; page += 4096)
+    bytes.fill(0xa7, page + 10, page + 16)
+  fs.writeFileSync(file, bytes)
+  await alice.run(['up'], { codes: 'any' })
+  await alice.run(['up'])
+  for (let index = 0; index < 5; index++)
+    assert.equal(await cat(alice, `/f${index}`), `text ${index}`)
+  assert.ok((await verify(alice)).isClean)
+  assert.equal(fs.existsSync(`${volumeFile(alice, 'index')}.opening`), false)
+})
+
 test('keys and settings are written anew while the daemon still knows them', async (t) => {
   const { alice } = await createVolumeOfDevices(t, ['alice'], { isMounted: false })
   await put(alice, '/f', 'text')
