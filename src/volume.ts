@@ -259,7 +259,7 @@ export class Volume {
   /** Entries that the log lacks; `isAll`: also older ones that a snapshot stands for. */
   missingEntries({ isAll } = { isAll: false }): Finding[] {
     const { feeds, tree } = this.#options
-    const isFilling = !isAll && tree.meta(SNAPSHOT_ROW) !== undefined
+    const isFilling = !isAll && (tree.meta(SNAPSHOT_ROW)?.length ?? 0) > 0
     return missingEntries(feeds, this.#applied, { isFilling })
   }
 
