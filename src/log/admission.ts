@@ -3,7 +3,8 @@
  * later folds the admission.
  */
 import { ByteWriter } from '../bytes.ts'
-import { sign, signingKeys } from '../seal.ts'
+import { WormholeError } from '../errors.ts'
+import { sign, signingKeys, verify } from '../seal.ts'
 import type { DeviceId, VolumeId } from '../types.ts'
 
 /** What somebody who wants in asks for; `signature` is the invite key's, over all the rest. */
@@ -36,4 +37,18 @@ export function signAdmission(
   const { publicKey, secretKey } = signingKeys(seed)
   const message = admissionMessage({ ...request, inviteKey: publicKey })
   return { inviteKey: publicKey, signature: sign(secretKey, message) }
+}
+
+/** Whether the invite key signed the request. @throws {WormholeError} `INVITE_INVALID`. */
+export function checkSignature(request: Admissible, signature: Uint8Array): void {
+  if (verify(request.inviteKey, admissionMessage(request), signature)) return
+  refuse('INVITE_INVALID', 'the request is not signed with the invite')
+}
+
+/** Tells a joiner why it is not let in. */
+export function refuse(
+  code: 'INVITE_INVALID' | 'INVITE_EXPIRED' | 'INVITE_USED_UP',
+  why: string,
+): never {
+  throw new WormholeError(code, why)
 }

@@ -16,7 +16,7 @@ import { feedDevice, feedGeneration, feedRoot } from '../types.ts'
 import type { ActorId, DeviceId, FeedId, Frontier, Role, VolumeId } from '../types.ts'
 import { isAcknowledgement, owesAcknowledgement } from './acknowledgement.ts'
 import { isActorOf } from './actors.ts'
-import { admissionMessage, type Admissible } from './admission.ts'
+import { admissionMessage, checkSignature, refuse, type Admissible } from './admission.ts'
 import { asBuffer } from './frame.ts'
 import { EMPTY_FRONTIER, frontierHas } from './frontier.ts'
 import type { ControlOp, Entry, Member } from './interface.ts'
@@ -483,9 +483,7 @@ export class MemberTable {
     if (invites.length === 0) refuse('INVITE_INVALID', 'this member does not know the invite')
     const { device, deviceName, boxKey, signature } = request
     const inviteKey = Buffer.from(request.inviteKey, 'hex')
-    if (!verify(inviteKey, admissionMessage({ ...request, inviteKey }), signature)) {
-      refuse('INVITE_INVALID', 'the request is not signed with the invite')
-    }
+    checkSignature({ ...request, inviteKey }, signature)
     if (invites.every((invite) => nowMs > invite.expiresMs)) {
       refuse('INVITE_EXPIRED', 'the invite has expired: ask for a new one')
     }
@@ -499,8 +497,4 @@ export class MemberTable {
 
 function empty(reason: string): EntryVerdict {
   return { state: 'empty', reason }
-}
-
-function refuse(code: 'INVITE_INVALID' | 'INVITE_EXPIRED' | 'INVITE_USED_UP', why: string): never {
-  throw new WormholeError(code, why)
 }
