@@ -283,3 +283,39 @@ test('cli: without a daemon', async () => {
   assert.equal((await runInProcess(['down'], env)).stdout, 'The daemon was not running.\n')
   assert.equal((await runInProcess(['status'], {})).code, 2)
 })
+
+test('cli: verify names what it found, and exits 1 while something is left', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  const clean = await wormhole(['verify'])
+  assert.deepEqual([clean.code, clean.stderr], [0, ''])
+  assert.match(clean.stdout, /nothing is damaged/)
+  volume.findings = [
+    {
+      part: 'packs',
+      code: 'CHUNK_CORRUPT',
+      message: 'its digest is wrong',
+      path: '/home/packs/pack-00000000',
+      offset: 40,
+      address: 'a'.repeat(64),
+      files: ['/a.txt'],
+      consequence: 'read from other devices',
+      advice: 'repair it',
+      isRepaired: false,
+    },
+  ]
+  const found = await wormhole(['verify'])
+  assert.equal(found.code, 1)
+  assert.match(
+    found.stdout,
+    /1 finding.*\n {2}packs: CHUNK_CORRUPT: .*offset 40.*\/a\.txt.*repair it/,
+  )
+  const json = await wormhole(['verify', '--json'])
+  assert.equal(json.code, 1)
+  const [report] = JSON.parse(json.stdout) as { isClean: boolean; findings: unknown[] }[]
+  assert.deepEqual([report?.isClean, report?.findings], [false, volume.findings])
+  const repaired = await wormhole(['verify', '--repair', '--rebuild'])
+  assert.equal(repaired.code, 0, repaired.stderr)
+  assert.match(repaired.stdout, /1 repaired, the index was built anew/)
+})
