@@ -52,6 +52,8 @@ export class FetchDuty {
   #running: Promise<void> | undefined
   /** The whole list is to be walked. */
   #isWalkWanted = false
+  /** What is missing by then is to be looked at again. */
+  #isRetryWanted = false
   /** Keys that are to be looked at. */
   readonly #due = new Set<string>()
   /** What could not be had, with sizes; what is beyond `KEYS_MAX` is only counted. */
@@ -91,18 +93,24 @@ export class FetchDuty {
   add(keys: readonly string[]): void {
     for (const key of keys) this.#due.add(key)
     if (this.#due.size > KEYS_MAX) this.#isWalkWanted = true
+    // Where something new came from may be what was missing, too; many would cost too much.
+    if (this.#left.size <= BATCH_COUNT) this.#isRetryWanted = true
     this.#start()
   }
 
-  /** Looks again at what was missing: there may be a peer now that has it. */
+  /**
+   * Looks again at what was missing, and at what is being asked for in vain just now: there may be
+   * a peer that has it.
+   */
   retry(): void {
-    if (this.#beyond.files > 0) return this.poke()
-    this.add([...this.#left.keys()])
+    if (this.#beyond.files > 0) this.#isWalkWanted = true
+    this.#isRetryWanted = true
+    this.#start()
   }
 
   get #isWanted(): boolean {
     if (this.#hasFailed || this.#abort.signal.aborted) return false
-    return this.#isWalkWanted || this.#due.size > 0
+    return this.#isWalkWanted || this.#isRetryWanted || this.#due.size > 0
   }
 
   #start(): void {
@@ -133,14 +141,16 @@ export class FetchDuty {
   async #loop(): Promise<void> {
     while (this.#isWanted) {
       this.#retry?.cancel()
+      const isWalk = this.#isWalkWanted
       try {
-        if (this.#isWalkWanted) await this.#walkAll()
+        if (isWalk) await this.#walkAll()
         else await this.#workDue()
         if (this.missing.files > 0) this.#retryLater()
       } catch (error) {
+        this.#hasFailed = true
+        if (isWalk) this.#isWalkWanted = true
         if (hasCode(error, 'VOLUME_CLOSED') || this.#abort.signal.aborted) return
         const { code, message } = errorToData(error)
-        this.#hasFailed = true
         this.#ports.onProblem({ code, message: `cannot fetch file contents: ${message}` })
         this.#retryLater()
         return
@@ -155,6 +165,9 @@ export class FetchDuty {
 
   /** Once through the list; what cannot be had now stays on it. */
   async #walkAll(): Promise<void> {
+    // Whoever asks from now on asks for what may lie behind this walk.
+    this.#isWalkWanted = false
+    this.#isRetryWanted = false
     this.#due.clear()
     this.#left.clear()
     this.#beyond = { files: 0, bytes: 0 }
@@ -167,7 +180,6 @@ export class FetchDuty {
       after = wants.at(-1)?.key
       await this.#work(wants)
     }
-    this.#isWalkWanted = false
     this.#walk?.cancel()
     if (!this.#hasUnkept) return
     this.#walk = this.#ports.clock.setTimer(WALK_MS, () => this.poke())
@@ -175,11 +187,20 @@ export class FetchDuty {
 
   /** One batch of what is due; what is not on the list any more was replaced meanwhile. */
   async #workDue(): Promise<void> {
+    if (this.#isRetryWanted) for (const key of this.#left.keys()) this.#due.add(key)
+    this.#isRetryWanted = false
+    if (this.#due.size === 0) return
     const keys = [...this.#due].slice(0, BATCH_COUNT)
     const wants = await this.#ports.wants({ keys })
-    for (const key of keys) this.#left.delete(key)
-    await this.#work(wants)
+    // One that is added again meanwhile is looked at again.
     for (const key of keys) this.#due.delete(key)
+    for (const key of keys) this.#left.delete(key)
+    try {
+      await this.#work(wants)
+    } catch (error) {
+      for (const key of keys) this.#due.add(key)
+      throw error
+    }
   }
 
   /** Fetches one batch and notes what is still missing. */

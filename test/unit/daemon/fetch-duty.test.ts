@@ -22,7 +22,9 @@ class World {
   /** Wants given out, by page and by key. */
   walked = 0
   asked = 0
-  isBroken = false
+  failure: WormholeError | undefined
+  /** Runs while a fetch is under way. */
+  onFetch = (): void => {}
   readonly duty = new FetchDuty({
     clock: this.clock,
     wants: (query) => Promise.resolve(this.#wants(query)),
@@ -52,7 +54,7 @@ class World {
   }
 
   #wants(query: WantsQuery): Want[] {
-    if (this.isBroken) throw new WormholeError('IO_ERROR', 'broken')
+    if (this.failure) throw this.failure
     if ('keys' in query) {
       const found = query.keys.flatMap((key) => this.list.get(key) ?? [])
       this.asked += found.length
@@ -65,14 +67,12 @@ class World {
     return page
   }
 
-  #fetch(addresses: readonly ChunkAddress[]): Promise<void> {
-    for (const address of addresses) {
-      if (!this.offered.has(address)) {
-        return Promise.reject(new WormholeError('CHUNK_UNAVAILABLE', 'nobody has it'))
-      }
-      this.held.add(address)
-    }
-    return Promise.resolve()
+  async #fetch(addresses: readonly ChunkAddress[]): Promise<void> {
+    const hasBefore = addresses.every((address) => this.offered.has(address))
+    await Promise.resolve()
+    this.onFetch()
+    if (!hasBefore) throw new WormholeError('CHUNK_UNAVAILABLE', 'nobody has it')
+    for (const address of addresses) this.held.add(address)
   }
 }
 
@@ -140,13 +140,56 @@ test('after a failure it waits, then finishes what was due', async () => {
   const world = await openWorld()
   const key = world.add('new')
   world.offer(key)
-  world.isBroken = true
+  world.failure = new WormholeError('IO_ERROR', 'broken')
   world.duty.add([key])
   await world.duty.idle()
   assert.deepEqual(world.problems, ['IO_ERROR'])
-  world.isBroken = false
+  world.failure = undefined
   await world.clock.run(15_000)
   await world.duty.idle()
   assert.equal(world.list.has(key), false)
+  await world.duty.close()
+})
+
+test('who comes while a fetch fails is asked at once, not at the next retry', async () => {
+  for (const come of ['retry', 'poke', 'add'] as const) {
+    const world = await openWorld()
+    const key = world.add('late')
+    world.onFetch = () => {
+      world.onFetch = () => {}
+      world.offer(key)
+      if (come === 'add') world.duty.add([key])
+      else world.duty[come]()
+    }
+    world.duty.add([key])
+    await world.duty.idle()
+    assert.equal(world.list.has(key), false, come)
+    await world.duty.close()
+  }
+})
+
+test('what is new behind the place that a walk has reached is found', async () => {
+  const world = await openWorld()
+  const [first, last] = [world.add('aaa'), 'aaaa'.padEnd(16, '.')]
+  world.offer(first)
+  world.onFetch = () => {
+    world.onFetch = () => {}
+    world.add('aaaa')
+    world.offer(last)
+    world.duty.poke()
+  }
+  world.duty.poke()
+  await world.duty.idle()
+  assert.equal(world.list.has(first), false)
+  assert.equal(world.list.has(last), false)
+  await world.duty.close()
+})
+
+test('a closed volume ends it without a word', async () => {
+  const world = await openWorld()
+  world.failure = new WormholeError('VOLUME_CLOSED', 'closed')
+  world.duty.poke()
+  await world.duty.idle()
+  assert.deepEqual(world.problems, [])
   await world.duty.close()
 })
