@@ -5,8 +5,7 @@
  * through one lane, so that a local publication and a remote group never interleave.
  *
  * Order that is never broken:
- *   own edits:      fold -> entry durable in the own feed -> one index transaction -> announced
- * (W2)
+ *   own edits:      fold -> entry durable in the own feed -> one index transaction -> told (W2)
  *   remote entries: header and signature -> durable in our copy of the feed -> frontier satisfied
  *                   -> author's role -> content checks -> shards -> one index transaction
  * The index transaction holds everything derived: rows, shard deltas, applied frontier, covered
@@ -22,13 +21,12 @@
 import type { Edit } from './crdt/interface.ts'
 import type { RowStore } from './crdt/rows.ts'
 import type { TreeWriter, Want, WantsQuery } from './crdt/writer.ts'
-import { ByteReader, ByteWriter } from './bytes.ts'
 import { WormholeError, errorToData } from './errors.ts'
 import { Branches } from './log/branches.ts'
 import { EntryQueue, findLost } from './log/entry-queue.ts'
-import { openEntry, sealEntry, verifyFrame } from './log/entry.ts'
+import { verifyFrame } from './log/entry.ts'
 import type { Finding } from './finding.ts'
-import { readFrontier, writeFrontier } from './log/frontier.ts'
+import { encodeApplied, encodeGeneration, readApplied } from './log/applied.ts'
 import { missingEntries } from './log/missing.ts'
 import type { ControlOp, Entry, FeedTip, TreePart } from './log/interface.ts'
 import { MemberTable, type FoldResult } from './log/membership.ts'
@@ -44,8 +42,6 @@ export type { VolumeEvents, VolumeOptions } from './volume-interface.ts'
 
 /** Longest time the crdt thread works on remote entries before it commits and lets others in. */
 const APPLY_SLICE_MS = 10
-/** Meta row: the generation of the own feed below which nothing is written any more. */
-const GENERATION_ROW = 'generation'
 /** Prefix of the member table's rows among the tree's meta rows. */
 const MEMBER_ROW = 'm/'
 /** The member table's row that changes only when membership does. */
@@ -63,7 +59,7 @@ export class Volume {
   #lane: Promise<unknown> = Promise.resolve()
   readonly #applying: RetryLoop
   readonly #queue: EntryQueue
-  readonly #stamps = new Map<DeviceId, number>()
+  #stamps = new Map<DeviceId, number>()
   readonly #own: OwnFeed
   readonly #strangers: Strangers
   readonly #branches: Branches
@@ -74,27 +70,17 @@ export class Volume {
     this.id = id
     this.#options = options
     this.#members = new MemberTable(id)
-    this.#queue = new EntryQueue({
-      volume: id,
-      keys,
-      feeds,
-      onProblem: (problem) => events.onProblem(problem),
-    })
+    const onProblem = events.onProblem.bind(events)
+    this.#queue = new EntryQueue({ volume: id, keys, feeds, onProblem })
     this.#applying = new RetryLoop({
       clock: options.clock,
       run: () => this.#applyAll(),
-      onFailed: (error) => {
-        const { code, message } = errorToData(error)
-        events.onProblem({ code, message: `cannot apply what arrived: ${message}` })
-      },
+      onFailed: (error) => this.#tellFailure('cannot apply what arrived', error),
     })
     this.#own = new OwnFeed(options)
     this.#strangers = new Strangers(feeds)
-    this.#branches = new Branches({
-      feeds,
-      isNamed: (feed) => this.#queue.isNamed(feed),
-      onProblem: (problem) => events.onProblem(problem),
-    })
+    const isNamed = (feed: FeedId): boolean => this.#queue.isNamed(feed)
+    this.#branches = new Branches({ feeds, isNamed, onProblem })
   }
 
   /** Opens a volume: reads how far the index is and applies what the feeds hold beyond it. */
@@ -282,7 +268,7 @@ export class Volume {
     const { tree, events, device, feeds } = this.#options
     await this.#exclusive(async () => {
       const meta = new Map(await load(tree))
-      meta.set(GENERATION_ROW, Buffer.from(String(this.#own.generation)))
+      meta.set(...encodeGeneration(this.#own.generation))
       events.onDelta(tree.commit(meta), tree.coveredTo)
       this.#reload()
       for (const feed of this.#applied.keys()) {
@@ -322,19 +308,13 @@ export class Volume {
   /** Reads the state of the last index transaction. */
   #reload(): void {
     const { tree, id, device, deviceName } = this.#options
-    const frontier = tree.meta('frontier')
-    this.#applied = frontier ? readFrontier(new ByteReader(frontier, 'INDEX_CORRUPT')) : new Map()
+    const { frontier, stamps, generation } = readApplied((name) => tree.meta(name))
+    this.#applied = frontier
+    this.#stamps = stamps
     this.#coveredTo = tree.coveredTo
-    this.#stamps.clear()
     this.#queue.reset()
-    const stamps = tree.meta('stamps')
-    if (stamps) {
-      const pairs = JSON.parse(stamps.toString()) as [DeviceId, number][]
-      for (const [device, stamp] of pairs) this.#stamps.set(device, stamp)
-    }
     this.#members = MemberTable.restore(id, (key) => tree.meta(MEMBER_ROW + key))
-    const generation = tree.meta(GENERATION_ROW)
-    this.#own.choose(generation && Number(generation.toString()))
+    this.#own.choose(generation)
     tree.become({ actor: this.#own.actor, device, deviceName })
   }
 
@@ -407,24 +387,11 @@ export class Volume {
     tree: TreePart | undefined,
     stamp: number,
   ): Promise<void> {
-    const { feeds, keys, signing, random, deviceName } = this.#options
-    const feed = this.#own.feed
-    const head = feeds.head(feed)
-    const announce: ControlOp[] = this.#own.isAnnounced
-      ? []
-      : [{ type: 'actor', actor: this.#own.actor, deviceName }]
     const frontier = new Map(this.#applied)
-    frontier.delete(feed)
-    const previousFrontier = this.#members.frontierOf(feed)
-    const frame = sealEntry(
-      { control: [...announce, ...control], tree, frontier, hlc: stamp },
-      { volume: this.id, feed, head, previousFrontier },
-      { keys, signing, random },
-    )
-    const opened = openEntry(frame, { volume: this.id, keys, previousFrontier })
-    await feeds.append([frame])
-    this.#own.isAnnounced = true
-    this.#fold({ ...opened, frontier })
+    frontier.delete(this.#own.feed)
+    const previousFrontier = this.#members.frontierOf(this.#own.feed)
+    const body = { control, tree, frontier, hlc: stamp }
+    this.#fold(await this.#own.append(body, previousFrontier))
   }
 
   /** Takes an entry's statements into the tables and counts it as applied. */
@@ -442,18 +409,17 @@ export class Volume {
   /** One index transaction for everything since the last, then the news. */
   #commit(): void {
     const { tree, events } = this.#options
-    const writer = new ByteWriter()
-    writeFrontier(writer, this.#applied)
-    const meta = new Map<string, Uint8Array>([
-      ['frontier', writer.finish()],
-      ['stamps', Buffer.from(JSON.stringify([...this.#stamps]))],
-      [GENERATION_ROW, Buffer.from(String(this.#own.generation))],
-    ])
+    const { generation } = this.#own
+    const meta = encodeApplied({ frontier: this.#applied, stamps: this.#stamps, generation })
     const memberRows = this.#members.takeRows()
     for (const [key, row] of memberRows) meta.set(MEMBER_ROW + key, row)
-    const delta = tree.commit(meta)
-    events.onDelta(delta, this.#coveredTo)
+    events.onDelta(tree.commit(meta), this.#coveredTo)
     if (memberRows.has(MEMBERS_ROW)) events.onMembers()
+  }
+
+  #tellFailure(what: string, error: unknown): void {
+    const { code, message } = errorToData(error)
+    this.#options.events.onProblem({ code, message: `${what}: ${message}` })
   }
 
   #tellHead(feed: FeedId): void {
@@ -470,14 +436,12 @@ export class Volume {
 
   /** Closes the pending local edits into an own entry, if this device may write one. */
   async #drain(): Promise<void> {
-    const { events } = this.#options
     const role = this.role()
     if (role === undefined || role === 'reader') return
     try {
-      await events.submitPending()
+      await this.#options.events.submitPending()
     } catch (error) {
-      const { code, message } = errorToData(error)
-      events.onProblem({ code, message: `changes wait for publication: ${message}` })
+      this.#tellFailure('changes wait for publication', error)
     }
   }
 
@@ -490,8 +454,7 @@ export class Volume {
    * transaction. Returns whether there may be more.
    */
   #applySlice(): boolean {
-    const { clock } = this.#options
-    const startMs = clock.monotonicMs()
+    const endMs = this.#options.clock.monotonicMs() + APPLY_SLICE_MS
     let count = 0
     for (;;) {
       const next = this.#queue.next(this.#members, this.#applied)
@@ -503,7 +466,7 @@ export class Volume {
         this.#applied.set(feed, { length: seq + 1, hash })
       }
       count++
-      if (clock.monotonicMs() - startMs >= APPLY_SLICE_MS) break
+      if (this.#options.clock.monotonicMs() >= endMs) break
     }
     if (count === 0) return false
     this.#commit()

@@ -8,18 +8,34 @@
  * the same transaction as what is applied; without that record a new one is drawn, because the
  * feeds that are here may be those of a copy.
  */
+import type { SigningKeys } from '../seal.ts'
 import type { Random } from '../system.ts'
-import type { ActorId, DeviceId, FeedId, VolumeId } from '../types.ts'
+import type { ActorId, DeviceId, FeedId, Frontier, VolumeId } from '../types.ts'
 import { feedDevice, feedGeneration, feedId, feedRoot } from '../types.ts'
 import { createActor } from './actors.ts'
 import { GENERATION_MAX } from './frontier.ts'
-import type { Entry, FeedStore } from './interface.ts'
+import { openEntry, sealEntry } from './entry.ts'
+import type { ControlOp, Entry, EntryBody, FeedStore, LogKeys } from './interface.ts'
 
 /** A new generation lies at most so far above the greatest one known. */
 const GENERATION_STEP_MAX = 1 << 24
 
+/** What an own feed is made of. */
+export interface OwnFeedOptions {
+  readonly id: VolumeId
+  readonly device: DeviceId
+  readonly deviceName: string
+  /** What a home without entries of its own writes. */
+  readonly feed: FeedId
+  readonly feeds: FeedStore
+  readonly signing: SigningKeys
+  readonly keys: LogKeys
+  readonly random: Random
+}
+
 /** The feed of this device in this process run. */
 export class OwnFeed {
+  readonly #options: OwnFeedOptions
   readonly #device: DeviceId
   readonly #random: Random
   readonly #feeds: FeedStore
@@ -28,16 +44,10 @@ export class OwnFeed {
   #actor: ActorId
   #isChosen = false
   /** Whether the actor stands in the log, as it must before it writes. */
-  isAnnounced = false
+  #isAnnounced = false
 
-  /** `feed`: what a home without entries of its own writes. */
-  constructor(options: {
-    readonly id: VolumeId
-    readonly device: DeviceId
-    readonly feed: FeedId
-    readonly feeds: FeedStore
-    readonly random: Random
-  }) {
+  constructor(options: OwnFeedOptions) {
+    this.#options = options
     this.#volume = options.id
     this.#device = options.device
     this.#random = options.random
@@ -56,6 +66,23 @@ export class OwnFeed {
 
   get actor(): ActorId {
     return this.#actor
+  }
+
+  /**
+   * Seals, signs and stores the next entry. `previousFrontier`: that of the entry before.
+   *
+   * @throws {WormholeError} as `FeedStore.append`.
+   */
+  async append(body: EntryBody, previousFrontier: Frontier): Promise<Entry> {
+    const { id: volume, keys, signing, random, feeds, deviceName } = this.#options
+    const actor: ControlOp = { type: 'actor', actor: this.#actor, deviceName }
+    const control = this.#isAnnounced ? body.control : [actor, ...body.control]
+    const position = { volume, feed: this.#feed, head: feeds.head(this.#feed), previousFrontier }
+    const frame = sealEntry({ ...body, control }, position, { keys, signing, random })
+    const opened = openEntry(frame, { volume, keys, previousFrontier })
+    await feeds.append([frame])
+    this.#isAnnounced = true
+    return { ...opened, frontier: body.frontier }
   }
 
   /** Takes up the generation on record when the process starts; later it knows better. */
@@ -80,7 +107,7 @@ export class OwnFeed {
     if (generation === this.generation) return
     this.#feed = feedId(this.#device, generation)
     this.#actor = createActor(this.#feed, this.#random)
-    this.isAnnounced = false
+    this.#isAnnounced = false
   }
 
   #draw(): void {
