@@ -138,7 +138,8 @@ function readAt(
     }
     const bytes = Buffer.concat(pieces)
     check(bytes.length === found.attr.sizeBytes, 'integrity', () => {
-      return `${device.name}:${entry} has ${bytes.length} bytes, its size is ${found.attr.sizeBytes}`
+      const { sizeBytes } = found.attr
+      return `${device.name}:${entry} has ${bytes.length} bytes, its size is ${sizeBytes}`
     })
     const name = entry.slice(entry.lastIndexOf('/') + 1)
     if (name.startsWith('.wormhole')) return JSON.stringify(bytes.toString())
@@ -221,7 +222,8 @@ export function checkSame(
   ]
   check(onlyLeft.length === 0 && onlyRight.length === 0, checker, () => {
     const show = (lines: string[]): string => lines.slice(0, 5).join('\n    ')
-    return `${what} differ\n  left only:\n    ${show(onlyLeft)}\n  right only:\n    ${show(onlyRight)}`
+    const [left, right] = [show(onlyLeft), show(onlyRight)]
+    return `${what} differ\n  left only:\n    ${left}\n  right only:\n    ${right}`
   })
 }
 
