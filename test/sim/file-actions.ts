@@ -102,7 +102,11 @@ async function useHeld(user: SimUser): Promise<void> {
   if (!held) throw new Skip()
   const kind = user.below(3)
   if (kind === 0) {
-    held.deeds.push(await appendTo(user, held.handle, 'a held file'))
+    const { nlink } = await user.device.fs.getattr(held.nodeId, held.handle)
+    const deed = await appendTo(user, held.handle, 'a held file')
+    // Another device has removed it meanwhile: it ends with its last handle.
+    if (nlink === 0) deed.state = 'moot'
+    else held.deeds.push(deed)
   } else if (kind === 1) {
     user.say('syncs a held file')
     await user.fsync(held.handle)
