@@ -12,7 +12,7 @@ import { SeededRandom, SimClock } from './sim-clock.ts'
 import { PowerDevice } from './power-device.ts'
 import { dumpTree, UNAVAILABLE } from './vfs-dump.ts'
 import { CONTEXT, name, ROOT } from './vfs-user.ts'
-import { admitTo, createTestVolume, type TestVolume } from './volume-device.ts'
+import { admitTo, createTestVolume, giveFeed, type TestVolume } from './volume-device.ts'
 
 /** Which commits of the index are there: the newest, fewer, none, or some that the log lacks. */
 export type IndexState = 'kept' | 'older' | 'lost' | 'newer'
@@ -45,10 +45,7 @@ const ALL: PowerCut = { survivors: 'all' }
 
 /** Brings all that one device has to the other. */
 async function deliver(from: PowerDevice, to: PowerDevice): Promise<void> {
-  for (const [feed, head] of from.volume.frontier()) {
-    const length = to.volume.frontier().get(feed)?.length ?? 0
-    if (length < head.length) await to.volume.receive(feed, from.volume.read(feed, length, 1 << 24))
-  }
+  for (const feed of from.volume.frontier().keys()) await giveFeed(from.volume, to.volume, feed)
   await to.volume.settled()
 }
 
@@ -328,9 +325,17 @@ export class PowerRun {
     const [first, last] = this.#span(operationCount, until)
     if (index === 'newer') this.#checkLied(tree, first, last)
     else this.#explain(tree, first, last)
-    if (index !== 'newer') await this.#checkHonest(alice, tree, cut, random)
+    if (index === 'newer') await this.#fetchLost(alice, bob, clock)
+    else await this.#checkHonest(alice, tree, cut, random)
     await clock.settle(alice.vfs.drain(), SIMULATED_MS_MAX)
     await this.#goOn(alice, bob, clock)
+  }
+
+  /** What the log lost comes back from who has it; the next start knows what is lost for good. */
+  async #fetchLost(alice: PowerDevice, bob: PowerDevice, clock: SimClock): Promise<void> {
+    await clock.settle(deliver(bob, alice), SIMULATED_MS_MAX)
+    alice.kill()
+    await clock.settle(alice.start(), SIMULATED_MS_MAX)
   }
 
   /** On an honest disk there is nothing to report, and neither time nor another cut change it. */
@@ -363,6 +368,7 @@ export class PowerRun {
     for (const [from, to] of [
       [alice, bob],
       [bob, alice],
+      [alice, bob],
     ] as const) {
       await clock.settle(deliver(from, to), SIMULATED_MS_MAX)
     }
