@@ -30,7 +30,7 @@ const TIERS = {
   unit: { timeoutMs: 60_000 },
   contract: { timeoutMs: 60_000 },
   model: { timeoutMs: 120_000 },
-  sim: { timeoutMs: 120_000 },
+  sim: { timeoutMs: 240_000 },
   fuzz: { timeoutMs: 120_000 },
   integration: { timeoutMs: 180_000, needsDist: true },
   mount: { timeoutMs: 240_000, isSerial: true, needsDist: true, needsFuse: true },

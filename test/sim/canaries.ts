@@ -154,7 +154,7 @@ export const CANARIES = {
   },
   'no-frontier': {
     says: 'remote entries show before what their authors had seen',
-    foundBy: ['causality'],
+    foundBy: ['causality', 'convergence', 'durability', 'conflict'],
     plant: () => ({ tree: (tree) => over(tree, impatient(tree)) }),
   },
   'wrong-bytes': {
@@ -169,7 +169,7 @@ export const CANARIES = {
   },
   'nothing-cancels': {
     says: 'files that are gone at once are published all the same',
-    foundBy: ['short-lived'],
+    foundBy: ['short-lived', 'conflict'],
     plant: () => ({
       tree: (tree) => over(tree, { fold: (edits) => foldOneByOne(tree, edits) }),
     }),

@@ -1,6 +1,6 @@
 /**
  * Proves the promises of whole volumes under faults (src/README.md): seeds that once found
- * something, then new ones for about two minutes; and that the simulator itself can be trusted: one
+ * something, then others, in order, for a minute (`npm run sim` goes beyond); and that the simulator itself can be trusted: one
  * seed gives one trace, and every planted bug is found by the checker that must find it.
  */
 import assert from 'node:assert/strict'
@@ -19,8 +19,9 @@ interface Regression {
 const REGRESSIONS = JSON.parse(
   readFileSync(new URL('./regressions.json', import.meta.url), 'utf8'),
 ) as Regression[]
-/** Wall time for new seeds; one more may start just before it is over. */
-const NEW_SEEDS_MS = Number(process.env['SIM_SECONDS'] ?? 120) * 1000
+/** Wall time for seeds from `SIM_FIRST` on; one more may start just before it is over. */
+const SEEDS_MS = Number(process.env['SIM_SECONDS'] ?? 45) * 1000
+const FIRST_SEED = Number(process.env['SIM_FIRST'] ?? 1)
 /** A planted bug must be found within so many seeds. */
 const CANARY_SEEDS_MAX = 40
 
@@ -61,10 +62,9 @@ for (const { seed, devices, steps, found } of REGRESSIONS) {
   })
 }
 
-test('new seeds', async (t) => {
+test('many seeds', async (t) => {
   const startMs = performance.now()
-  const first = Math.floor(Date.now() / 1000) % 1_000_000_000
-  let seed = first
-  while (performance.now() - startMs < NEW_SEEDS_MS) assertOk(await runSeed(seed++))
-  t.diagnostic(`seeds ${first} to ${seed - 1}`)
+  let seed = FIRST_SEED
+  while (performance.now() - startMs < SEEDS_MS) assertOk(await runSeed(seed++))
+  t.diagnostic(`seeds ${FIRST_SEED} to ${seed - 1}`)
 })
