@@ -1,7 +1,8 @@
 /**
  * Proves the promises of whole volumes under faults (src/README.md): seeds that once found
- * something, then others, in order, for a minute (`npm run sim` goes beyond); and that the simulator itself can be trusted: one
- * seed gives one trace, and every planted bug is found by the checker that must find it.
+ * something, then others, in order, for most of a minute (`npm run sim` goes beyond); and that the
+ * simulator itself can be trusted: one seed gives one trace, and every planted bug is found by a
+ * checker that must find it.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
