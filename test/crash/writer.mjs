@@ -14,8 +14,8 @@ import path from 'node:path'
 import process from 'node:process'
 
 const [place, diary, seedText] = process.argv.slice(2)
-// Through the mount, not the path: when the guard has detached the dead mount, the path leads to the
-// bare directory below, and what is written there would keep the next mount away.
+// Through the mount, not the path: when the guard has detached the dead mount, the path leads to
+// the bare directory below, and what is written there would keep the next mount away.
 const directory = `/proc/self/fd/${fs.openSync(place, 'r')}`
 const seed = Number(seedText)
 const diaryFile = fs.openSync(diary, 'a')
