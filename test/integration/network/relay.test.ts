@@ -69,9 +69,12 @@ test('what alice and carol do reaches the other through bob', { skip }, async (t
   await carol.run(['put', '-r', byCarol, '/many-carol'])
   await alice.run(['put', '-r', byAlice, '/many-alice'])
   await syncWith(alice, bob)
+  // Bob is to pass contents on, too: his own wait ends when he has them.
+  await syncWith(bob, alice)
   network.cut('alice')
   network.heal('carol')
   await syncWith(carol, bob)
+  await syncWith(bob, carol)
   network.cut('carol')
   network.heal('alice')
   await syncWith(alice, bob)
