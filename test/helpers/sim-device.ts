@@ -6,7 +6,6 @@
 import type { ContentStore } from '../../src/chunks/interface.ts'
 import { MemoryRowStore } from '../../src/crdt/memory.ts'
 import { Overlay } from '../../src/crdt/overlay.ts'
-import type { FrozenRows, RowStore, RowWriter } from '../../src/crdt/rows.ts'
 import { TreeWriter } from '../../src/crdt/writer.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
 import { MemoryDisk, type Survivors } from '../../src/disk-memory.ts'
@@ -22,67 +21,11 @@ import type { FileSystem } from '../../src/vfs/interface.ts'
 import { Vfs } from '../../src/vfs/vfs.ts'
 import { Volume } from '../../src/volume.ts'
 import { guardDisk, MortalProcess } from './mortal-disk.ts'
+import { MortalRows, type IndexFate } from './mortal-rows.ts'
 import { SeededRandom, type SimClock } from './sim-clock.ts'
 import { MemoryContents } from './vfs-ports.ts'
 import { VfsUser } from './vfs-user.ts'
 import type { TestVolume } from './volume-device.ts'
-
-/** What a crash leaves of the index. */
-export type IndexFate = 'kept' | 'older' | 'lost'
-
-/** The index of a process, with a memory of what it was a while ago. */
-class GuardedRows implements RowStore {
-  readonly #rows: MemoryRowStore
-  readonly #process: MortalProcess
-  readonly #random: SeededRandom
-  #older: { key: string; value: Buffer }[] = []
-
-  constructor(rows: MemoryRowStore, process: MortalProcess, random: SeededRandom) {
-    this.#rows = rows
-    this.#process = process
-    this.#random = random
-    this.#older = rows.range('')
-  }
-
-  /** The index as it was at some commit of this run. */
-  older(): MemoryRowStore {
-    const rows = new MemoryRowStore()
-    rows.transaction((writer) => {
-      for (const { key, value } of this.#older) writer.put(key, value)
-    })
-    return rows
-  }
-
-  hashName(name: string): string {
-    return this.#rows.hashName(name)
-  }
-
-  get(key: string): Buffer | undefined {
-    return this.#rows.get(key)
-  }
-
-  range(prefix: string, options?: { readonly after?: string; readonly countMax?: number }) {
-    return this.#rows.range(prefix, options)
-  }
-
-  freeze(): FrozenRows {
-    return this.#rows.freeze()
-  }
-
-  transaction<T>(run: (rows: RowWriter) => T): T {
-    this.#process.step()
-    const result = this.#rows.transaction(run)
-    if (this.#random.below(8) === 0) this.#older = this.#rows.range('')
-    this.#process.step()
-    return result
-  }
-
-  refresh(): void {}
-
-  close(): Promise<void> {
-    return Promise.resolve()
-  }
-}
 
 /** Contents of one device; what it lacks it reads from the others. */
 class SimContents extends MemoryContents {
@@ -136,7 +79,7 @@ export class SimDevice extends VfsUser {
   vfs!: Vfs
   overlay!: Overlay
   #rows = new MemoryRowStore()
-  #guarded!: GuardedRows
+  #guarded!: MortalRows
   #process = new MortalProcess()
   readonly #peers: SimDevice[]
   readonly #segments: { readonly segmentBytesMax?: number }
@@ -182,7 +125,7 @@ export class SimDevice extends VfsUser {
     const process = (this.#process = new MortalProcess(() => this.clock.monotonicMs()))
     this.hasTrouble = false
     const disk = guardDisk(this.disk, process)
-    this.#guarded = new GuardedRows(this.#rows, process, random)
+    this.#guarded = new MortalRows(this.#rows, process, random)
     const mortal: Clock = {
       nowMs: () => clock.nowMs(),
       nowNs: () => clock.nowNs(),

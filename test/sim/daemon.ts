@@ -54,7 +54,7 @@ import {
 import { Vfs } from '../../src/vfs/vfs.ts'
 import { Volume } from '../../src/volume.ts'
 import { createChannel, type ChannelOptions } from './channel.ts'
-import type { MortalRows } from './rows.ts'
+import type { MortalRows } from '../helpers/mortal-rows.ts'
 
 /** What a home remembers beside log, journal, packs and index. */
 export interface HomeFiles {

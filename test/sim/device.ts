@@ -19,7 +19,7 @@ import { seededRandom } from '../helpers/volume-device.ts'
 import { processClock } from './channel.ts'
 import { SimDaemon, type HomeFiles, type Plant } from './daemon.ts'
 import { Failure } from './failure.ts'
-import { MortalRows, type IndexFate } from './rows.ts'
+import { MortalRows, type IndexFate } from '../helpers/mortal-rows.ts'
 import type { Trace } from './trace.ts'
 
 /** Longest simulated time of one thing that a user waits for. */

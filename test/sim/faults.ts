@@ -4,7 +4,7 @@ import type { Survivors } from '../../src/disk-memory.ts'
 import { checkSame, look, type Shown } from './checkers.ts'
 import type { SimDevice } from './device.ts'
 import type { FaultName } from './options.ts'
-import type { IndexFate } from './rows.ts'
+import type { IndexFate } from '../helpers/mortal-rows.ts'
 import type { Simulation } from './simulation.ts'
 
 /** One kind of fault. It may leave the device dead: a later step starts it again. */

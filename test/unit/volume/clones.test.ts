@@ -86,7 +86,7 @@ async function scene(seed: string): Promise<Scene> {
   return { shared, seed, alice, carol, state }
 }
 
-/** All devices show the same, now and after their indexes were built anew. */
+/** All devices show the same. */
 async function checkEqual(
   { seed }: Scene,
   devices: readonly TestDevice[],

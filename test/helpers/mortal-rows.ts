@@ -1,8 +1,8 @@
 /** The index of a simulated machine: its process may die at any transaction, and it may be lost. */
 import { MemoryRowStore } from '../../src/crdt/memory.ts'
 import type { FrozenRows, RowStore, RowWriter } from '../../src/crdt/rows.ts'
-import type { MortalProcess } from '../helpers/mortal-disk.ts'
-import type { SeededRandom } from '../helpers/sim-clock.ts'
+import type { MortalProcess } from './mortal-disk.ts'
+import type { SeededRandom } from './sim-clock.ts'
 
 /** What a power cut leaves of the index. */
 export type IndexFate = 'kept' | 'older' | 'lost'
