@@ -121,11 +121,7 @@ export function sign(secretKey: Uint8Array, message: Uint8Array): Buffer {
 }
 
 /** Whether `signature` is `publicKey`'s on `message`. Never throws on malformed input. */
-export function verify(
-  publicKey: Uint8Array,
-  message: Uint8Array,
-  signature: Uint8Array,
-): boolean {
+export function verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (publicKey.length !== 32 || signature.length !== SIGNATURE_BYTES) return false
   return sodium.crypto_sign_verify_detached(signature, message, publicKey)
 }

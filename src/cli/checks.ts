@@ -98,24 +98,31 @@ function checkFuse(): Finding {
     return {
       state: 'warning',
       message: `${device} (mode ${mode}, owner ${stat.uid}) cannot be opened: ${reason}`,
-      advice: `run the daemon as root; ${without}`,
+      advice: `allow it (as root: chmod 666 ${device}), or run the daemon as root; ${without}`,
     }
   }
 }
 
+/** Where system programs are, whatever PATH says. */
+const PROGRAM_PLACES = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', '/usr/local/bin']
+
+function findProgram(name: string): string | undefined {
+  return PROGRAM_PLACES.map((place) => path.join(place, name)).find((file) => fs.existsSync(file))
+}
+
 function checkMountProgram(): Finding {
-  if (process.getuid?.() !== 0) {
-    return {
-      state: 'warning',
-      message: 'only root can mount',
-      advice: 'run the daemon as root; until then use: wormhole ls, cat, put, get',
-    }
+  const isRoot = process.getuid?.() === 0
+  const name = isRoot ? 'mount' : 'fusermount3'
+  const found = findProgram(name)
+  if (found === undefined) {
+    const advice = `install ${isRoot ? 'util-linux' : 'fuse3, or run the daemon as root'}`
+    return { state: 'warning', message: `${name} is not installed`, advice }
   }
-  // Where system programs are, whatever PATH says.
-  const places = ['/usr/bin', '/bin', '/usr/sbin', '/sbin', '/usr/local/bin']
-  const found = places.map((one) => path.join(one, 'mount')).find((file) => fs.existsSync(file))
-  if (found !== undefined) return ok(`mounting as root with ${found}`)
-  return { state: 'warning', message: 'mount(8) is not installed', advice: 'install util-linux' }
+  if (isRoot) return ok(`mounting as root with ${found}`)
+  const { mode, uid } = fs.statSync(found)
+  if (uid === 0 && (mode & 0o4000) !== 0) return ok(`mounting as this user with ${found}`)
+  const message = `${found} does not run as root, so it cannot mount`
+  return { state: 'warning', message, advice: `as root: chmod u+s ${found}` }
 }
 
 function checkEnvironment(context: Context): Finding {

@@ -54,4 +54,6 @@ export interface DownReport {
   /** False: it was not running. */
   isStopped: boolean
   pid?: number
+  /** Dead mounts of a daemon that had been killed, detached now. */
+  detached?: string[]
 }

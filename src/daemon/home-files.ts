@@ -88,6 +88,14 @@ export class HomeFilesStore {
     return directories
   }
 
+  /** Where the volumes of this home are to be mounted. Only reads: another process may serve it. */
+  mountpoints(): string[] {
+    const root = path.join(this.home, 'volumes')
+    const names = this.#disk.listSync(root).filter((name) => !name.startsWith('.new-'))
+    const places = names.map((name) => this.settings(path.join(root, name)).mountpoint)
+    return places.filter((place) => place !== undefined)
+  }
+
   settings(directory: string): VolumeSettings {
     const file = path.join(directory, 'volume.json')
     const settings = this.#readJson(file)

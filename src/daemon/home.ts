@@ -71,6 +71,7 @@ class Home implements HomeHandle {
     labels: Record<string, string>
   }): Promise<CreatedReport> {
     const { random, clock, disk } = this.#options
+    await this.#checkMount(options.mount)
     this.#name(options.deviceName)
     const secrets = VolumeSecrets.create(random)
     const recoverySeed = random.bytes(32)
@@ -140,6 +141,7 @@ class Home implements HomeHandle {
           'mount DIR` mounts it; a second device needs a WORMHOLE_HOME of its own',
       )
     }
+    await this.#checkMount(options.mount)
     this.#name(options.deviceName)
     onProgress({ text: 'looking for a member of the volume', done: 0, total: 0 })
     const admission = await this.#requestAdmission(invite, options.signal)
@@ -226,6 +228,13 @@ class Home implements HomeHandle {
 
   async #label(host: VolumeHost, labels: Record<string, string>): Promise<void> {
     if (Object.keys(labels).length > 0) await host.setLabels(labels)
+  }
+
+  /** Before anything is made. @throws {WormholeError} `MOUNT_FAILED`. */
+  async #checkMount(directory: string | undefined): Promise<void> {
+    if (directory === undefined) return
+    const { checkMountPoint } = await import('../vfs/fuse/mount.ts')
+    await checkMountPoint({ directory }, this.#options.clock)
   }
 
   async #tryMount(host: VolumeHost, directory: string): Promise<string | undefined> {

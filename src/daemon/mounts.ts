@@ -1,9 +1,11 @@
-/** Mounts of wormhole on this machine, as the doctor sees them: their list and their health. */
+/** Mounts of wormhole on this machine, for commands: their health, and detaching dead ones. */
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
-import { decodeMountInfo } from '../vfs/fuse/mountinfo.ts'
-import { MOUNT_TYPE } from '../vfs/fuse/mount.ts'
-import type { Clock } from '../system.ts'
+import { systemDisk } from '../disk.ts'
+import { systemRandom, type Clock } from '../system.ts'
+import { MOUNT_TYPE, repairStale } from '../vfs/fuse/mount.ts'
+import { decodeMountInfo, findMount } from '../vfs/fuse/mountinfo.ts'
+import { HomeFilesStore } from './home-files.ts'
 
 /** How long a mount may take to answer. */
 const PROBE_MS_MAX = 2000
@@ -27,6 +29,19 @@ export async function probeMounts(clock: Clock): Promise<MountHealth[]> {
       return { directory, state: await probe(directory, clock) }
     }),
   )
+}
+
+/**
+ * Detaches the mounts that a daemon of this home left when it died. Call it while none serves it.
+ * @returns where they were. @throws {WormholeError} `MOUNT_FAILED`, and what damaged settings say.
+ */
+export async function detachDeadMounts(home: string, clock: Clock): Promise<string[]> {
+  const store = new HomeFilesStore({ home, disk: systemDisk, random: systemRandom })
+  const detached: string[] = []
+  for (const place of store.mountpoints()) {
+    if (findMount(place) && (await repairStale(place, clock))) detached.push(place)
+  }
+  return detached
 }
 
 function probe(directory: string, clock: Clock): Promise<MountHealth['state']> {

@@ -13,10 +13,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import process from 'node:process'
 
-const [place, diary, seedText] = process.argv.slice(2)
-// Through the mount, not the path: when the guard has detached the dead mount, the path leads to
-// the bare directory below, and what is written there would keep the next mount away.
-const directory = `/proc/self/fd/${fs.openSync(place, 'r')}`
+const [directory, diary, seedText] = process.argv.slice(2)
 const seed = Number(seedText)
 const diaryFile = fs.openSync(diary, 'a')
 let state = seed * 7919 + 1
@@ -132,7 +129,7 @@ function append() {
   })
 }
 
-const GONE = ['ENOTCONN', 'ECONNABORTED', 'EIO', 'ENOENT', 'EINTR']
+const GONE = ['ENOTCONN', 'ECONNABORTED', 'EIO', 'EINTR']
 try {
   for (;;) {
     const kind = below(10)

@@ -45,6 +45,8 @@ export interface DeviceOptions {
   readonly bootstrap?: string
   /** More environment for all devices. */
   readonly env?: Readonly<Record<string, string>>
+  /** Runs the devices as this user and group, with their homes and mount points. Default: root. */
+  readonly uid?: number
 }
 
 const bin = fileURLToPath(new URL('../../bin/wormhole.js', import.meta.url))
@@ -57,6 +59,23 @@ export function whyNoMount(): string | undefined {
   if (!fs.existsSync('/dev/fuse')) return '/dev/fuse does not exist'
   if (process.getuid?.() !== 0) return 'mounting needs root here'
   return undefined
+}
+
+/** The words before a program that make it run as an ordinary user. */
+export function asUser(uid: number): string[] {
+  return ['setpriv', '--reuid', String(uid), '--regid', String(uid), '--clear-groups']
+}
+
+/** Why no ordinary user can mount here; undefined when `uid` can, once /dev/fuse lets him. */
+export function whyNoUserMount(uid: number): string | undefined {
+  const why = whyNoMount()
+  if (why !== undefined) return why
+  if (spawnSync('fusermount3', ['--version']).status !== 0) {
+    return 'optional: fusermount3 is not installed'
+  }
+  const [program, ...args] = [...asUser(uid), 'test', '-r', bin]
+  if (spawnSync(program as string, args).status === 0) return undefined
+  return 'optional: other users cannot read this project'
 }
 
 /** Waits for a condition. Not a sleep: it ends as soon as the condition holds. */
@@ -233,7 +252,7 @@ export class Device {
     return this.json<StatusReport>(['status'])
   }
 
-  /** Processes of this device, guards included. */
+  /** Processes of this device, those that it started included. */
   pids(): number[] {
     return this.#processes.list()
   }
@@ -246,7 +265,7 @@ export class Device {
     })
   }
 
-  /** Kills the daemon only: its guard lives and may clean up after it. */
+  /** Kills the daemon only: its helpers notice by themselves. */
   async killDaemon(): Promise<void> {
     const { daemonPid } = await this.status()
     process.kill(daemonPid, 'SIGKILL')
@@ -301,8 +320,9 @@ export function createDevices<Name extends string>(
   names: readonly Name[],
   options: DeviceOptions = {},
 ): Record<Name, Device> {
-  const { network, bootstrap = 'none' } = options
+  const { network, bootstrap = 'none', uid } = options
   const directory = createDirectory(t)
+  if (uid !== undefined) fs.chownSync(directory, uid, uid)
   const devices = names.map((name) => {
     const env = {
       ...baseEnvironment(),
@@ -311,8 +331,14 @@ export function createDevices<Name extends string>(
       WORMHOLE_BOOTSTRAP: bootstrap,
       ...options.env,
     }
-    const prefix = network?.prefix(name) ?? []
-    return new Device({ name, directory: path.join(directory, name), env, prefix })
+    const prefix = [...(network?.prefix(name) ?? []), ...(uid === undefined ? [] : asUser(uid))]
+    const device = new Device({ name, directory: path.join(directory, name), env, prefix })
+    if (uid !== undefined) {
+      for (const place of [path.dirname(device.home), device.mountpoint]) {
+        fs.chownSync(place, uid, uid)
+      }
+    }
+    return device
   })
   atEndOrExit(t, () => devices.forEach((device) => device.abandon()))
   atEnd(t, () => stopAll(devices))

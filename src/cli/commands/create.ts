@@ -3,7 +3,7 @@ import path from 'node:path'
 import { hostname } from 'node:os'
 import { WormholeError } from '../../errors.ts'
 import type { CreatedReport } from '../../daemon/interface.ts'
-import { EXIT_DONE, type Context } from '../context.ts'
+import { EXIT_DONE, EXIT_ERROR, type Context } from '../context.ts'
 import { clean } from '../format.ts'
 import { ensureDaemon } from '../launch.ts'
 
@@ -29,7 +29,7 @@ export async function init(
   const isAnother = options.another ?? false
   const report = await context.call('create', { name, isAnother, ...device })
   await context.report(report, () => describe(context, report, 'Created'))
-  return EXIT_DONE
+  return exitCode(report)
 }
 
 /** Joins a volume. */
@@ -47,10 +47,15 @@ export async function join(
     const report = await context.call('join', { invite, ...device }, { onProgress: line.show })
     line.clear()
     await context.report(report, () => describe(context, report, 'Joined'))
+    return exitCode(report)
   } finally {
     line.clear()
   }
-  return EXIT_DONE
+}
+
+/** The volume is there in any case; without the mount that was asked for, not all is done. */
+function exitCode(report: CreatedReport): number {
+  return report.warning === undefined ? EXIT_DONE : EXIT_ERROR
 }
 
 function deviceParams(

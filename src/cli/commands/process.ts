@@ -2,8 +2,11 @@
 import { runDaemon } from '../../daemon/daemon.ts'
 import { readHolder } from '../../daemon/holder.ts'
 import { isHomeLocked } from '../../daemon/lock.ts'
+import { detachDeadMounts } from '../../daemon/mounts.ts'
 import { WormholeError, hasCode } from '../../errors.ts'
+import { systemClock } from '../../system.ts'
 import { EXIT_DONE, type Context } from '../context.ts'
+import { clean } from '../format.ts'
 import type { DownReport } from '../interface.ts'
 import { waitForEnd } from '../launch.ts'
 
@@ -19,7 +22,7 @@ export async function daemon(context: Context): Promise<number> {
   return EXIT_DONE
 }
 
-/** Stops the daemon; one that does not run is stopped already. */
+/** Stops the daemon; one that does not run is stopped already, but may have left dead mounts. */
 export async function down(
   context: Context,
   _words: unknown,
@@ -27,7 +30,10 @@ export async function down(
 ): Promise<number> {
   const report = await stop(context, options.timeout * 1000)
   await context.report(report, () =>
-    report.isStopped ? 'The daemon has stopped.' : 'The daemon was not running.',
+    [
+      report.isStopped ? 'The daemon has stopped.' : 'The daemon was not running.',
+      ...(report.detached ?? []).map((place) => `Detached its dead mount ${clean(place)}.`),
+    ].join('\n'),
   )
   return EXIT_DONE
 }
@@ -41,7 +47,10 @@ async function stop(context: Context, timeoutMs: number): Promise<DownReport> {
     if (!hasCode(error, 'DAEMON_NOT_RUNNING')) throw error
   }
   // It may be starting or stopping: then the signal reaches it, and the lock tells when it is over.
-  if (!isHomeLocked(context.home)) return { isStopped: false }
+  if (!isHomeLocked(context.home)) {
+    const detached = await detachDeadMounts(context.home, systemClock)
+    return detached.length === 0 ? { isStopped: false } : { isStopped: false, detached }
+  }
   const pid = readHolder(context.home)?.pid
   if (pid === undefined) {
     throw new WormholeError(

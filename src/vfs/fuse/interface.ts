@@ -24,8 +24,6 @@ export interface MountOptions {
    */
   readonly fsName: string
   readonly isReadOnly?: boolean
-  /** Lets other users in, by mode bits. Default true (only root mounts so far). */
-  readonly allowsOthers?: boolean
   /** Mounts over a directory that has entries, which are hidden meanwhile. Default false. */
   readonly allowsNonEmpty?: boolean
 }

@@ -1,17 +1,19 @@
-/** Mount points: checking, mounting, unmounting, repairing. By mount(8) and umount(8). */
-import { spawn } from 'node:child_process'
+/**
+ * Mount points: checking, mounting, unmounting, repairing. By mount(8) and umount(8) as root, by
+ * fusermount3 as anybody else.
+ */
 import fs from 'node:fs'
 import path from 'node:path'
 import { WormholeError } from '../../errors.ts'
 import type { Clock } from '../../system.ts'
+import { isRoot, runCommand, unmountWords } from './command.ts'
+import { mountAsUser } from './fusermount.ts'
 import { findMount } from './mountinfo.ts'
 import type { MountOptions } from './interface.ts'
 
 /** The type by which our mounts are known in the mount table. */
 export const MOUNT_TYPE = 'fuse.wormhole'
 const DEVICE_PATH = '/dev/fuse'
-/** Longest that mount(8) or umount(8) may take. */
-const COMMAND_MS_MAX = 10_000
 /** Longest that a file system may take to show whether it is alive. */
 const PROBE_MS_MAX = 5_000
 const READ_AHEAD_KIB = 1024
@@ -36,8 +38,7 @@ export async function unmount(
 ): Promise<void> {
   const place = await realDirectory(directory)
   if (!findMount(place)) return
-  const flags = options.isForced ? ['-f', '-l'] : options.isLazy ? ['-l'] : []
-  const problem = await run('umount', ['-i', '-c', ...flags, place])
+  const problem = await runCommand(unmountWords(place, options))
   if (problem === undefined || !findMount(place)) return
   throw new WormholeError('MOUNT_FAILED', `cannot unmount ${place}: ${problem}`)
 }
@@ -89,8 +90,45 @@ export async function checkMountPoint(
   return place
 }
 
+/**
+ * The source shown in the mount table: a readable name and a tag that tells this mount from
+ * others.
+ */
+export function mountSource(fsName: string, tag: Uint8Array): string {
+  return `${fsName.replace(/[^A-Za-z0-9._-]/g, '_')}@${Buffer.from(tag).toString('hex')}`
+}
+
+/**
+ * Mounts a new FUSE connection at `place`. Set-user-ID bits and device files of the volume have no
+ * effect: other members could have planted them. A mount of root lets other users in by mode bits;
+ * one of anybody else is private, also against root.
+ *
+ * @returns the descriptor of the connection, which the caller closes.
+ * @throws {WormholeError} `MOUNT_UNAVAILABLE` (this machine or user cannot mount), `MOUNT_FAILED`.
+ */
+export async function attach(
+  place: string,
+  source: string,
+  { isReadOnly }: Pick<MountOptions, 'isReadOnly'>,
+): Promise<number> {
+  const settings = ['default_permissions', 'nosuid', 'nodev', 'noatime']
+  if (isReadOnly) settings.push('ro')
+  if (!isRoot()) {
+    const subtype = MOUNT_TYPE.slice(MOUNT_TYPE.indexOf('.') + 1)
+    return mountAsUser(place, [`fsname=${source}`, `subtype=${subtype}`, ...settings])
+  }
+  const descriptor = openDevice()
+  const gid = process.getegid?.() ?? 0
+  settings.push('fd=3', 'rootmode=40000', 'user_id=0', `group_id=${gid}`, 'allow_other')
+  const words = ['mount', '-i', '-t', MOUNT_TYPE, '-o', settings.join(','), source, place]
+  const problem = await runCommand(words, { descriptor })
+  if (problem === undefined) return descriptor
+  fs.closeSync(descriptor)
+  throw new WormholeError('MOUNT_FAILED', `cannot mount ${place}: ${problem}`)
+}
+
 /** Opens the FUSE device. @throws {WormholeError} `MOUNT_UNAVAILABLE` with what to do. */
-export function openDevice(): number {
+function openDevice(): number {
   try {
     return fs.openSync(DEVICE_PATH, fs.constants.O_RDWR)
   } catch (error) {
@@ -103,60 +141,8 @@ export function openDevice(): number {
     throw new WormholeError(
       'MOUNT_UNAVAILABLE',
       `cannot use ${DEVICE_PATH} (${message}): ${advice}`,
-      {
-        cause: error,
-      },
+      { cause: error },
     )
-  }
-}
-
-/**
- * The source shown in the mount table: a readable name and a tag that tells this mount from
- * others.
- */
-export function mountSource(fsName: string, tag: Uint8Array): string {
-  return `${fsName.replace(/[^A-Za-z0-9._-]/g, '_')}@${Buffer.from(tag).toString('hex')}`
-}
-
-/**
- * Attaches an open FUSE device at `place`. Set-user-ID bits and device files of the volume have no
- * effect: other members could have planted them.
- *
- * @throws {WormholeError} `MOUNT_UNAVAILABLE` for an ordinary user, `MOUNT_FAILED` otherwise.
- */
-export async function mountDevice(
-  descriptor: number,
-  place: string,
-  source: string,
-  options: Pick<MountOptions, 'isReadOnly' | 'allowsOthers'>,
-): Promise<void> {
-  const uid = process.geteuid?.() ?? 0
-  if (uid !== 0) {
-    throw new WormholeError(
-      'MOUNT_UNAVAILABLE',
-      `user ${uid} may not mount ${place}: run the daemon as root ` +
-        '(or inside "unshare --user --map-root-user --mount")',
-    )
-  }
-  const settings = [
-    'fd=3',
-    'rootmode=40000',
-    `user_id=${uid}`,
-    `group_id=${process.getegid?.() ?? 0}`,
-    'default_permissions',
-    'nosuid',
-    'nodev',
-    'noatime',
-    ...(options.allowsOthers === false ? [] : ['allow_other']),
-    ...(options.isReadOnly ? ['ro'] : []),
-  ]
-  const problem = await run(
-    'mount',
-    ['-i', '-t', MOUNT_TYPE, '-o', settings.join(','), source, place],
-    descriptor,
-  )
-  if (problem !== undefined) {
-    throw new WormholeError('MOUNT_FAILED', `cannot mount ${place}: ${problem}`)
   }
 }
 
@@ -201,35 +187,6 @@ function isDead(place: string, clock: Clock): Promise<boolean> {
     fs.statfs(place, (error) => {
       timer.cancel()
       resolve(error?.code === 'ENOTCONN')
-    })
-  })
-}
-
-/**
- * Runs a command, `descriptor` as its fd 3. @returns undefined, or why it failed.
- *
- * A shell searches PATH for it: a spawn of ours would block this thread while it searches, for ever
- * if PATH leads into a mount that this thread serves.
- */
-function run(
-  command: string,
-  parameters: string[],
-  descriptor?: number,
-): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const child = spawn('/bin/sh', ['-c', 'exec "$0" "$@"', command, ...parameters], {
-      cwd: '/',
-      env: { ...process.env, LC_ALL: 'C' },
-      stdio: ['ignore', 'ignore', 'pipe', ...(descriptor === undefined ? [] : [descriptor])],
-      timeout: COMMAND_MS_MAX,
-      killSignal: 'SIGKILL',
-    })
-    let text = ''
-    child.stderr?.setEncoding('utf8').on('data', (piece: string) => (text += piece))
-    child.on('error', (error) => resolve(error.message))
-    child.on('close', (status, signal) => {
-      if (status === 0) resolve(undefined)
-      else resolve(text.trim() || `${command} ended with ${signal ?? status}`)
     })
   })
 }

@@ -1,5 +1,5 @@
 /**
- * Composition of one kernel mount on the thread that calls it: mount point, guard, device,
+ * Composition of one kernel mount on the thread that calls it: mount point, unmounter, device,
  * transport, session, notification thread.
  *
  * Order of the end, which must never be broken: the connection ends, replies are cut, the session
@@ -9,13 +9,11 @@
 import fs from 'node:fs'
 import { WormholeError } from '../../errors.ts'
 import { sleep, type Clock } from '../../system.ts'
-import { startGuard, type Guard } from './guard.ts'
 import type { CacheTimes, MountEnd, ServedMount, ServeOptions } from './interface.ts'
 import {
+  attach,
   checkMountPoint,
-  mountDevice,
   mountSource,
-  openDevice,
   repairStale,
   unmount,
   widenReadAhead,
@@ -23,6 +21,7 @@ import {
 import { Notifier, startNotifyThread } from './notify.ts'
 import { Session } from './session.ts'
 import { FuseDevice, startTransport, type Transport } from './transport.ts'
+import { startUnmounter, type Unmounter } from './unmounter.ts'
 
 /** A day: every change is notified, the bound is for what nobody foresaw. */
 const CACHE_TIMES: CacheTimes = { entryS: 86_400, negativeS: 86_400, attributesS: 86_400 }
@@ -50,22 +49,18 @@ export async function serveMount(options: ServeOptions): Promise<ServedMount> {
   const { clock, onBug } = options
   const place = await checkMountPoint(options, clock)
   const source = mountSource(options.fsName, options.random.bytes(TAG_BYTES))
-  const descriptor = openDevice()
-  const guard = startGuard({ directory: place, source, onBug })
-  try {
-    await mountDevice(descriptor, place, source, options)
-  } catch (error) {
-    guard.dismiss()
-    fs.closeSync(descriptor)
-    throw error
-  }
+  const unmounter = startUnmounter({ directory: place, source, onBug })
+  let descriptor: number | undefined
   let mount
   try {
-    mount = new Mount(options, place, descriptor, guard)
+    descriptor = await attach(place, source, options)
+    mount = new Mount(options, place, descriptor, unmounter)
   } catch (error) {
-    await unmount(place, { isForced: true })
-    guard.dismiss()
-    fs.closeSync(descriptor)
+    unmounter.dismiss()
+    if (descriptor !== undefined) {
+      await unmount(place, { isForced: true })
+      fs.closeSync(descriptor)
+    }
     throw error
   }
   await mount.ready()
@@ -79,7 +74,7 @@ class Mount implements ServedMount {
   readonly ended: Promise<MountEnd>
   readonly #clock: Clock
   readonly #onBug: (error: Error, operation: string) => void
-  readonly #guard: Guard
+  readonly #unmounter: Unmounter
   readonly #device: FuseDevice
   readonly #session: Session
   readonly #transport: Transport
@@ -89,12 +84,12 @@ class Mount implements ServedMount {
   #isEnded = false
   #closing: Promise<void> | undefined
 
-  constructor(options: ServeOptions, directory: string, descriptor: number, guard: Guard) {
+  constructor(options: ServeOptions, directory: string, descriptor: number, unmounter: Unmounter) {
     const { clock, fileSystem, onBug } = options
     this.directory = directory
     this.#clock = clock
     this.#onBug = onBug
-    this.#guard = guard
+    this.#unmounter = unmounter
     this.#device = new FuseDevice(descriptor, onBug)
     const workerUrl = options.notifyWorkerUrl ?? new URL('./notify-worker.js', import.meta.url)
     this.notifier = new Notifier(startNotifyThread(workerUrl, descriptor, onBug), onBug)
@@ -159,7 +154,7 @@ class Mount implements ServedMount {
     for (let isForced = false; !this.#isEnded && !isForced;) {
       isForced = this.#clock.monotonicMs() >= deadlineMs
       try {
-        await Promise.race([this.#guard.unmount({ isForced }), this.ended])
+        await Promise.race([this.#unmounter.unmount({ isForced }), this.ended])
         break
       } catch (error) {
         if (isForced) this.#onBug(asError(error), 'unmount')
@@ -180,7 +175,7 @@ class Mount implements ServedMount {
       if (mayClose) await this.#transport.close()
       // An aborted connection leaves its dead mount behind.
       if (!this.#isClosing) await repairStale(this.directory, this.#clock)
-      this.#guard.dismiss()
+      this.#unmounter.dismiss()
     } catch (problem) {
       this.#onBug(asError(problem), 'end')
     }

@@ -106,9 +106,13 @@ test('a reader may look and not touch', async (t) => {
 
 test('mount points: missing, occupied, a file', { skip: whyNoMount() ?? false }, async (t) => {
   const { alice } = createDevices(t, ['alice'])
-  await alice.run(['init', '--name', 'v', '--device', 'alice'])
   const directory = createDirectory(t)
-  assert.equal(await codeOf(alice, ['mount', path.join(directory, 'missing')]), 'MOUNT_FAILED')
+  const missing = path.join(directory, 'missing')
+  const init = ['init', '--name', 'v', '--device', 'alice']
+  assert.equal(await codeOf(alice, [...init, '--mount', missing]), 'MOUNT_FAILED')
+  assert.deepEqual((await alice.status()).volumes, [], 'nothing was made')
+  await alice.run(init)
+  assert.equal(await codeOf(alice, ['mount', missing]), 'MOUNT_FAILED')
   fs.writeFileSync(path.join(directory, 'file'), 'mine')
   assert.equal(await codeOf(alice, ['mount', directory]), 'MOUNT_FAILED')
   assert.equal(await codeOf(alice, ['mount', path.join(directory, 'file')]), 'MOUNT_FAILED')

@@ -1,6 +1,7 @@
 /**
  * Proves how mounts begin and end: refusals with reasons, clean and forced ends that release
- * everything exactly once, interrupts, and the guard and the repair after a killed server.
+ * everything exactly once, interrupts, the shell that unmounts, and the repair after a server was
+ * killed.
  */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -141,20 +142,20 @@ async function startProcess(t: TestContext, directory: string): Promise<ReturnTy
   return child
 }
 
-/** The guard of `directory` among the children of the process that serves it. */
-function guardOf(directory: string, server: number): number {
+/** The unmounter of `directory` among the children of the process that serves it. */
+function unmounterOf(directory: string, server: number): number {
   const children = fs
     .readdirSync(`/proc/${server}/task`)
     .flatMap((thread) =>
       fs.readFileSync(`/proc/${server}/task/${thread}/children`, 'utf8').split(' '),
     )
     .filter(Boolean)
-  const guards = children.filter((pid) => {
+  const unmounters = children.filter((pid) => {
     const words = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-    return words.includes('wormhole-guard') && words.includes(directory)
+    return words.includes('wormhole-unmounter') && words.includes(directory)
   })
-  assert.equal(guards.length, 1)
-  return Number(guards[0])
+  assert.equal(unmounters.length, 1)
+  return Number(unmounters[0])
 }
 
 function isRunning(pid: number): boolean {
@@ -166,62 +167,43 @@ function isRunning(pid: number): boolean {
   }
 }
 
-test('the guard unmounts when the server is killed', { skip }, async (t) => {
-  const directory = createMountPoint(t)
-  const child = await startProcess(t, directory)
-  fs.writeFileSync(path.join(directory, 'file'), 'x')
-  const descriptor = fs.openSync(path.join(directory, 'file'), 'r')
-  try {
-    const guard = guardOf(directory, child.pid as number)
-    child.kill('SIGKILL')
-    await untilTrue(() => findMount(directory) === undefined, 'unmounted')
-    await untilTrue(() => !isRunning(guard), 'the guard has ended')
-    assert.deepEqual(fs.readdirSync(directory), [])
-  } finally {
-    closeCut(descriptor)
-  }
-})
-
-test('the guard ends with a clean unmount', { skip }, async (t) => {
-  const mount = await createMount(t)
-  const guard = guardOf(mount.directory, process.pid)
-  await mount.ask('close')
-  await untilTrue(() => !isRunning(guard), 'the guard has ended')
-})
-
-test('a guard leaves the newer mount of another server alone', { skip }, async (t) => {
-  const directory = createMountPoint(t)
-  const first = await startProcess(t, directory)
-  const guard = guardOf(directory, first.pid as number)
-  process.kill(guard, 'SIGSTOP')
-  first.kill('SIGKILL')
-  await once(first, 'exit')
-  await createMount(t, { directory })
-  const before = findMount(directory)
-  process.kill(guard, 'SIGCONT')
-  await untilTrue(() => !isRunning(guard), 'the old guard has ended')
-  assert.deepEqual(findMount(directory), before)
-})
-
-test('a dead mount is repaired by the next one', { skip }, async (t) => {
+test('a killed server leaves a dead mount, which the next one repairs', { skip }, async (t) => {
   const directory = createMountPoint(t)
   const child = await startProcess(t, directory)
   // The kernel keeps the attributes of the root: stat will go on to answer.
   fs.statSync(directory)
-  process.kill(guardOf(directory, child.pid as number), 'SIGKILL')
+  const unmounter = unmounterOf(directory, child.pid as number)
   child.kill('SIGKILL')
   await once(child, 'exit')
-  await untilTrue(() => {
-    try {
-      fs.statfsSync(directory)
-      return false
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).code === 'ENOTCONN'
-    }
-  }, 'the mount is dead')
+  await untilTrue(() => !isRunning(unmounter), 'the unmounter has ended')
+  assert.throws(() => fs.statfsSync(directory), { code: 'ENOTCONN' })
+  assert.throws(() => fs.readdirSync(directory), { code: 'ENOTCONN' }, 'never an empty directory')
+  assert.throws(() => fs.writeFileSync(path.join(directory, 'file'), 'x'), { code: 'ENOTCONN' })
   const mount = await createMount(t, { directory })
   assert.equal(await mount.run('echo x > y; cat y'), 'x\n')
   assert.equal(await repairStale(directory, systemClock), false, 'a living mount stays')
   await mount.ask('close')
   assert.equal(await isMounted(directory), false)
+})
+
+test('the unmounter ends with a clean unmount', { skip }, async (t) => {
+  const mount = await createMount(t)
+  const unmounter = unmounterOf(mount.directory, process.pid)
+  await mount.ask('close')
+  await untilTrue(() => !isRunning(unmounter), 'the unmounter has ended')
+})
+
+test('closing leaves the newer mount of another server alone', { skip }, async (t) => {
+  const directory = createMountPoint(t)
+  const first = await createMount(t, { directory })
+  const descriptor = fs.openSync(path.join(directory, 'file'), 'w+')
+  try {
+    await unmount(directory, { isLazy: true })
+    await createMount(t, { directory })
+    const before = findMount(directory)
+    await first.ask('close')
+    assert.deepEqual(findMount(directory), before)
+  } finally {
+    closeCut(descriptor)
+  }
 })

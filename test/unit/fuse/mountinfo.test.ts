@@ -1,14 +1,15 @@
 /**
- * Proves that the mount table is read with its escapes and optional fields, that the guard writes
- * the same escapes, and that every error code has an errno. Lines are as Linux 6.18 writes them.
+ * Proves that the mount table is read with its escapes and optional fields, that the unmounter
+ * writes the same escapes, and that every error code has an errno. Lines are as Linux 6.18 writes
+ * them.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { CODES, WormholeError } from '../../../src/errors.ts'
 import { ERRNO, errnoOf } from '../../../src/vfs/errno.ts'
-import { escapeMountPoint } from '../../../src/vfs/fuse/guard.ts'
 import { mountSource } from '../../../src/vfs/fuse/mount.ts'
 import { decodeMountInfo, findMount } from '../../../src/vfs/fuse/mountinfo.ts'
+import { escapeMountPoint } from '../../../src/vfs/fuse/unmounter.ts'
 
 test('mountinfo: escapes, optional fields, nonsense', () => {
   const table = decodeMountInfo(

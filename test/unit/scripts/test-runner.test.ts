@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -95,4 +95,23 @@ test('a part of a path selects files', (t) => {
   const { code, lines } = runTests(root, 'unit', 'x/')
   assert.equal(lines.at(-1), '3 passed, 0 failed, 0 skipped')
   assert.equal(code, 0)
+})
+
+test('in CI a skipped mount test is a failure, unless what it lacks is optional', (t) => {
+  const optional = SKIPPING.replace('no device', 'optional: fio is not installed')
+  const cases = [
+    [SKIPPING, '1 passed, 1 failed, 0 skipped'],
+    [optional, '1 passed, 0 failed, 1 skipped'],
+  ] as const
+  for (const [text, last] of cases) {
+    const root = createProject(t, { 'mount/a.test.ts': text })
+    const { lines } = runTests(root, 'mount')
+    const { stdout } = spawnSync(process.execPath, [runner, '--root', root, 'mount'], {
+      encoding: 'utf8',
+      env: { ...process.env, CI: 'true' },
+    })
+    const hasFuse = process.getuid?.() === 0 && existsSync('/dev/fuse')
+    assert.equal(lines.at(-1), '1 passed, 0 failed, 1 skipped')
+    if (hasFuse) assert.equal(stdout.trimEnd().split('\n').at(-1), last)
+  }
 })

@@ -1,24 +1,27 @@
 /**
- * The guard: a detached shell that unmounts when the daemon dies, by whatever death, and when the
- * daemon asks. It never touches a mount that does not carry the random tag of its own.
- *
- * It reads words from a pipe: `unmount` and `force` are answered with what umount(8) says and a
- * line `=<status>`; `done` ends it. The end of the pipe without `done` means that the daemon is
- * gone.
+ * The unmounter: a shell that unmounts for the daemon. It never touches a mount that does not carry
+ * the random tag of its own.
  *
  * The daemon does not run umount(8) itself: starting a program blocks the serving thread until the
  * new process has closed its copies of the daemon's files, and closing one that lies in the mount
  * is a FLUSH request to that very thread. Measured: it hangs for good.
+ *
+ * It reads words from a pipe: `unmount` and `force` are answered with what umount(8) says and a
+ * line `=<status>`; `done`, or the end of the pipe, ends it. When the daemon dies the mount stays
+ * as it is, dead: README.md, decision 6.
  */
 import { spawn } from 'node:child_process'
 import { WormholeError } from '../../errors.ts'
+import { unmountWords } from './command.ts'
 import { unmount } from './mount.ts'
 
 /**
- * `$1` mount point, `$2` the same as mountinfo writes it, `$3` source with the tag. umount(8)
- * neither resolves the path (the mount may be dead) nor calls a helper.
+ * `$1` mount point, `$2` the same as mountinfo writes it, `$3` source with the tag. Neither command
+ * resolves the path (the mount may be dead).
  */
-const SCRIPT = `
+function script(): string {
+  const words = (isForced: boolean): string => unmountWords('"$1"', { isForced }).join(' ')
+  return `
 trap '' INT TERM HUP QUIT PIPE
 ours() {
   topmost=
@@ -29,23 +32,22 @@ ours() {
   return 1
 }
 while read -r word; do
-  [ "$word" = done ] && exit 0
-  flags=
-  [ "$word" = force ] && flags='-f -l'
-  if ours "$@"; then umount -i -c $flags "$1" 2>&1; fi
+  case "$word" in done) exit 0 ;; esac
+  if ours "$@"; then
+    case "$word" in force) ${words(true)} 2>&1 ;; *) ${words(false)} 2>&1 ;; esac
+  fi
   echo "=$?"
-done
-ours "$@" && exec umount -i -c -l "$1"
-`
+done`
+}
 
-/** A guard that watches over one mount. */
-export interface Guard {
+/** Unmounts one mount. */
+export interface Unmounter {
   /**
    * Unmounts, if the mount is still there. `isForced` cuts off everything under way and detaches.
    * One call at a time. @throws {WormholeError} `MOUNT_FAILED`, in particular while files are open.
    */
   unmount(options: { readonly isForced: boolean }): Promise<void>
-  /** The mount is gone, or never came: the guard ends. Idempotent. */
+  /** The mount is gone, or never came: the shell ends. Idempotent. */
   dismiss(): void
 }
 
@@ -57,15 +59,15 @@ export function escapeMountPoint(directory: string): string {
   )
 }
 
-/** Starts a guard for the mount of `source` at `directory` (a real path). Do so before mounting. */
-export function startGuard(options: {
+/** Starts one for the mount of `source` at `directory` (a real path). Do so before mounting. */
+export function startUnmounter(options: {
   readonly directory: string
   readonly source: string
   onBug(error: Error, operation: string): void
-}): Guard {
+}): Unmounter {
   const { directory, source, onBug } = options
   const point = escapeMountPoint(directory)
-  const child = spawn('/bin/sh', ['-c', SCRIPT, 'wormhole-guard', directory, point, source], {
+  const child = spawn('/bin/sh', ['-c', script(), 'wormhole-unmounter', directory, point, source], {
     cwd: '/',
     detached: true,
     env: { ...process.env, LC_ALL: 'C' },
@@ -74,14 +76,14 @@ export function startGuard(options: {
   let answer: (text: string | undefined) => void = () => undefined
   let text = ''
   let isGone = false
-  child.on('error', (error) => onBug(error, 'guard'))
+  child.on('error', (error) => onBug(error, 'unmounter'))
   child.once('close', () => {
     isGone = true
     answer(undefined)
   })
   child.stdin.on('error', (error: NodeJS.ErrnoException) => {
-    // The guard was killed before us: nothing to tell it.
-    if (error.code !== 'EPIPE') onBug(error, 'guard')
+    // It was killed before us: nothing to tell it.
+    if (error.code !== 'EPIPE') onBug(error, 'unmounter')
   })
   child.stdout.setEncoding('utf8').on('data', (piece: string) => {
     text += piece
