@@ -95,6 +95,21 @@ const GETTING_STARTED: readonly CommandSpec[] = [
   },
 ]
 
+const RESTORE: CommandSpec = {
+  name: 'restore',
+  about: 'bring back what was deleted or changed',
+  arguments: [PATH],
+  options: [
+    {
+      flags: '--at <time|version>',
+      about: 'as of when: 2026-11-28 14:03, 2h (ago), or a version from history',
+    },
+    { flags: '--to <dir>', about: 'as copies in this directory of the volume' },
+    { flags: '--dry-run', about: 'only say what would be done' },
+  ],
+  load: async () => ({ run: (await import('./commands/restore.ts')).restore }),
+}
+
 const LOOKING: readonly CommandSpec[] = [
   {
     name: 'status',
@@ -123,6 +138,7 @@ const LOOKING: readonly CommandSpec[] = [
     arguments: [PATH],
     load: async () => ({ run: (await import('./commands/reports.ts')).history }),
   },
+  RESTORE,
 ]
 
 const AGREEING: readonly CommandSpec[] = [
@@ -144,18 +160,28 @@ const AGREEING: readonly CommandSpec[] = [
     name: 'conflicts',
     about: 'what was edited on two devices at a time',
     arguments: [OPTIONAL_PATH],
+    options: [{ flags: '--watch', about: 'go on, and tell of each one that comes or ends' }],
     load: async () => ({ run: (await import('./commands/conflicts.ts')).conflicts }),
     commands: [
       {
-        name: 'resolve',
-        about: 'settle a conflict',
+        name: 'show',
+        about: 'the versions of a conflict, and what differs where they are text',
         arguments: [PATH],
+        load: async () => ({ run: (await import('./commands/conflicts.ts')).show }),
+      },
+      {
+        name: 'resolve',
+        about: 'settle a conflict, or all of them',
+        arguments: [OPTIONAL_PATH],
         options: [
           {
-            flags: '--keep <n|both>',
-            about: "a version's number in the list, or both as separate files",
+            flags: '--keep <version>',
+            about: 'a number from the list, newest, mine, theirs, or both as separate files',
             isRequired: true,
           },
+          { flags: '--all', about: 'every conflict at and below the path' },
+          { flags: '--dry-run', about: 'with --all: only say what would be kept' },
+          { flags: '-y, --yes', about: 'with --all: do not ask' },
         ],
         load: async () => ({ run: (await import('./commands/conflicts.ts')).resolve }),
       },

@@ -271,6 +271,20 @@ export class Draft {
   }
 }
 
+/** Several edits as one. A register that two of them put keeps the base of the first. */
+export function combineEdits(edits: readonly Edit[]): Edit {
+  const puts = new Map<string, Put>()
+  let hlc = 0
+  for (const edit of edits) {
+    hlc = Math.max(hlc, edit.hlc)
+    for (const put of edit.puts) {
+      const key = put.register + put.inode
+      puts.set(key, { ...put, base: puts.get(key)?.base ?? put.base })
+    }
+  }
+  return { number: 0, hlc: hlc as Hlc, puts: [...puts.values()] }
+}
+
 /** The losers of an inode that are shown as copies, and where. */
 export function shownLosers(
   layer: Layer,

@@ -16,9 +16,9 @@ import type {
   InodeKind,
   NodeView,
   OpRef,
-  Put,
 } from './interface.ts'
 import type { Layer } from './layer.ts'
+import { undelete } from './past.ts'
 import { location, winner } from './placement.ts'
 import { versionOf, type InodeRow } from './records.ts'
 import {
@@ -351,18 +351,13 @@ export class EditBuilder {
     return draft.finish()
   }
 
-  /** Several edits as one. A register that two of them put keeps the base of the first. */
-  combine(edits: readonly Edit[]): Edit {
-    const puts = new Map<string, Put>()
-    let hlc = 0
-    for (const edit of edits) {
-      hlc = Math.max(hlc, edit.hlc)
-      for (const put of edit.puts) {
-        const key = put.register + put.inode
-        puts.set(key, { ...put, base: puts.get(key)?.base ?? put.base })
-      }
-    }
-    return { number: 0, hlc: hlc as Hlc, puts: [...puts.values()] }
+  undelete(record: InodeId, to: Place, content?: Content): Edit {
+    const place = { parent: this.#directory(to.parent), name: to.name }
+    this.#checkFree(place.parent, place.name)
+    if (this.#layer.inode(record)?.isAlive !== false) fail('ALREADY_EXISTS', 'it is not deleted')
+    const draft = this.#draft()
+    undelete(draft, this.#layer, { record, to: place, ...(content ? { content } : {}) })
+    return draft.finish()
   }
 
   /** Ends the conflict at a name. Versions are numbered as in `ConflictView.versions`. */

@@ -30,7 +30,8 @@ function inodesAt(layer: Layer, reader: LayerReader, place: Place): Set<InodeId>
   return inodes
 }
 
-function versionsOf(layer: Layer, inode: InodeId): VersionView[] {
+/** Versions of an inode: those it holds, and those that left it. */
+export function versionsOf(layer: Layer, inode: InodeId): VersionView[] {
   const row = layer.inode(inode)
   const found = new Map<string, VersionView>()
   const shown = row && isInodeAlive(layer, inode) ? contentWinner(row) : undefined

@@ -9,7 +9,7 @@
 import type { Random } from '../system.ts'
 import type { FileName, Hlc, InodeId } from '../types.ts'
 import { listConflicts } from './conflicts.ts'
-import type { Place } from './draft.ts'
+import { combineEdits, type Place } from './draft.ts'
 import {
   EditBuilder,
   holdsAny,
@@ -20,6 +20,7 @@ import {
 import { historyOf } from './history.ts'
 import type {
   ConflictView,
+  Content,
   ContentRef,
   DirentView,
   Edit,
@@ -29,6 +30,7 @@ import type {
   VersionView,
 } from './interface.ts'
 import { Layer } from './layer.ts'
+import { deletedNames, versionAt, type DeletedName } from './past.ts'
 import { decodeRegister } from './registers.ts'
 import { RandomPool } from './random-pool.ts'
 import type { RowStore } from './rows.ts'
@@ -218,7 +220,7 @@ export class Overlay implements TreeReader {
 
   /** Several edits, each made on the present tree, as one that appears whole or not at all. */
   combine(edits: readonly Edit[]): Edit {
-    return this.#builder.combine(edits)
+    return combineEdits(edits)
   }
 
   /** Conflicts a user can act on, after the cursor, at most `countMax` (and all broken cycles). */
@@ -237,6 +239,21 @@ export class Overlay implements TreeReader {
   /** Versions that this name or inode has had, newest first. */
   history(what: Place | { readonly inode: InodeId }): VersionView[] {
     return historyOf(this.#layer, this.#reader, what)
+  }
+
+  /** The names that were deleted from a directory, which may be deleted itself. */
+  deletedNames(directory: InodeId): DeletedName[] {
+    return deletedNames(this.#layer, directory)
+  }
+
+  /** The version that a file had at a time, as far as the history goes. */
+  versionAt(inode: InodeId, at: Hlc): VersionView | undefined {
+    return versionAt(this.#layer, inode, at)
+  }
+
+  /** Brings a deleted record back (`deletedNames`), with `content` instead of its last one. */
+  undelete(record: InodeId, to: Place, content?: Content): Edit {
+    return this.#builder.undelete(record, to, content)
   }
 
   /** For `verify` and tests: the rows as this thread sees them. */

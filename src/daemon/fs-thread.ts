@@ -22,8 +22,10 @@ import type { ChunkAddress, InodeId } from '../types.ts'
 import { Vfs } from '../vfs/vfs.ts'
 import { RECORD_NAMES } from '../vfs/journal-records.ts'
 import type { ServedMount } from '../vfs/fuse/interface.ts'
+import { ConflictQueries } from './conflict-queries.ts'
 import { FileStreams } from './file-streams.ts'
 import { PolicyWatch } from './policy-watch.ts'
+import { Restorer } from './restore.ts'
 import { TreeQueries } from './tree-queries.ts'
 import {
   chunkKeysData,
@@ -99,18 +101,21 @@ async function start() {
     },
     space: () => systemDisk.spaceSync(data.paths.packs),
     onProblem,
+    deviceOf: (inode) =>
+      overlay.history({ inode }).find(({ state }) => state === 'current')?.deviceName,
     stateOf: (ref) => (ref.type === 'empty' || store.has(ref.address) ? 'local' : 'remote'),
   })
+  const isHere = (inode: InodeId): boolean => {
+    const content = overlay.node(inode)?.content
+    const ref = content?.kind === 'file' ? content.ref : undefined
+    return ref === undefined || ref.type === 'empty' || store.has(ref.address)
+  }
   const policyWatch = new PolicyWatch({
     overlay,
     vfs,
     clock: systemClock,
     suspects: data.policySuspects,
-    isHere: (inode) => {
-      const content = overlay.node(inode)?.content
-      const ref = content?.kind === 'file' ? content.ref : undefined
-      return ref === undefined || ref.type === 'empty' || store.has(ref.address)
-    },
+    isHere,
     onSuspects: (directories) => main.emit('policySuspects', directories),
   })
   crdt.on<DeltaEvent>('delta', (event) => {
@@ -120,11 +125,15 @@ async function start() {
     policyWatch.changed(event.delta)
   })
   const streams = new FileStreams(vfs.paths)
-  const queries = new TreeQueries({ overlay, vfs, contents })
+  const queries = new TreeQueries({ overlay, vfs, contents, isHere })
+  const conflicts = new ConflictQueries({ overlay, vfs, self: identity.device })
+  const restorer = new Restorer({ overlay, vfs })
 
   const handlers = {
     ...streams.handlers,
     ...queries.handlers,
+    ...conflicts.handlers,
+    ...restorer.handlers,
     ...policyWatch.handlers,
     counts: () => ({
       files: overlay.fileCount,

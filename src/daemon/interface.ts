@@ -4,6 +4,7 @@
  * volume's root (`/` first); times are ISO 8601 UTC strings; sizes are bytes.
  */
 import type { Role } from '../types.ts'
+import type { Keep } from './conflict-choice.ts'
 
 /** `wormhole status`. */
 export interface StatusReport {
@@ -117,11 +118,44 @@ export interface ConflictReport {
   versions: {
     version: string
     device: string
+    /** Written by this device. */
+    isOwn: boolean
     time: string
     size: number
     /** Where this version can be read; absent when only in the history. */
     path?: string
     state: 'current' | 'copy' | 'past'
+  }[]
+}
+
+/** One conflict of `wormhole conflicts resolve --all`: what is kept, or why it is left. */
+export interface ResolutionReport extends ConflictReport {
+  /** A number from 1 in `versions`. */
+  keeps?: number | 'both'
+  skipped?: string
+}
+
+/** What to restore, and as of when. */
+export interface RestoreOptions {
+  readonly path: string
+  /** Start of a version's id; only of a file. */
+  readonly version?: string
+  readonly atMs?: number
+  /** A directory of the volume to put copies into; default: the old place. */
+  readonly to?: string
+  readonly isPreview: boolean
+}
+
+/** `wormhole restore`. */
+export interface RestoreReport {
+  isPreview: boolean
+  items: {
+    path: string
+    /** `restored`: deleted, back; `replaced`: got its old content; `copied`: to another place. */
+    action: 'restored' | 'replaced' | 'copied' | 'skipped'
+    size: number
+    version?: string
+    reason?: string
   }[]
 }
 
@@ -195,6 +229,24 @@ export interface CreatedReport {
   warning?: string
 }
 
+/** What the tree of a volume answers, by path. Implemented by `tree-handle.ts`. */
+export interface TreeHandle {
+  conflicts(path: string): Promise<ConflictReport[]>
+  /** Settles a conflict; resolves with what is left of it. `keep` as in `conflict-choice.ts`. */
+  resolveConflict(args: { path: string; keep: Keep }): Promise<ConflictReport | undefined>
+  /** Settles all at and below a path, or only says how it would. */
+  resolveConflicts(args: {
+    path: string
+    keep: Keep
+    isPreview: boolean
+  }): Promise<ResolutionReport[]>
+  history(path: string): Promise<VersionReport[]>
+  /** Brings back what was deleted or changed. */
+  restore(options: RestoreOptions): Promise<RestoreReport>
+  policyCheck(path: string): Promise<PolicyCheckReport>
+  policyExplain(path: string): Promise<ExplainReport>
+}
+
 /** What one volume does for the daemon's control socket. Implemented by `volume-host.ts`. */
 export interface VolumeHandle {
   readonly id: string
@@ -215,15 +267,7 @@ export interface VolumeHandle {
     options: { isRepair: boolean; isRebuild: boolean; signal: AbortSignal },
     onProgress: (progress: { text: string; done: number; total: number }) => void,
   ): Promise<VerifyReport>
-  conflicts(path: string): Promise<ConflictReport[]>
-  /**
-   * Settles a conflict; resolves with what is left of it. `keep` is a position from 1 in the
-   * `versions` of the `ConflictReport`.
-   */
-  resolveConflict(path: string, keep: number | 'both'): Promise<ConflictReport | undefined>
-  history(path: string): Promise<VersionReport[]>
-  policyCheck(path: string): Promise<PolicyCheckReport>
-  policyExplain(path: string): Promise<ExplainReport>
+  readonly tree: TreeHandle
   /** A directory's entries, or the one file. */
   list(path: string): Promise<FileReport[]>
   /** The bytes of a file, or of one of its versions, in pieces. */

@@ -102,24 +102,49 @@ export const methods = {
   }),
   history: method(atPath, ({ home }, params) => {
     const { volume, path } = locate(home, params)
-    return volume.history(path)
+    return volume.tree.history(path)
   }),
   conflicts: method(atPath, ({ home }, params) => {
     const { volume, path } = locate(home, params)
-    return volume.conflicts(path)
+    return volume.tree.conflicts(path)
   }),
-  /** `keep` absent: both. */
-  resolveConflict: method({ ...atPath, keep: 'number?' }, async ({ home }, params) => {
+  /** `keep`: a number from 1, both, newest, mine, theirs. */
+  resolveConflict: method({ ...atPath, keep: 'text' }, async ({ home }, { keep, ...params }) => {
     const { volume, path } = locate(home, params)
-    return (await volume.resolveConflict(path, params.keep ?? 'both')) ?? null
+    return (await volume.tree.resolveConflict({ path, keep })) ?? null
   }),
+  resolveConflicts: method(
+    { ...atPath, keep: 'text', isPreview: 'flag?' },
+    ({ home }, { keep, isPreview = false, ...params }) => {
+      const { volume, path } = locate(home, params)
+      return volume.tree.resolveConflicts({ path, keep, isPreview })
+    },
+  ),
+  /** `to` is a path like `path`. */
+  restore: method(
+    { ...atPath, version: 'text?', atMs: 'number?', to: 'text?', isPreview: 'flag?' },
+    ({ home }, { version, atMs, to, isPreview = false, ...params }) => {
+      const { volume, path } = locate(home, params)
+      const target = to === undefined ? undefined : locate(home, { ...params, path: to })
+      if (target && target.volume !== volume) {
+        throw new WormholeError('BAD_ARGUMENT', `${to} is in another volume`)
+      }
+      return volume.tree.restore({
+        path,
+        isPreview,
+        ...(version === undefined ? {} : { version }),
+        ...(atMs === undefined ? {} : { atMs }),
+        ...(target ? { to: target.path } : {}),
+      })
+    },
+  ),
   policyCheck: method(atPath, ({ home }, params) => {
     const { volume, path } = locate(home, params)
-    return volume.policyCheck(path)
+    return volume.tree.policyCheck(path)
   }),
   policyExplain: method(atPath, ({ home }, params) => {
     const { volume, path } = locate(home, params)
-    return volume.policyExplain(path)
+    return volume.tree.policyExplain(path)
   }),
   list: method({ ...inVolume, path: 'text?' }, ({ home }, params) => {
     const { volume, path } = locate(home, params)

@@ -1,22 +1,16 @@
-/** What the command line asks about the tree: conflicts, history and policies, with text paths. */
+/** What the command line asks about the tree: history and policies, with text paths. */
 import type { ContentStore } from '../chunks/interface.ts'
-import type { ConflictView, ContentRef, VersionView } from '../crdt/interface.ts'
+import type { ContentRef, VersionView } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
 import { hasCode, WormholeError } from '../errors.ts'
 import { decidePolicy } from '../policy/decide.ts'
-import { POLICY_FILE_NAME } from '../policy/parse.ts'
-import { nameFromText, nameToText, type ChunkAddress } from '../types.ts'
+import { parsePolicy, POLICY_FILE_NAME } from '../policy/parse.ts'
+import { nameFromText, type ChunkAddress, type InodeId } from '../types.ts'
 import type { Vfs } from '../vfs/vfs.ts'
-import type { ConflictReport, ExplainReport, VersionReport } from './interface.ts'
+import { sizeOf } from './conflict-queries.ts'
+import type { ExplainReport, VersionReport } from './interface.ts'
 import { stampToIso } from './reports.ts'
-import { strategyOf } from './strategy.ts'
 import { joinPath, pathOf } from './tree-paths.ts'
-
-const CONFLICT_PAGE_COUNT = 256
-
-function sizeOf(version: VersionView): number {
-  return version.content.kind === 'file' ? version.content.sizeBytes : 0
-}
 
 /** Splits a text path into its directory and its last name. */
 function splitPath(path: string): { directory: string; name: string } {
@@ -31,114 +25,27 @@ export class TreeQueries {
   readonly #overlay: Overlay
   readonly #vfs: Vfs
   readonly #contents: ContentStore
+  readonly #isHere: (inode: InodeId) => boolean
 
-  constructor(options: { overlay: Overlay; vfs: Vfs; contents: ContentStore }) {
+  /** @param options - `isHere`: whether the bytes of a file can be read without the network. */
+  constructor(options: {
+    overlay: Overlay
+    vfs: Vfs
+    contents: ContentStore
+    isHere: (inode: InodeId) => boolean
+  }) {
     this.#overlay = options.overlay
     this.#vfs = options.vfs
     this.#contents = options.contents
+    this.#isHere = options.isHere
   }
 
   /** Methods for an `Rpc`. */
   readonly handlers = {
-    conflicts: (path: string) => this.#conflicts(path),
-    conflictCount: () => this.#conflictViews().length,
-    resolveConflict: (args: { path: string; keep: number | 'both' }) => this.#resolve(args),
     history: (path: string) => this.#history(path),
     versionContent: (args: { path: string; version: string }) => this.#versionContent(args),
     policyExplain: (path: string) => this.#policyExplain(path),
     addresses: (path: string) => this.#addresses(path),
-  }
-
-  #conflictViews(): ConflictView[] {
-    const all: ConflictView[] = []
-    let after: string | undefined
-    do {
-      const page = this.#overlay.conflicts({
-        ...(after === undefined ? {} : { after }),
-        countMax: CONFLICT_PAGE_COUNT,
-      })
-      all.push(...page.conflicts)
-      after = page.next
-    } while (after !== undefined)
-    return all
-  }
-
-  #report(view: ConflictView): ConflictReport {
-    const directory = pathOf(this.#overlay, view.parent)
-    return {
-      path: joinPath(directory, nameToText(view.name)),
-      kind: view.kind,
-      strategy: strategyOf(this.#overlay.policies(view.parent).map(({ policy }) => policy)),
-      versions: view.versions.map((version) => ({
-        version: version.version,
-        device: version.deviceName,
-        time: stampToIso(version.content.hlc),
-        size: sizeOf(version),
-        ...(version.shownAs === undefined
-          ? {}
-          : { path: joinPath(directory, nameToText(version.shownAs)) }),
-        state: version.state,
-      })),
-    }
-  }
-
-  #conflicts(path: string): ConflictReport[] {
-    const scope = path === '/' ? '/' : path.replace(/\/+$/, '')
-    return this.#conflictViews()
-      .map((view) => this.#report(view))
-      .filter(
-        (report) =>
-          scope === '/' ||
-          report.path === scope ||
-          report.path.startsWith(`${scope}/`) ||
-          report.versions.some((version) => version.path === scope),
-      )
-      .sort((a, b) => (a.path < b.path ? -1 : 1))
-  }
-
-  #conflictAt(path: string): ConflictView {
-    const found = this.#conflictViews().find((view) => {
-      const report = this.#report(view)
-      return report.path === path || report.versions.some((version) => version.path === path)
-    })
-    if (!found) throw new WormholeError('NOT_FOUND', `there is no conflict at ${path}`)
-    return found
-  }
-
-  /** Returns what is left of the conflict. */
-  async #resolve(args: {
-    path: string
-    keep: number | 'both'
-  }): Promise<ConflictReport | undefined> {
-    const { keep } = args
-    const view = this.#conflictAt(args.path)
-    const { parent, name, versions } = view
-    if (keep !== 'both' && !versions[keep - 1]) {
-      const allowed = `1 to ${versions.length}, or both`
-      throw new WormholeError('BAD_ARGUMENT', `there is no version ${keep}: keep ${allowed}`)
-    }
-    const index = keep === 'both' ? keep : keep - 1
-    await this.#vfs.perform(() => {
-      if (index !== 'both') this.#checkRemovable(view, index)
-      return this.#overlay.resolve(parent, name, index)
-    })
-    const left = this.#conflictViews().find((view) => view.parent === parent && view.name === name)
-    return left && this.#report(left)
-  }
-
-  /** Keeping one version removes the others. @throws `NOT_EMPTY` that names the directory. */
-  #checkRemovable(view: ConflictView, keep: number): void {
-    const { versions } = this.#report(view)
-    for (const [index, { inode, content }] of view.versions.entries()) {
-      if (index === keep || content.kind !== 'directory') continue
-      const { entries } = this.#overlay.list(inode, { countMax: 1 })
-      if (entries.length === 0) continue
-      throw new WormholeError(
-        'NOT_EMPTY',
-        `the directory ${versions[index]?.path ?? view.name} is not empty, ` +
-          `and keeping version ${keep + 1} would remove it`,
-      )
-    }
   }
 
   #versions(path: string): VersionView[] {
@@ -183,24 +90,45 @@ export class TreeQueries {
     return { ref: version.content.ref, sizeBytes: version.content.sizeBytes }
   }
 
-  #policyExplain(path: string): ExplainReport {
+  async #policyExplain(path: string): Promise<ExplainReport> {
     const entry = this.#vfs.paths.stat(path, { follow: true })
     const node = this.#overlay.node(entry.inode)
     const directory = entry.type === 'directory' || !node ? entry.inode : node.parent
-    const layers = this.#overlay
-      .policies(directory)
-      .map((layer) => ({ directory: pathOf(this.#overlay, layer.directory), policy: layer.policy }))
+    const layers = this.#overlay.policies(directory)
     const { values } = decidePolicy(layers)
+    const lines = new Map<string, ReadonlyMap<string, number>>()
+    for (const layer of layers) lines.set(layer.directory, await this.#linesOf(layer))
     return {
       path,
-      values: values.map((value) => ({
-        key: value.key,
-        value: value.value,
-        from:
-          value.directory === undefined ? 'default' : joinPath(value.directory, POLICY_FILE_NAME),
-        line: undefined,
+      values: values.map(({ key, value, directory: from }) => ({
+        key,
+        value,
+        from: from === undefined ? 'default' : this.#policyFile(from),
+        line: from === undefined ? undefined : lines.get(from)?.get(key),
       })),
     }
+  }
+
+  #policyFile(directory: InodeId): string {
+    return joinPath(pathOf(this.#overlay, directory), POLICY_FILE_NAME)
+  }
+
+  /**
+   * Where the file of a directory sets each key. Nothing when the file is not on this device, or
+   * says something else than what holds: then it has mistakes, or is about to take effect.
+   */
+  async #linesOf(layer: {
+    readonly directory: InodeId
+    readonly policy: string
+  }): Promise<ReadonlyMap<string, number>> {
+    const found = this.#overlay.lookup(layer.directory, nameFromText(POLICY_FILE_NAME))
+    if (found?.kind !== 'file' || !this.#isHere(found.id)) return new Map()
+    const pieces: Buffer[] = []
+    for await (const piece of this.#vfs.paths.readFile(this.#policyFile(layer.directory))) {
+      pieces.push(Buffer.from(piece))
+    }
+    const parsed = parsePolicy(Buffer.concat(pieces))
+    return 'canonical' in parsed && parsed.canonical === layer.policy ? parsed.lines : new Map()
   }
 
   /** The chunks of a file. `isPartial`: only those whose addresses can be had now. */

@@ -14,15 +14,11 @@ import { carePorts, type CareParts } from './care.ts'
 import type { FetchDuty } from './fetch-duty.ts'
 import type { HomeFilesStore, VolumeSettings } from './home-files.ts'
 import type {
-  ConflictReport,
   DeviceReport,
-  ExplainReport,
   FileReport,
   PeerReport,
-  PolicyCheckReport,
   SyncReport,
   VerifyReport,
-  VersionReport,
   VolumeHandle,
   VolumeStatus,
   WhereReport,
@@ -33,6 +29,7 @@ import { ProblemList, isRefusal } from './problems.ts'
 import { deviceReports, fileReport, peerReports, whereReport } from './reports.ts'
 import { runSync, waitOrAbort } from './sync-run.ts'
 import { volumePaths, type MembersData, type ProblemEvent, type ThreadData } from './threads.ts'
+import { treeHandle } from './tree-handle.ts'
 import { runVerify } from './verify.ts'
 import { readFile, writeFile } from './volume-files.ts'
 import { createFetchDuty, createLogPort, createSnapshotPort } from './volume-ports.ts'
@@ -66,6 +63,7 @@ export class VolumeHost implements VolumeHandle {
   #swarm!: Swarm
   #duty!: FetchDuty
   readonly #onMembers: (() => void)[] = []
+  readonly tree = treeHandle(() => this.#threads.fs)
   #isClosed = false
 
   private constructor(options: VolumeHostOptions, settings: VolumeSettings) {
@@ -297,26 +295,6 @@ export class VolumeHost implements VolumeHandle {
       options,
       onProgress,
     )
-  }
-
-  conflicts(path: string): Promise<ConflictReport[]> {
-    return this.#threads.fs.call('conflicts', path)
-  }
-
-  resolveConflict(path: string, keep: number | 'both'): Promise<ConflictReport | undefined> {
-    return this.#threads.fs.call('resolveConflict', { path, keep })
-  }
-
-  history(path: string): Promise<VersionReport[]> {
-    return this.#threads.fs.call('history', path)
-  }
-
-  policyCheck(path: string): Promise<PolicyCheckReport> {
-    return this.#threads.fs.call('policyCheck', path)
-  }
-
-  policyExplain(path: string): Promise<ExplainReport> {
-    return this.#threads.fs.call('policyExplain', path)
   }
 
   async list(path: string): Promise<FileReport[]> {

@@ -136,9 +136,19 @@ export class Vfs {
    * and resolves when it is in the log. The commit's delta tells the kernel.
    */
   async perform(build: () => Edit): Promise<void> {
+    this.commit(build)
+    await this.#core.publisher.publish()
+  }
+
+  /** The first half of `perform`: for many edits, published together by `submitPending`. */
+  commit(build: () => Edit): void {
     checkWritable(this.#core)
     this.#core.publisher.commit(build())
-    await this.#core.publisher.publish()
+  }
+
+  /** Lets waiting requests have their turn during long work. */
+  breathe(): Promise<void> {
+    return new Promise((resolve) => this.#core.clock.setTimer(0, resolve))
   }
 
   /**

@@ -12,7 +12,11 @@ import type {
   HomeHandle,
   PeerReport,
   PolicyCheckReport,
+  ResolutionReport,
+  RestoreOptions,
+  RestoreReport,
   SyncReport,
+  TreeHandle,
   VerifyReport,
   VersionReport,
   VolumeHandle,
@@ -34,7 +38,7 @@ interface Node {
 }
 
 /** One volume of the fake. Everything about it may be changed by a test. */
-export class FakeVolume implements VolumeHandle {
+export class FakeVolume implements VolumeHandle, TreeHandle {
   readonly id: string
   readonly name: string
   mountpoint: string | undefined
@@ -49,6 +53,9 @@ export class FakeVolume implements VolumeHandle {
   /** Signals that requests were given. */
   readonly signals: AbortSignal[] = []
   conflictList: ConflictReport[] = []
+  /** What was asked to be restored. */
+  readonly restored: RestoreOptions[] = []
+  readonly tree: TreeHandle = this
   findings: FindingReport[] = []
   policyProblems: PolicyCheckReport['problems'] = []
   syncReport: SyncReport = {
@@ -188,12 +195,30 @@ export class FakeVolume implements VolumeHandle {
     return this.conflictList.filter((conflict) => conflict.path.startsWith(path))
   }
 
-  async resolveConflict(path: string, keep: number | 'both'): Promise<ConflictReport | undefined> {
+  async resolveConflict({
+    path,
+    keep,
+  }: {
+    path: string
+    keep: string
+  }): Promise<ConflictReport | undefined> {
     const found = this.conflictList.find((conflict) => conflict.path === path)
     if (!found) throw new WormholeError('NOT_FOUND', `${path} is not in conflict`)
-    if (keep === 9) return found
+    if (keep === '9') return found
     this.conflictList = this.conflictList.filter((conflict) => conflict !== found)
     return undefined
+  }
+
+  async resolveConflicts({ isPreview }: { isPreview: boolean }): Promise<ResolutionReport[]> {
+    const found = this.conflictList.map((conflict) => ({ ...conflict, keeps: 1 }))
+    if (!isPreview) this.conflictList = []
+    return found
+  }
+
+  async restore(options: RestoreOptions): Promise<RestoreReport> {
+    this.restored.push(options)
+    const { path, isPreview } = options
+    return { isPreview, items: [{ path, action: 'restored', size: 3 }] }
   }
 
   async history(path: string): Promise<VersionReport[]> {

@@ -48,11 +48,16 @@ export async function describeDevice(
   for (const path of historyOf) history[path] = await device.json(['history', path])
   const { values } = await device.json<ExplainReport>(['policy', 'explain', '/builds'])
   const members = await device.json<DeviceReport[]>(['devices'])
+  // Fields that reports have got since are left out: what stands in fixtures is never changed.
+  const conflicts = await device.json<ConflictReport[]>(['conflicts'])
   const description = {
     files,
-    conflicts: await device.json<ConflictReport[]>(['conflicts']),
+    conflicts: conflicts.map(({ versions, ...rest }) => ({
+      ...rest,
+      versions: versions.map(({ isOwn, ...version }) => version),
+    })),
     history,
-    policy: values,
+    policy: values.map(({ line, ...value }) => value),
     members: members.map(({ id, name, role, isSelf }) => ({ id, name, role, isSelf })),
   }
   return JSON.parse(JSON.stringify(description)) as HomeDescription

@@ -23,7 +23,6 @@ import {
   type HeadEvent,
   type WantsEvent,
 } from '../../src/daemon/threads.ts'
-import { TreeQueries } from '../../src/daemon/tree-queries.ts'
 import { createActor } from '../../src/log/actors.ts'
 import { DiskFeedStore } from '../../src/log/feeds.ts'
 import type { FeedTip } from '../../src/log/interface.ts'
@@ -106,7 +105,6 @@ export class SimDaemon {
   contents!: ContentStore
   overlay!: Overlay
   vfs!: Vfs
-  queries!: TreeQueries
   swarm!: Swarm
   duty!: FetchDuty
   /** The swarm, once it is open: unpublished files may need chunks before. */
@@ -286,8 +284,6 @@ export class SimDaemon {
       this.vfs.applyDelta(event.delta, event.coveredTo)
       this.deltasUnderWay--
     })
-    const { overlay, vfs, contents } = this
-    this.queries = new TreeQueries({ overlay, vfs, contents })
   }
 
   /** As `daemon/volume-host.ts`. */

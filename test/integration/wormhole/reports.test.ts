@@ -8,7 +8,11 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import type { PolicyCheckReport, StatusReport } from '../../../src/daemon/interface.ts'
+import type {
+  ExplainReport,
+  PolicyCheckReport,
+  StatusReport,
+} from '../../../src/daemon/interface.ts'
 import { temporaryDirectory } from '../../helpers/cli.ts'
 import type { Device } from '../../helpers/process.ts'
 import { createVolumeOfDevices, syncAll } from '../../helpers/volume-of-devices.ts'
@@ -51,6 +55,26 @@ test('a mistake in a policy file is reported everywhere, until it is mended', as
   for (const device of [alice, bob]) {
     assert.deepEqual(await problems(device), [])
     assert.equal((await check(device, '/')).isValid, true)
+  }
+})
+
+test('what holds is explained with file and line, on every device', async (t) => {
+  const options = { isMounted: false }
+  const { alice, bob } = await createVolumeOfDevices(t, ['alice', 'bob'], options)
+  const scratch = temporaryDirectory(t)
+  await alice.run(['mkdir', '/docs'])
+  await put(alice, scratch, '/.wormhole.toml', '# ours\nhistory.days = 7\n')
+  await put(alice, scratch, '/docs/.wormhole.toml', '\n[conflicts]\n\nstrategy = "copies"\n')
+  await put(alice, scratch, '/docs/f', 'text')
+  await syncAll([alice, bob])
+  for (const device of [alice, bob]) {
+    const { values } = await device.json<ExplainReport>(['policy', 'explain', '/docs/f'])
+    const found = values.map(({ key, value, from, line }) => [key, value, from, line])
+    assert.deepEqual(found.slice(0, 3), [
+      ['conflicts.strategy', 'copies', '/docs/.wormhole.toml', 4],
+      ['local.keep', 'always', 'default', undefined],
+      ['history.days', 7, '/.wormhole.toml', 2],
+    ])
   }
 })
 

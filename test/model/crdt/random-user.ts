@@ -56,6 +56,7 @@ const WEIGHTS: readonly (readonly [number, string])[] = [
   [6, 'link'],
   [6, 'unlink'],
   [2, 'removeTree'],
+  [4, 'undelete'],
   [3, 'attributes'],
   [4, 'resolve'],
   [1, 'symlink'],
@@ -270,6 +271,24 @@ export class RandomUser {
       else this.#unlink(child)
     }
     this.device.do(overlay.rmdir(spot.parent, spot.name))
+  }
+
+  /** Brings a deleted name back, now and then with an older content or elsewhere. */
+  undelete(): void {
+    const { overlay } = this.device
+    const { directories } = this.#spots()
+    const from = this.#dice.pick(directories)
+    const deleted = overlay.deletedNames(from.id)
+    if (deleted.length === 0) return
+    const { record, inode, isAlive, name: old } = this.#dice.pick(deleted)
+    const isElsewhere = this.#dice.chance(0.2)
+    const to = isElsewhere
+      ? { parent: this.#dice.pick(directories).id, name: this.#name() }
+      : { parent: from.id, name: old }
+    const versions = isAlive ? [] : overlay.history({ inode })
+    const isOlder = versions.length > 0 && this.#dice.chance(0.3)
+    const content = isOlder ? this.#dice.pick(versions).content : undefined
+    this.device.do(overlay.undelete(record, to, content))
   }
 
   attributes(): void {

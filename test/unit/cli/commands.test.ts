@@ -24,8 +24,22 @@ const CONFLICT: ConflictReport = {
   kind: 'content',
   strategy: 'copies',
   versions: [
-    { version: 'v1', device: 'alice', time: '2026-11-20T14:00:00.000Z', size: 5, state: 'current' },
-    { version: 'v2', device: 'bob', time: '2026-11-20T14:01:00.000Z', size: 6, state: 'past' },
+    {
+      version: 'v1',
+      device: 'alice',
+      isOwn: true,
+      time: '2026-11-20T14:00:00.000Z',
+      size: 5,
+      state: 'current',
+    },
+    {
+      version: 'v2',
+      device: 'bob',
+      isOwn: false,
+      time: '2026-11-20T14:01:00.000Z',
+      size: 6,
+      state: 'past',
+    },
   ],
 }
 
@@ -191,6 +205,57 @@ test('cli: conflicts are resolved by number, or kept', async (t) => {
   assert.equal((await wormhole([...resolve, '0'])).code, 2)
   assert.equal((await wormhole(['conflicts', 'resolve', '/report.txt'])).code, 2)
   assert.equal((await wormhole(['conflicts'])).stdout, 'No conflicts.\n')
+})
+
+test('cli: all conflicts are settled after a look, never unasked', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  volume.conflictList = [CONFLICT]
+  const all = ['conflicts', 'resolve', '--all', '--keep', 'newest']
+  const look = await wormhole([...all, '--dry-run'])
+  assert.match(look.stdout, /^\/report\.txt: would keep version 1 of 2, alice, /)
+  const unasked = await wormhole(all)
+  assert.equal(unasked.code, 2, 'nobody can be asked in a pipe')
+  assert.match(unasked.stderr, /add --yes/)
+  assert.deepEqual(volume.conflictList, [CONFLICT])
+  const done = await wormhole([...all, '--yes'])
+  assert.deepEqual([done.code, volume.conflictList], [0, []])
+  assert.match(done.stdout, /: kept version 1 of 2/)
+})
+
+test('cli: a conflict is shown with what differs', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  volume.add('/a.txt', 'one\ntwo\n')
+  volume.add('/a (conflict).txt', 'one\nthree\n')
+  const versions = CONFLICT.versions.map((version, index) => ({
+    ...version,
+    path: ['/a.txt', '/a (conflict).txt'][index] as string,
+  }))
+  volume.conflictList = [{ ...CONFLICT, path: '/a.txt', versions }]
+  const { stdout } = await wormhole(['conflicts', 'show', '/a.txt'])
+  assert.match(stdout, /^-two\n\+three$/m)
+  volume.add('/a.txt', 'one\0two')
+  const binary = await wormhole(['conflicts', 'show', '/a.txt'])
+  assert.match(binary.stdout, /Version 2 is not compared/)
+  assert.equal((await wormhole(['conflicts', 'show', '/none'])).code, 1)
+})
+
+test('cli: restore passes the moment on and says what came back', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  const restored = await wormhole(['restore', '/a', '--at', '2026-11-20T14:00:00Z', '--to', '/b'])
+  assert.deepEqual([restored.code, restored.stdout], [0, '/a: restored, 3 B\n'])
+  await wormhole(['restore', '/a', '--at', 'abcd1234', '--dry-run'])
+  const bad = await wormhole(['restore', '/a', '--at', 'yesterday'])
+  assert.equal(bad.code, 2)
+  assert.deepEqual(volume.restored, [
+    { path: '/a', isPreview: false, atMs: Date.UTC(2026, 10, 20, 14), to: '/b' },
+    { path: '/a', isPreview: true, version: 'abcd1234' },
+  ])
 })
 
 test('cli: ls, mkdir, rm, mount, unmount', async (t) => {
