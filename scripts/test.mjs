@@ -22,7 +22,7 @@ import { inspect } from 'node:util'
 /**
  * The tiers in the order they run. `timeoutMs` bounds one file. A serial tier runs one file at a
  * time; a tier that `needsDist` starts `bin/wormhole.js`; one that `needsFuse` may skip without
- * /dev/fuse, except where CI has it.
+ * /dev/fuse, except where CI has it; one that `isOnDemand` runs only when it is named.
  */
 const TIERS = {
   types: { command: ['node_modules/typescript/bin/tsc', '-p', '.', '--noEmit'] },
@@ -35,6 +35,7 @@ const TIERS = {
   integration: { timeoutMs: 180_000, needsDist: true },
   mount: { timeoutMs: 240_000, isSerial: true, needsDist: true, needsFuse: true },
   crash: { timeoutMs: 240_000, isSerial: true, needsDist: true, needsFuse: true },
+  programs: { timeoutMs: 1_800_000, isSerial: true, needsDist: true, isOnDemand: true },
 }
 
 const PARALLEL_FILES_MAX = 4
@@ -71,7 +72,8 @@ function parseArguments(args) {
   const isSelective = tiers.length > 0 && !filters.some((word) => word.startsWith('-'))
   const isUsable =
     (filters.length === 0 || isSelective) && !(timeoutMs <= 0 || isNaN(timeoutMs ?? 1))
-  const chosen = tiers.length > 0 ? tiers : Object.keys(TIERS)
+  const usual = Object.keys(TIERS).filter((tier) => !TIERS[tier].isOnDemand)
+  const chosen = tiers.length > 0 ? tiers : usual
   return { root, filters, timeoutMs, isUsable, tiers: chosen }
 }
 

@@ -155,6 +155,9 @@ function startEpoll(options: TransportOptions, bindings: StreamBindings): Transp
       options.onRequest(request, length)
       return
     }
+    // EAGAIN, as uv_read_cb tells it: the caller was killed, and the request is gone before it is
+    // read. The end of a file would be UV_EOF, and the device has none.
+    if (length === 0) return
     handle.onread = () => undefined
     const code = errnoName(length)
     options.onEnd(code === UNMOUNTED ? undefined : new Error(`read of /dev/fuse failed: ${code}`))
@@ -166,7 +169,6 @@ function startEpoll(options: TransportOptions, bindings: StreamBindings): Transp
 
 /** The name of a negative libuv error number. */
 function errnoName(errno: number): string {
-  if (errno === 0) return 'end of file'
   const numbers = new Map(Object.entries(os.constants.errno).map(([name, value]) => [value, name]))
   return numbers.get(-errno) ?? `error ${errno}`
 }
