@@ -37,6 +37,8 @@ import { VolumeThreads } from './volume-threads.ts'
 
 /** How long a joiner waits for the log after its admission. */
 const ADMITTED_MS_MAX = 60_000
+/** A mount that broke comes back by itself, but not twice within so long. */
+const REMOUNT_PAUSE_MS = 10_000
 
 /** What a volume host needs. */
 export interface VolumeHostOptions {
@@ -63,6 +65,7 @@ export class VolumeHost implements VolumeHandle {
   #swarm!: Swarm
   #duty!: FetchDuty
   readonly #onMembers: (() => void)[] = []
+  #remountedMs = -Infinity
   readonly tree = treeHandle(() => this.#threads.fs)
   #isClosed = false
 
@@ -119,6 +122,7 @@ export class VolumeHost implements VolumeHandle {
       onUnmounted: (end) => {
         this.#options.logger.info({ ...end }, 'unmounted')
         this.#mountpoint = undefined
+        if (end.reason === 'failed') void this.#remount(end.message)
       },
       onDeath: (error) => {
         this.#options.logger.fatal({ error: errorToData(error) }, 'a thread of the volume died')
@@ -439,6 +443,19 @@ export class VolumeHost implements VolumeHandle {
       this.report(error)
       this.#mountFailure = { directory, code: error.code, message: error.message }
     }
+  }
+
+  /** The mount broke: nobody asked for that, so it comes back, unless that was just tried. */
+  async #remount(message = 'it ended'): Promise<void> {
+    const nowMs = systemClock.monotonicMs()
+    const { mountpoint: directory = '' } = this.#settings
+    const failure = new WormholeError('MOUNT_FAILED', `the mount broke: ${message}`)
+    this.report(failure)
+    this.#mountFailure = { directory, code: failure.code, message: failure.message }
+    const isAgain = nowMs - this.#remountedMs < REMOUNT_PAUSE_MS
+    this.#remountedMs = nowMs
+    if (isAgain || this.#isClosed) return
+    await this.restoreMount().catch((error: unknown) => this.report(error))
   }
 
   /** Notes a problem of this volume for `status`. */

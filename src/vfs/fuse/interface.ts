@@ -46,8 +46,8 @@ export interface ServeOptions extends MountOptions {
 /** Why a mount ended. */
 export interface MountEnd {
   /**
-   * `closed`: by `close()`. `unmounted`: by somebody else. `failed`: the device broke, see
-   * `error`.
+   * `closed`: by `close()`. `unmounted`: by somebody else. `failed`: the device broke or the
+   * connection was aborted while it was in use (`umount -f`), see `error`.
    */
   readonly reason: 'closed' | 'unmounted' | 'failed'
   readonly error?: Error

@@ -169,17 +169,20 @@ class Mount implements ServedMount {
   async #end(error: Error | undefined): Promise<MountEnd> {
     this.#isEnded = true
     this.#device.cut()
+    let failure = error
     try {
       await this.#session.end()
       const mayClose = await this.notifier.stop(this.#clock)
       if (mayClose) await this.#transport.close()
-      // An aborted connection leaves its dead mount behind.
-      if (!this.#isClosing) await repairStale(this.directory, this.#clock)
+      // A connection that was aborted leaves its dead mount behind.
+      if (!this.#isClosing && (await repairStale(this.directory, this.#clock))) {
+        failure ??= new Error('the connection was aborted')
+      }
       this.#unmounter.dismiss()
     } catch (problem) {
       this.#onBug(asError(problem), 'end')
     }
-    if (error) return { reason: 'failed', error }
+    if (failure) return { reason: 'failed', error: failure }
     return { reason: this.#isClosing ? 'closed' : 'unmounted' }
   }
 }
