@@ -3,17 +3,9 @@
 import { existsSync } from 'node:fs'
 import module from 'node:module'
 
-// Commands that only ask the daemon: these also run from one bundle, which starts faster.
-const ASKING = new Set(
-  (
-    'status devices peers where history sync conflicts policy ' +
-    'ls cat put get rm mkdir mount unmount invite version'
-  ).split(' '),
-)
-
-const places = ['../dist/cli/process.js']
-if (ASKING.has(process.argv[2])) places.unshift('../dist/bundle/process.js')
-const compiled = places
+// The bundle is the same program in few files, which starts faster; it is only there where the
+// bundler was installed.
+const compiled = ['../dist/bundle/process.js', '../dist/cli/process.js']
   .map((place) => new URL(place, import.meta.url))
   .find((place) => existsSync(place))
 

@@ -63,9 +63,28 @@ async function loadBundler() {
   }
 }
 
+/** Modules that are started by name, as a process or a thread, and lie beside their callers. */
+const ENTRIES = [
+  'cli/process',
+  'daemon/crdt-thread',
+  'daemon/fs-thread',
+  'daemon/check-process',
+  'chunks/thread-main',
+  'vfs/fuse/notify-worker',
+]
+/** Packages without native code; others stay outside: they look for files by their own place. */
+const INSIDE = new Set([
+  '@msgpack/msgpack',
+  'commander',
+  'multicast-dns',
+  'pino',
+  'protomux',
+  'toml-eslint-parser',
+])
+
 /**
- * Bundles the command line without its daemon. All packages but these two stay outside: others are
- * native, or only loaded by commands that are not run from the bundle.
+ * Bundles the whole program, flat: a module that starts another one or reads a file beside itself
+ * finds it in the same directory, whichever part of the bundle it has become part of.
  */
 async function bundle() {
   const directory = path.join(output, 'bundle')
@@ -75,11 +94,10 @@ async function bundle() {
     return
   }
   const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
-  const inside = new Set(['commander', '@msgpack/msgpack'])
-  const outside = Object.keys(manifest.dependencies).filter((name) => !inside.has(name))
   const { outputFiles } = await esbuild.build({
     write: false,
-    entryPoints: [path.join(output, 'cli', 'process.js')],
+    entryPoints: ENTRIES.map((name) => path.join(output, `${name}.js`)),
+    entryNames: '[name]',
     outdir: directory,
     bundle: true,
     splitting: true,
@@ -89,19 +107,28 @@ async function bundle() {
     platform: 'node',
     target: 'node20',
     mainFields: ['module', 'main'],
-    external: [...outside, '../daemon/home.js'],
+    external: Object.keys(manifest.dependencies).filter((name) => !INSIDE.has(name)),
     // What was CommonJS asks for Node's modules by `require`.
     banner: {
       js: "import{createRequire as r__}from'node:module';const require=r__(import.meta.url);",
     },
     logLevel: 'warning',
   })
+  const files = outputFiles.map(({ path: file, contents }) => ({
+    name: path.basename(file),
+    contents,
+  }))
+  for (const name of filesBelow(output)) {
+    if (!name.endsWith('.wasm') || name.startsWith(`bundle${path.sep}`)) continue
+    files.push({ name: path.basename(name), contents: readFileSync(path.join(output, name)) })
+  }
   // What stays the same is not touched: it may be running.
   mkdirSync(directory, { recursive: true })
-  for (const { path: file, contents } of outputFiles) {
+  for (const { name, contents } of files) {
+    const file = path.join(directory, name)
     if (!existsSync(file) || !readFileSync(file).equals(contents)) writeFileSync(file, contents)
   }
-  const names = new Set(outputFiles.map((file) => path.basename(file.path)))
+  const names = new Set(files.map(({ name }) => name))
   for (const name of readdirSync(directory)) {
     if (!names.has(name)) rmSync(path.join(directory, name))
   }
