@@ -6,8 +6,8 @@
  * RANDOM nonce bytes, never a position: a home restored from a backup would repeat positions. The
  * associated data names what is sealed, so that a sealed object cannot be moved to another place.
  */
-import sodium from 'sodium-native'
 import { WormholeError, type ErrorCode } from './errors.ts'
+import { sodium } from './sodium.ts'
 import type { Random } from './system.ts'
 
 /** Bytes that sealing adds: nonce and tag. */

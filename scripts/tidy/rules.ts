@@ -14,6 +14,7 @@ export const LEAVES: ReadonlySet<string> = new Set([
   'module-url.ts',
   'rpc.ts',
   'seal.ts',
+  'sodium.ts',
   'system.ts',
   'types.ts',
 ])

@@ -6,9 +6,9 @@
  * from the plaintext alone: another zstd would give another body under the same key and nonce.
  * XChaCha20-Poly1305: draft-irtf-cfrg-xchacha-03. BLAKE3 keyed: as in blake3.ts.
  */
-import sodium from 'sodium-native'
 import { WormholeError } from '../errors.ts'
 import { deriveKey } from '../seal.ts'
+import { sodium } from '../sodium.ts'
 import type { ChunkAddress } from '../types.ts'
 import { blake3, createHasher, type Hasher } from './blake3.ts'
 import { CHUNK_SIZE_BYTES_MAX } from './gear.ts'

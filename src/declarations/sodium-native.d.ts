@@ -1,6 +1,7 @@
 /** The part of sodium-native 5 that Wormhole uses; the package ships no types. */
 declare module 'sodium-native' {
-  interface Sodium {
+  /** What `require` gives. */
+  export interface Sodium {
     crypto_sign_PUBLICKEYBYTES: number
     crypto_sign_SECRETKEYBYTES: number
     crypto_box_PUBLICKEYBYTES: number
@@ -40,6 +41,4 @@ declare module 'sodium-native' {
       secretKey: Uint8Array,
     ): boolean
   }
-  const sodium: Sodium
-  export default sodium
 }
