@@ -34,24 +34,40 @@ export interface NotifyThread {
   readonly ended: Promise<void>
 }
 
-/** Starts `notify-worker.ts` for an open device. */
+/**
+ * `notify-worker.ts` for an open device. It starts with the first batch: an empty thread costs
+ * 50 ms of CPU, which nobody who waits for a mount should pay.
+ */
 export function startNotifyThread(
   url: URL,
   descriptor: number,
   onBug: (error: Error, operation: string) => void,
 ): NotifyThread {
-  const worker = new Worker(url, {
-    workerData: { descriptor },
-    execArgv: [],
-    name: 'wormhole-notify',
-    trackUnmanagedFds: false,
-  })
-  worker.on('error', (error) => onBug(error, 'notify'))
-  worker.unref()
+  let worker: Worker | undefined
+  let listener: (reply: NotifyReply) => void = () => {}
+  let end!: () => void
+  const ended = new Promise<void>((resolve) => (end = resolve))
+  const start = (): Worker => {
+    const started = new Worker(url, {
+      workerData: { descriptor },
+      execArgv: [],
+      name: 'wormhole-notify',
+      trackUnmanagedFds: false,
+    })
+    started.on('message', (reply) => listener(reply as NotifyReply))
+    started.on('error', (error) => onBug(error as Error, 'notify'))
+    started.once('exit', end)
+    started.unref()
+    return started
+  }
   return {
-    send: (request) => worker.postMessage(request),
-    onReply: (handle) => void worker.on('message', handle),
-    ended: new Promise((resolve) => worker.once('exit', () => resolve())),
+    send: (request) => {
+      if ('stop' in request && !worker) return end()
+      worker ??= start()
+      worker.postMessage(request)
+    },
+    onReply: (handle) => void (listener = handle),
+    ended,
   }
 }
 
