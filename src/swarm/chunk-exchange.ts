@@ -364,6 +364,11 @@ export class ChunkExchange implements ChunkFetcher {
     }
   }
 
+  /** Whether something is being fetched. */
+  get isBusy(): boolean {
+    return this.#jobs.size > 0
+  }
+
   /** To be called a few times a second: stalls, absent chunks, time-outs. */
   tick(nowMs: number): void {
     for (const [device, peer] of this.#peers) {

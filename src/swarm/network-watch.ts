@@ -1,7 +1,7 @@
 /** Notices that this device's networks are others than before. */
 
-/** How often interfaces are compared. */
-const LOOK_MS = 500
+/** How often interfaces are compared: asking for them is most of what an idle daemon does. */
+const LOOK_MS = 1000
 
 /** See the head of this file. */
 export class NetworkWatch {

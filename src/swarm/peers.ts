@@ -23,6 +23,8 @@ export class Peers {
   /** By device; of a second process by device and instance. */
   readonly #peers = new Map<DeviceId, Peer>()
   readonly #told = new Set<DeviceId>()
+  /** Peers that are the second process of a device. Hardly ever any. */
+  #secondCount = 0
 
   get(key: DeviceId): Peer | undefined {
     return this.#peers.get(key)
@@ -35,7 +37,7 @@ export class Peers {
   /** The processes of a device. */
   of(device: DeviceId): Peer[] {
     const first = this.#peers.get(device)
-    if (first && this.#peers.size === 1) return [first]
+    if (this.#secondCount === 0) return first ? [first] : []
     return [...this.#peers.values()].filter((peer) => deviceOf(peer.device) === device)
   }
 
@@ -46,6 +48,24 @@ export class Peers {
 
   isConnected(device: DeviceId): boolean {
     return this.of(device).length > 0
+  }
+
+  /** All sessions that said hello. */
+  sessions(): Session[] {
+    const sessions: Session[] = []
+    for (const peer of this.#peers.values()) sessions.push(...peer.sessions())
+    return sessions
+  }
+
+  /** Those of the devices without a direct link that lives; `isAlone`: none of another kind. */
+  absent(devices: readonly { device: DeviceId }[]): { device: DeviceId; isAlone: boolean }[] {
+    const absent: { device: DeviceId; isAlone: boolean }[] = []
+    for (const { device } of devices) {
+      const peers = this.of(device)
+      if (peers.some((peer) => peer.hasLiveLink('tls'))) continue
+      absent.push({ device, isAlone: peers.every((peer) => peer.isSuspect) })
+    }
+    return absent
   }
 
   peerOf(session: Session): Peer | undefined {
@@ -62,6 +82,7 @@ export class Peers {
       const key = this.#peers.has(device) ? (`${device}#${instance}` as DeviceId) : device
       peer = new Peer(key, instance)
       this.#peers.set(key, peer)
+      if (key !== device) this.#secondCount++
     }
     peer.add(session, ports)
     return peer
@@ -71,7 +92,9 @@ export class Peers {
   remove(session: Session): void {
     const peer = this.peerOf(session)
     peer?.remove(session)
-    if (peer && !peer.isConnected) this.#peers.delete(peer.device)
+    if (!peer || peer.isConnected) return
+    this.#peers.delete(peer.device)
+    if (peer.device !== session.device) this.#secondCount--
   }
 
   /** Devices that run in two places; each is told once. */

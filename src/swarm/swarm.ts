@@ -28,14 +28,13 @@ import { LogWork } from './log-work.ts'
 import { NetworkWatch } from './network-watch.ts'
 import { deviceOf, Peers } from './peers.ts'
 import { PublishAsks } from './publish-asks.ts'
+import { Pulse } from './pulse.ts'
 import { Replicator, type Effect } from './replicator.ts'
 import { Reporter } from './reports.ts'
 import { Session, type SessionHandlers } from './session.ts'
 import { syncRound, type SyncContext } from './sync-round.ts'
 import { INSTANCE_BYTES, type Message } from './wire.ts'
 
-/** Everything that needs time looks at the clock this often. */
-const TICK_MS = 250
 /** Pause before heads of other devices' feeds are passed on, so that several go as one. */
 const FLUSH_MS = 40
 /** Pause before changed addresses are handed out to be persisted. */
@@ -68,7 +67,7 @@ export class Swarm implements ChunkFetcher {
   readonly #handlers: SessionHandlers
   readonly #reporter: Reporter
   readonly #network: NetworkWatch
-  #tick: Timer | undefined
+  readonly #pulse: Pulse
   #flush: Timer | undefined
   #save: Timer | undefined
   #isClosed = false
@@ -79,6 +78,7 @@ export class Swarm implements ChunkFetcher {
     this.#instance = Buffer.from(random.bytes(INSTANCE_BYTES)).toString('hex')
     this.#limits = { ...LIMITS, ...options.limits }
     this.#replicator = new Replicator(device, own)
+    this.#pulse = new Pulse(clock, (nowMs) => this.#beat(nowMs))
     this.#network = new NetworkWatch(options.networkFingerprint ?? (() => ''))
     this.#reporter = new Reporter(clock, options.onReport)
     const onEffects = (effects: readonly Effect[]): void => {
@@ -155,7 +155,7 @@ export class Swarm implements ChunkFetcher {
       this.#book.learn(device, [address])
     })
     this.membersChanged()
-    this.#tickSoon()
+    this.#pulse.start()
     void this.#catchUp.start()
   }
 
@@ -173,6 +173,7 @@ export class Swarm implements ChunkFetcher {
       if (!members.isMember(session.device)) session.close(revoked)
     }
     this.#book.keepOnly((device) => members.isMember(device))
+    this.#pulse.wake()
     const inviteKeys = members.openInvites()
     for (const transport of transports) transport.setInvites?.(inviteKeys)
     this.#updateBeacon()
@@ -186,6 +187,7 @@ export class Swarm implements ChunkFetcher {
     if (this.#isClosed) {
       return Promise.reject(new WormholeError('VOLUME_CLOSED', 'the swarm is closed'))
     }
+    this.#pulse.wake()
     return this.#exchange.fetch(addresses, options)
   }
 
@@ -231,6 +233,7 @@ export class Swarm implements ChunkFetcher {
   async refresh(): Promise<void> {
     if (this.#isClosed) return
     for (const session of this.#sessions()) session.probe()
+    this.#pulse.wake()
     this.#dialer.hurry()
     this.#updateBeacon()
     this.#options.beacon?.refresh()
@@ -272,7 +275,8 @@ export class Swarm implements ChunkFetcher {
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
-    for (const timer of [this.#tick, this.#flush, this.#save]) timer?.cancel()
+    this.#pulse.stop()
+    for (const timer of [this.#flush, this.#save]) timer?.cancel()
     if (this.#save) this.#options.onAddresses?.(this.#book.all())
     this.#dialer.close()
     this.#exchange.close()
@@ -297,6 +301,7 @@ export class Swarm implements ChunkFetcher {
       const [handlers, instance] = [this.#handlers, this.#instance]
       const session = { link, volume, clock, silenceMsMax, instance, addresses, handlers }
       this.#strangers.add(new Session(session))
+      this.#pulse.wake()
     } else if (members.isOpenInvite(key)) this.#desk.serve(link)
     else link.close()
   }
@@ -371,6 +376,7 @@ export class Swarm implements ChunkFetcher {
   #onClose(session: Session, error: Error | undefined): void {
     const { device } = session
     this.#strangers.delete(session)
+    this.#pulse.wake()
     if (error instanceof WormholeError && error.code !== 'PEER_UNREACHABLE') {
       this.#dialer.holdOff(device)
       this.#reporter.report({ code: error.code, device, message: error.message })
@@ -392,7 +398,7 @@ export class Swarm implements ChunkFetcher {
   }
 
   #sessions(): Session[] {
-    return [...this.#strangers, ...[...this.#peers.values()].flatMap((peer) => peer.sessions())]
+    return [...this.#strangers, ...this.#peers.sessions()]
   }
 
   #otherMembers(): { device: DeviceId; name: string }[] {
@@ -440,30 +446,23 @@ export class Swarm implements ChunkFetcher {
 
   // Time and addresses
 
-  #tickSoon(): void {
-    this.#tick = this.#options.clock.setTimer(TICK_MS, () => {
-      const nowMs = this.#options.clock.monotonicMs()
-      for (const session of this.#sessions()) session.tick(nowMs)
-      for (const peer of this.#peers.values()) {
-        peer.closeSuspects()
-        if (this.#options.device < peer.device) peer.closeDuplicates(nowMs)
-      }
-      this.#watchTwins(nowMs)
-      this.#carryOut(this.#replicator.onTick(nowMs))
-      this.#exchange.tick(nowMs)
-      this.#catchUp.tick(nowMs)
-      this.#dialer.tick(this.#absent(), nowMs)
-      if (this.#network.isChanged(nowMs)) void this.refresh()
-      this.#tickSoon()
-    })
-  }
-
-  #absent(): { device: DeviceId; isAlone: boolean }[] {
-    return this.#otherMembers().flatMap(({ device }) => {
-      const peers = this.#peers.of(device)
-      if (peers.some((peer) => peer.hasLiveLink('tls'))) return []
-      return [{ device, isAlone: peers.every((peer) => peer.isSuspect) }]
-    })
+  /** Looks at everything that needs time; returns whether nothing is under way. */
+  #beat(nowMs: number): boolean {
+    const sessions = this.#sessions()
+    for (const session of sessions) session.tick(nowMs)
+    for (const peer of this.#peers.values()) {
+      peer.closeSuspects()
+      if (this.#options.device < peer.device) peer.closeDuplicates(nowMs)
+    }
+    this.#watchTwins(nowMs)
+    this.#carryOut(this.#replicator.onTick(nowMs))
+    this.#exchange.tick(nowMs)
+    this.#catchUp.tick(nowMs)
+    const absent = this.#peers.absent(this.#otherMembers())
+    this.#dialer.tick(absent, nowMs)
+    if (this.#network.isChanged(nowMs)) void this.refresh()
+    if (absent.length > 0 || this.#exchange.isBusy || this.#replicator.isFetching) return false
+    return sessions.every((session) => session.isReady && !session.isProbed)
   }
 
   #watchTwins(nowMs: number): void {
