@@ -59,7 +59,7 @@ export function unseal(
     sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
       plain,
       null,
-      sealed.subarray(NONCE_BYTES),
+      sealed.subarray(NONCE_BYTES, sealed.length),
       about,
       nonceOf(sealed),
       key,

@@ -49,7 +49,7 @@ export const TABLE = {
  * Decoded rows kept of what is not edited. Few: rows that outlive a collection of new objects are
  * copied by it, which cost a tenth of a bulk load when 20,000 were kept (measured).
  */
-const CACHE_ROWS_MAX = 4_000
+const CACHE_ROWS_MAX = 512
 const FILE_COUNT_KEY = `${TABLE.meta}\0files`
 const ACTOR_COUNT_KEY = `${TABLE.meta}\0actors`
 const PARENT_AT = 1

@@ -107,14 +107,20 @@ function endOf(prefix: string): Buffer {
   return Buffer.concat([binary(prefix), Buffer.alloc(64 - prefix.length, 255)])
 }
 
+/** As LMDB's binding is, where its types leave out the options of `getBinaryFast`. */
+type Rows = RootDatabase<Buffer, Buffer> & {
+  getBinaryFast(key: Buffer, options: { transaction?: Transaction }): Buffer | undefined
+}
+
 class LmdbRowStore implements RowStore {
-  readonly #database: RootDatabase<Buffer, Buffer>
+  readonly #database: Rows
   readonly #rowKey: Buffer
   readonly #nameKey: Buffer
   readonly #directory: string
   readonly #random: Random
   readonly #isReadOnly: boolean
   readonly #names = new Map<string, string>()
+  readonly #scratchKeys: Buffer[] = []
   #snapshot: Transaction | undefined
   #isOpen = true
 
@@ -164,9 +170,18 @@ class LmdbRowStore implements RowStore {
   }
 
   #get(key: string, reading: { transaction?: Transaction }): Buffer | undefined {
-    const about = binary(key)
-    const sealed = this.#database.get(about, reading)
+    const about = this.#scratchKey(key)
+    // The bytes lie in LMDB's own buffer until the next read; its `length` is that of the row.
+    const sealed = this.#database.getBinaryFast(about, reading)
     return sealed && unseal(this.#rowKey, sealed, about, 'INDEX_CORRUPT')
+  }
+
+  /** The key as bytes, until the next call: reads are many, and keys have few lengths. */
+  #scratchKey(key: string): Buffer {
+    const { length } = key
+    const scratch = (this.#scratchKeys[length] ??= Buffer.allocUnsafeSlow(length))
+    scratch.write(key, 0, 'latin1')
+    return scratch
   }
 
   range(
