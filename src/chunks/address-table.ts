@@ -153,6 +153,35 @@ export class AddressTableWriter extends AddressTable {
     this.refresh()
   }
 
+  /** Bytes of a level of `slots`; undefined when there can be none of that size. */
+  static levelBytes(slots: number): number | undefined {
+    const isSize = slots >= SLOT_COUNT_MIN && slots <= SLOT_COUNT_MAX && (slots & (slots - 1)) === 0
+    return isSize ? slots * SLOT_WORDS * 4 : undefined
+  }
+
+  /** A table whose only level has so many slots, to be filled from outside. */
+  static withSlots(slots: number): AddressTableWriter {
+    return new AddressTableWriter(Math.floor(slots * LOAD_MAX))
+  }
+
+  /** The slots as bytes, and how many of them were ever used; undefined with several levels. */
+  soleLevel(): { count: number; usedCount: number; bytes: Uint8Array } | undefined {
+    const level = this.levels[0] as Int32Array
+    if (this.levels.length > 1) return undefined
+    return {
+      count: level.length / SLOT_WORDS,
+      usedCount: this.#newestCount,
+      bytes: new Uint8Array(level.buffer, level.byteOffset, level.byteLength),
+    }
+  }
+
+  /** The only level was filled from outside, before anybody reads it. */
+  filled(counts: { usedCount: number; chunkCount: number; bytes: number }): void {
+    this.#newestCount = counts.usedCount
+    this.chunkCount = counts.chunkCount
+    this.bytes = counts.bytes
+  }
+
   /**
    * Adds a chunk, in the place of an older record of the same address if there is one. The address
    * is the 8 words at `source[from…]`.

@@ -48,14 +48,37 @@ export class IndexLog {
     this.#file = file
   }
 
+  /** The last good entry, when there is one. */
+  lastEntry(): Buffer | undefined {
+    if (this.#end < HEADER.length + INDEX_ENTRY_BYTES) return undefined
+    const entry = Buffer.alloc(INDEX_ENTRY_BYTES)
+    this.#file.readSync(this.#end - INDEX_ENTRY_BYTES, entry)
+    return entry
+  }
+
   /** Entries that the file can hold at most; an upper bound before `load`. */
   entryCountMax(): number {
     return Math.max(0, Math.floor((this.#file.sizeSync() - HEADER.length) / INDEX_ENTRY_BYTES))
   }
 
-  /** Visits every good entry in order, then cuts what follows them. */
-  load(visit: IndexVisitor): void {
-    const badAt = IndexLog.scan(this.#file, visit)
+  /** The file, to read it. */
+  get file(): DiskFile {
+    return this.#file
+  }
+
+  /** End of the good entries. */
+  get sizeBytes(): number {
+    return this.#end
+  }
+
+  /** How many good entries there are. */
+  get entryCount(): number {
+    return Math.max(0, (this.#end - HEADER.length) / INDEX_ENTRY_BYTES)
+  }
+
+  /** Visits every good entry in order, from the one at `start` on, then cuts what follows. */
+  load(visit: IndexVisitor, start = HEADER.length): void {
+    const badAt = IndexLog.scan(this.#file, visit, start)
     this.#end = badAt ?? this.#file.sizeSync()
     if (badAt !== undefined) this.#cut()
   }
@@ -64,13 +87,13 @@ export class IndexLog {
    * Visits the good entries of a log file, and changes nothing. Returns where the first bad one is,
    * or what the last write left in part; undefined when there is none.
    */
-  static scan(file: DiskFile, visit: IndexVisitor): number | undefined {
+  static scan(file: DiskFile, visit: IndexVisitor, start = HEADER.length): number | undefined {
     const size = file.sizeSync()
     if (size === 0) return undefined
     const header = Buffer.alloc(HEADER.length)
     file.readSync(0, header)
     if (!header.equals(HEADER)) return 0
-    let end = HEADER.length
+    let end = start
     const block = new Int32Array(BLOCK_ENTRIES * ENTRY_WORDS)
     const bytes = new Uint8Array(block.buffer)
     let isGood = true
