@@ -46,10 +46,11 @@ export const TABLE = {
 } as const
 
 /**
- * Decoded rows kept of what is not edited. Few: rows that outlive a collection of new objects are
- * copied by it, which cost a tenth of a bulk load when 20,000 were kept (measured).
+ * Decoded rows kept of what is not edited: a few pages of a listing, the rows of a group of edits.
+ * Few, because rows that outlive a collection of new objects are copied by it (README.md,
+ * "Measured").
  */
-const CACHE_ROWS_MAX = 512
+const CACHE_ROWS_MAX = 1024
 const FILE_COUNT_KEY = `${TABLE.meta}\0files`
 const ACTOR_COUNT_KEY = `${TABLE.meta}\0actors`
 const PARENT_AT = 1
