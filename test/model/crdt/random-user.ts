@@ -9,13 +9,13 @@ import type { FileName, InodeId } from '../../../src/types.ts'
 import {
   contentOf,
   DIRECTORY,
-  listAll,
   name,
   PLAIN,
   textOf,
   type Device,
   type Dice,
 } from './world.ts'
+import { listAll } from './reference.ts'
 
 /** A visible name. */
 interface Spot {

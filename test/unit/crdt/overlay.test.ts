@@ -16,13 +16,12 @@ import type { ActorId, DeviceId, Hlc } from '../../../src/types.ts'
 import {
   contentOf,
   DIRECTORY,
-  linesOf,
-  listAll,
   name,
   PLAIN,
   World,
   type Device,
 } from '../../model/crdt/world.ts'
+import { linesOf, listAll } from '../../model/crdt/reference.ts'
 
 function alone(): Device {
   return new World({ seed: 3, deviceCount: 1 }).devices[0] as Device
