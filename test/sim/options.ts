@@ -107,10 +107,12 @@ export function optionsOf(seed: number, overrides: SimOverrides = {}): SimOption
   const faults = some(FAULTS)
   const isCalm = random.below(100) < 15
   const delayMsMin = pick([0, 1, 1, 5, 40])
+  // Drawn also when a caller fixes it: the rest is to be the same.
+  const stepCount = pick([60, 120, 200, 300])
   return {
     seed,
     deviceCount: overrides.deviceCount ?? deviceCount,
-    stepCount: overrides.stepCount ?? pick([60, 120, 200, 300]),
+    stepCount: overrides.stepCount ?? stepCount,
     actions,
     faults,
     faultPercent: isCalm ? 0 : pick([3, 8, 15, 30]),
