@@ -17,14 +17,7 @@ import { feedDevice } from '../types.ts'
 import type { FeedId, Frontier, VolumeId } from '../types.ts'
 import { deltaBase, FRONTIER_EVERY, openEntry } from './entry.ts'
 import { addOrigins, EMPTY_FRONTIER, frontierResolve } from './frontier.ts'
-import type {
-  Entry,
-  EntryFrame,
-  FeedStore,
-  FeedTip,
-  LogKeys,
-  TreePart,
-} from './interface.ts'
+import type { Entry, EntryFrame, FeedStore, FeedTip, LogKeys, TreePart } from './interface.ts'
 import type { MemberTable } from './membership.ts'
 
 /** What comes next: an entry, or a frame that its author malformed and that counts as empty. */

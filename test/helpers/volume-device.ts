@@ -38,7 +38,7 @@ export function seededRandom(seed: string): Random {
 }
 
 /** A process that was copied while it ran goes on as the actor that it was. */
-function asActor(actor: ActorId, random: Random): Random {
+export function asActor(actor: ActorId, random: Random): Random {
   const rest = Buffer.from(actor, 'hex').subarray(10)
   return { bytes: (count) => (count === rest.length ? rest : random.bytes(count)) }
 }

@@ -75,6 +75,8 @@ export interface Plant {
 export interface DaemonOptions {
   readonly name: string
   readonly identity: Identity
+  /** Its machine, as the network calls it. */
+  readonly host: string
   readonly home: HomeFiles
   readonly disk: Disk
   readonly rows: MortalRows
@@ -289,7 +291,7 @@ export class SimDaemon {
 
   /** As `daemon/volume-host.ts`. */
   async #openSwarm(main: { crdt: Rpc; fs: Rpc }): Promise<void> {
-    const { identity, clock, random, network, home, plant, onProblem } = this.#options
+    const { identity, clock, random, network, host, home, plant, onProblem } = this.#options
     const log: LogPort = {
       frontier: () => main.crdt.call('frontier', undefined) as ReturnType<LogPort['frontier']>,
       read: (feed, fromSeq, bytesMax) =>
@@ -327,7 +329,7 @@ export class SimDaemon {
       },
       clock,
       random,
-      transports: [network.transport(identity.device, { isListening: true })],
+      transports: [network.transport(identity.device, { isListening: true, host })],
       addresses: home.addresses,
       onAddresses: (addresses) => {
         if (this.#options.isAlive()) home.addresses = addresses

@@ -10,12 +10,12 @@ import { identityFromSeed, type Identity } from '../../src/log/keys.ts'
 import { hash } from '../../src/seal.ts'
 import type { MemoryNetwork } from '../../src/swarm/memory.ts'
 import type { Disk, Random } from '../../src/system.ts'
-import type { DeviceId, Role } from '../../src/types.ts'
+import type { ActorId, DeviceId, Role } from '../../src/types.ts'
 import type { FileSystem } from '../../src/vfs/interface.ts'
 import { guardDisk, MortalProcess } from '../helpers/mortal-disk.ts'
 import type { SeededRandom, SimClock } from '../helpers/sim-clock.ts'
 import { VfsUser } from '../helpers/vfs-user.ts'
-import { seededRandom } from '../helpers/volume-device.ts'
+import { asActor, seededRandom } from '../helpers/volume-device.ts'
 import { processClock } from './channel.ts'
 import { SimDaemon, type HomeFiles, type Plant } from './daemon.ts'
 import { Failure } from './failure.ts'
@@ -54,24 +54,44 @@ export class SimDevice extends VfsUser {
   #daemon: SimDaemon | undefined
   /** It went on from a backup at some time. */
   wasRestored = false
+  /** It has copies, or is one. */
+  wasCopied = false
+  /** Name of the device that it is, or is a copy of. */
+  readonly original: string
+  /** What a process that was copied while it ran goes on as, once. */
+  #actor: ActorId | undefined
   /** How far its wall clock is ahead. */
   skewMs = 0
   /** Disk in trouble since the daemon started: only what is acknowledged one by one is owed. */
   hasTrouble = false
   readonly problems: string[] = []
 
-  constructor(world: Surroundings, about: { name: string; role: Role; home: HomeFiles }) {
+  /** `original`: of a copy; it has its name with something behind. */
+  constructor(
+    world: Surroundings,
+    about: { name: string; role: Role; home: HomeFiles; original?: string },
+  ) {
     super()
     this.#world = world
     this.name = about.name
     this.role = about.role
     this.home = about.home
-    this.identity = identityOf(world.seed, about.name)
+    this.original = about.original ?? about.name
+    this.identity = identityOf(world.seed, this.original)
     this.#random = seededRandom(`sim ${world.seed}/${about.name}/random`)
   }
 
   get id(): DeviceId {
     return this.identity.device
+  }
+
+  /** Its machine, as the network calls it. */
+  get host(): string {
+    return this.isCopy ? `${this.id}/${this.name}` : this.id
+  }
+
+  get isCopy(): boolean {
+    return this.original !== this.name
   }
 
   get clock(): SimClock {
@@ -155,7 +175,7 @@ export class SimDevice extends VfsUser {
     this.#daemon = undefined
     const process = new MortalProcess(
       () => clock.monotonicMs(),
-      () => network.die(this.id),
+      () => network.die(this.host),
     )
     this.#process = process
     this.hasTrouble = false
@@ -167,15 +187,18 @@ export class SimDevice extends VfsUser {
       trace.note(`${this.name} ${name} ${typeof args[0] === 'string' ? args[0] : ''}`)
     })
     const disk: Disk = plant.disk?.(guarded) ?? guarded
+    const own = this.#actor === undefined ? this.#random : asActor(this.#actor, this.#random)
+    this.#actor = undefined
     const starting = SimDaemon.start({
       name: this.name,
       identity: this.identity,
+      host: this.host,
       home: this.home,
       disk,
       rows: this.#rows,
       index: this.#index,
       clock: ownClock,
-      random: this.#random,
+      random: own,
       channel: { clock: ownClock, random, delayMsMax: threadDelayMsMax },
       network,
       plant,
@@ -218,7 +241,7 @@ export class SimDevice extends VfsUser {
 
   /** The power fails: what was not synced may be gone, and the index may be an older one. */
   powerCut(survivors: Survivors, index: IndexFate): void {
-    this.#world.network.vanish(this.id)
+    this.#world.network.vanish(this.host)
     this.#process.die()
     this.disk.powerCut({ survivors, random: this.#world.random })
     if (index === 'older' && this.#rows) this.#index = this.#rows.older()
@@ -232,9 +255,21 @@ export class SimDevice extends VfsUser {
 
   /** Somebody puts a backup in the place of what is there; only while the daemon is dead. */
   restore(backup: { disk: MemoryDisk; index: MemoryRowStore }): void {
-    this.wasRestored = true
     this.disk = backup.disk.copy()
     this.#index = copyRows(backup.index)
+  }
+
+  /**
+   * Another machine gets a copy of everything on this one. While the daemon runs, the copy goes on
+   * as the same process: under the same actor.
+   */
+  copyTo(other: SimDevice): void {
+    other.restore(this.backup())
+    this.wasCopied = true
+    other.wasCopied = true
+    if (!this.isAlive) return
+    const { volume } = this.daemon
+    other.#actor = [...volume.members.actorsOf(volume.ownFeed)].at(-1)
   }
 
   /** The index is gone; only while the daemon is dead. */

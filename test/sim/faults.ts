@@ -14,6 +14,8 @@ export type Fault = (simulation: Simulation, device: SimDevice) => Promise<void>
 const KEPT_AFTER_MS = 100
 const PARTITION_MS_MAX = 30_000
 const JUMP_MS_MAX = 100_000
+/** Copies of homes that run beside their originals. */
+const COPIES_MAX = 2
 
 function powerCut(simulation: Simulation, device: SimDevice): void {
   const { random, trace } = simulation
@@ -134,7 +136,7 @@ function sharedChunk(
 async function partition(simulation: Simulation): Promise<void> {
   const { random, devices, network, trace, clock } = simulation
   const groups: string[][] = [[], []]
-  for (const { id } of devices) groups[random.below(2)]?.push(id)
+  for (const { host } of devices) groups[random.below(2)]?.push(host)
   trace.add(`the network falls apart: ${groups.map((group) => group.length).join(' and ')}`)
   network.partition(groups)
   simulation.healAtMs = clock.monotonicMs() + random.below(PARTITION_MS_MAX)
@@ -154,7 +156,27 @@ async function restored(simulation: Simulation, device: SimDevice): Promise<void
   device.powerCut('all', 'kept')
   user.died(true)
   user.restored(backupMs)
+  device.wasRestored = true
   device.restore(backup)
+}
+
+/** Its home is copied to another machine, while it rests or while it runs, and both go on. */
+async function copied(
+  simulation: Simulation,
+  device: SimDevice,
+  isRunning: boolean,
+): Promise<void> {
+  if (!device.canEdit || simulation.devices.filter(({ isCopy }) => isCopy).length >= COPIES_MAX) {
+    return
+  }
+  if (!isRunning) {
+    device.kill()
+    simulation.user(device).died(false)
+  }
+  const copy = simulation.addCopy(device)
+  simulation.trace.add(`${device.name} is copied while it ${isRunning ? 'runs' : 'rests'}`)
+  await simulation.start(copy)
+  if (!isRunning) await simulation.start(device)
 }
 
 /** Every kind of fault. */
@@ -186,14 +208,14 @@ export const FAULT_ACTIONS: Readonly<Record<FaultName, Fault>> = {
   oneWay: async (simulation, device) => {
     const { network, clock, random, trace } = simulation
     trace.add(`${device.name} hears nobody`)
-    network.cut((_, to) => to === device.id)
+    network.cut((_, to) => to === device.host)
     simulation.healAtMs = clock.monotonicMs() + random.below(PARTITION_MS_MAX)
   },
-  brokenLinks: async ({ network }, device) => network.breakLinks(device.id),
+  brokenLinks: async ({ network }, device) => network.breakLinks(device.host),
   doubleLinks: async ({ network, random, devices }, device) => {
     const other = devices[random.below(devices.length)] as SimDevice
     try {
-      if (other !== device) network.connect(device.id, { key: other.id }, 'tls')
+      if (other.id !== device.id) network.connect(device.host, { key: other.id }, 'tls')
     } catch (error) {
       if (!hasCode(error, 'PEER_UNREACHABLE') && !hasCode(error, 'NOT_A_MEMBER')) throw error
     }
@@ -205,4 +227,6 @@ export const FAULT_ACTIONS: Readonly<Record<FaultName, Fault>> = {
   steadyKill,
   steadyPowerCut,
   restored,
+  copiedHome: (simulation, device) => copied(simulation, device, false),
+  copiedProcess: (simulation, device) => copied(simulation, device, true),
 }

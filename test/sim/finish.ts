@@ -2,6 +2,8 @@
  * The end of a run: everything is healed, everybody gets everything within a bound of simulated
  * time, and then every promise must have been kept.
  */
+import type { ContentRef } from '../../src/crdt/interface.ts'
+import { decidePolicy } from '../../src/policy/decide.ts'
 import { feedRoot, type Frontier } from '../../src/types.ts'
 import {
   checkCauses,
@@ -65,9 +67,34 @@ function lacks(device: SimDevice, devices: readonly SimDevice[]): string | undef
     told(first.daemon.volume.appliedFrontier()),
   ]
   if (applied !== others) return `has applied ${applied}, ${first.name} ${others}`
-  // What a backup took away may have been on this device alone.
-  if (duty.missing.files > 0 && !wasAnyRestored) return `lacks ${duty.missing.files} contents`
+  const { files } = duty.missing
+  if (files === 0) return undefined
+  if (!wasAnyRestored) return `lacks ${files} contents`
+  // What a backup took away may have been on that device alone.
+  const found = obtainable(device, devices)
+  return found && `lacks ${files} contents, of which ${found}`
+}
+
+/** A content that a device ought to hold, lacks, and could have of another. */
+function obtainable({ daemon }: SimDevice, devices: readonly SimDevice[]): string | undefined {
+  const others = devices.filter((other) => other.isAlive && other.daemon !== daemon)
+  for (const { inode, ref, sizeBytes } of daemon.volume.wants({ countMax: 1e6 })) {
+    const { effective } = decidePolicy(daemon.overlay.policies(inode))
+    if (effective.localKeep !== 'always' || ref.type === 'empty') continue
+    const holder = others.find((other) => holds(other, { ref, sizeBytes }))
+    if (holder) return `${holder.name} has that of ${inode}`
+  }
   return undefined
+}
+
+function holds({ daemon }: SimDevice, content: { ref: ContentRef; sizeBytes: number }): boolean {
+  const { ref, sizeBytes } = content
+  if (ref.type === 'chunk') return daemon.store.has(ref.address)
+  if (ref.type === 'empty' || !daemon.store.has(ref.address)) return false
+  const pieces = daemon.contents.read({ ref, sizeBytes }, { offset: 0, length: sizeBytes })
+  if (Array.isArray(pieces)) return true
+  void pieces.catch(() => undefined)
+  return false
 }
 
 /** Lets time pass until everybody has everything. @throws {Failure} `liveness`. */
@@ -194,7 +221,7 @@ export async function finish(simulation: Simulation): Promise<void> {
   await checkNothingLost(simulation, shown)
   const [first] = devices as [SimDevice]
   log.checkOnce(first, (author) =>
-    devices.some((device) => device.id === author && device.wasRestored),
+    devices.some(({ id, wasRestored, wasCopied }) => id === author && (wasRestored || wasCopied)),
   )
   const temporaries = [...users.values()].flatMap((user) => user.temporaries)
   log.checkShortLived(

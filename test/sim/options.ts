@@ -55,8 +55,18 @@ export const FAULTS = {
   restored: 3,
 } as const
 
+/** What goes wrong in some runs only; which do not have it stay what they were before it existed. */
+const RARE_FAULTS = {
+  copiedHome: 3,
+  copiedProcess: 3,
+} as const
+
 /** One kind of fault. */
-export type FaultName = keyof typeof FAULTS
+export type FaultName = keyof typeof FAULTS | keyof typeof RARE_FAULTS
+
+/** Of 100 runs so many have a rare kind of fault. */
+const RARE_PERCENT = 15
+const RARE_SALT = 1002
 
 /** Everything about a run. */
 export interface SimOptions {
@@ -104,7 +114,11 @@ export function optionsOf(seed: number, overrides: SimOverrides = {}): SimOption
   const actions = some(ACTIONS)
   actions.set('write', ACTIONS.write)
   if (random.below(100) >= 20) actions.delete('policy')
-  const faults = some(FAULTS)
+  const faults = new Map<FaultName, number>(some(FAULTS))
+  const rare = new SeededRandom(seed ^ RARE_SALT)
+  for (const [name, weight] of Object.entries(RARE_FAULTS) as [FaultName, number][]) {
+    if (rare.below(100) < RARE_PERCENT) faults.set(name, weight)
+  }
   const isCalm = random.below(100) < 15
   const delayMsMin = pick([0, 1, 1, 5, 40])
   // Drawn also when a caller fixes it: the rest is to be the same.

@@ -123,10 +123,31 @@ export class Simulation {
     const device = new SimDevice(this.#surroundings, { name, role, home })
     const { skewMsMax } = this.options
     device.skewMs = this.random.below(2 * skewMsMax + 1) - skewMsMax
+    this.#adopt(device)
+    return device
+  }
+
+  #adopt(device: SimDevice): void {
     const { ledger, random, trace } = this
     this.users.set(device, new SimUser({ device, ledger, random, trace }))
     this.devices.push(device)
-    return device
+  }
+
+  /** A machine with a copy of what is on another. */
+  addCopy(of: SimDevice): SimDevice {
+    const name = `${of.original}${this.devices.filter(({ id }) => id === of.id).length + 1}`
+    // Nothing here tells of addresses but what a home remembers.
+    const others = this.devices.filter(({ id }) => id !== of.id)
+    const addresses = others.map(({ id, host }) => {
+      return { device: id, addresses: [this.network.addressOf(host)] }
+    })
+    const home = { ...of.home, addresses }
+    const about = { name, role: of.role, home, original: of.original }
+    const copy = new SimDevice(this.#surroundings, about)
+    copy.skewMs = of.skewMs
+    of.copyTo(copy)
+    this.#adopt(copy)
+    return copy
   }
 
   /** Lets the next device in, if somebody can. Returns whether there are more to come. */
@@ -135,10 +156,10 @@ export class Simulation {
     if (role === undefined) return false
     const admin = this.alive.find((device) => device.daemon.volume.role() === 'admin')
     if (!admin) return true
-    const name = NAMES[this.devices.length] as string
+    const name = NAMES[this.devices.filter(({ isCopy }) => !isCopy).length] as string
     try {
       this.#invited ??= await createInviteFor(admin, { role, name, random: this.random })
-      const members = this.alive.map(({ id }) => this.network.addressOf(id))
+      const members = this.alive.map(({ host }) => this.network.addressOf(host))
       this.trace.add(`${name} joins as ${role}`)
       const { clock, network, options } = this
       const context = {

@@ -13,14 +13,7 @@ import { Overlay } from '../../../src/crdt/overlay.ts'
 import { TreeWriter } from '../../../src/crdt/writer.ts'
 import { systemRandom } from '../../../src/system.ts'
 import type { ActorId, DeviceId, Hlc } from '../../../src/types.ts'
-import {
-  contentOf,
-  DIRECTORY,
-  name,
-  PLAIN,
-  World,
-  type Device,
-} from '../../model/crdt/world.ts'
+import { contentOf, DIRECTORY, name, PLAIN, World, type Device } from '../../model/crdt/world.ts'
 import { linesOf, listAll } from '../../model/crdt/reference.ts'
 
 function alone(): Device {

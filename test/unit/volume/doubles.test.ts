@@ -227,7 +227,9 @@ test('two branches under an actor announced before, and what others build on eac
     bob: (to: TestDevice) => deliver(bob, to),
     carol: (to: TestDevice) => deliver(carol, to),
   }
-  for (const [index, order] of permutations(Object.keys(steps) as (keyof typeof steps)[]).entries()) {
+  for (const [index, order] of permutations(
+    Object.keys(steps) as (keyof typeof steps)[],
+  ).entries()) {
     const dave = await TestDevice.open(shared, 'dave', `${seed}/${index}`)
     await deliver(alice, dave)
     for (const step of order) await steps[step](dave)
