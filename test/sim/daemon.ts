@@ -82,6 +82,8 @@ export interface DaemonOptions {
   readonly rows: MortalRows
   /** The same index, for readers. */
   readonly index: MemoryRowStore
+  /** An older one that knows what the log lost. */
+  readonly lost: MemoryRowStore | undefined
   readonly clock: Clock
   readonly random: Random
   readonly channel: ChannelOptions
@@ -219,6 +221,7 @@ export class SimDaemon {
         submitPending: () => fs.call('submitPending', undefined) as Promise<void>,
       },
     })
+    if (this.#options.lost) await this.volume.restore(this.#options.lost)
     isOpen = true
   }
 

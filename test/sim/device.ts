@@ -5,7 +5,7 @@
  */
 import { MemoryRowStore } from '../../src/crdt/memory.ts'
 import { MemoryDisk, type Survivors } from '../../src/disk-memory.ts'
-import { WormholeError } from '../../src/errors.ts'
+import { hasCode, WormholeError } from '../../src/errors.ts'
 import { identityFromSeed, type Identity } from '../../src/log/keys.ts'
 import { hash } from '../../src/seal.ts'
 import type { MemoryNetwork } from '../../src/swarm/memory.ts'
@@ -50,12 +50,14 @@ export class SimDevice extends VfsUser {
   disk = new MemoryDisk()
   #index = new MemoryRowStore()
   #rows: MortalRows | undefined
+  /** An index that knows what the log lost, until that is said anew. */
+  #lost: MemoryRowStore | undefined
   #process = new MortalProcess()
   #daemon: SimDaemon | undefined
   /** It went on from a backup at some time. */
   wasRestored = false
-  /** It has copies, or is one. */
-  wasCopied = false
+  /** It may say again what it has said: it was restored, has copies, is one, or lost entries. */
+  mayRepeat = false
   /** Name of the device that it is, or is a copy of. */
   readonly original: string
   /** What a process that was copied while it ran goes on as, once. */
@@ -161,10 +163,10 @@ export class SimDevice extends VfsUser {
 
   /** Whether its users see everything that it has stored. */
   get isSteady(): boolean {
-    const { volume } = this.daemon
+    const { volume, feeds } = this.daemon
     const applied = volume.appliedFrontier()
     const isApplied = [...volume.frontier()].every(([feed, { length }]) => {
-      return applied.get(feed)?.length === length
+      return applied.get(feed)?.length === length && feeds.gaps(feed).length === 0
     })
     return isApplied && this.daemon.deltasUnderWay === 0
   }
@@ -197,6 +199,7 @@ export class SimDevice extends VfsUser {
       disk,
       rows: this.#rows,
       index: this.#index,
+      lost: this.#lost,
       clock: ownClock,
       random: own,
       channel: { clock: ownClock, random, delayMsMax: threadDelayMsMax },
@@ -215,10 +218,16 @@ export class SimDevice extends VfsUser {
     })
     try {
       this.#daemon = await this.settle(starting, 'the start')
+      this.#lost = undefined
     } catch (error) {
       if (!process.isAlive) return
       process.die()
-      throw error
+      if (!hasCode(error, 'LOG_LOST') || this.#lost) throw error
+      // As `daemon/crdt-thread.ts`.
+      this.#problem(error)
+      this.#lost = this.#index
+      this.#index = new MemoryRowStore()
+      return this.start()
     }
   }
 
@@ -257,6 +266,7 @@ export class SimDevice extends VfsUser {
   restore(backup: { disk: MemoryDisk; index: MemoryRowStore }): void {
     this.disk = backup.disk.copy()
     this.#index = copyRows(backup.index)
+    this.#lost = undefined
   }
 
   /**
@@ -265,8 +275,8 @@ export class SimDevice extends VfsUser {
    */
   copyTo(other: SimDevice): void {
     other.restore(this.backup())
-    this.wasCopied = true
-    other.wasCopied = true
+    this.mayRepeat = true
+    other.mayRepeat = true
     if (!this.isAlive) return
     const { volume } = this.daemon
     other.#actor = [...volume.members.actorsOf(volume.ownFeed)].at(-1)

@@ -2,6 +2,7 @@
 import { hasCode } from '../../src/errors.ts'
 import type { Survivors } from '../../src/disk-memory.ts'
 import { checkSame, look, type Shown } from './checkers.ts'
+import { feedRoot } from '../../src/types.ts'
 import type { SimDevice } from './device.ts'
 import type { FaultName } from './options.ts'
 import type { IndexFate } from '../helpers/mortal-rows.ts'
@@ -157,6 +158,7 @@ async function restored(simulation: Simulation, device: SimDevice): Promise<void
   user.died(true)
   user.restored(backupMs)
   device.wasRestored = true
+  device.mayRepeat = true
   device.restore(backup)
 }
 
@@ -177,6 +179,60 @@ async function copied(
   simulation.trace.add(`${device.name} is copied while it ${isRunning ? 'runs' : 'rests'}`)
   await simulation.start(copy)
   if (!isRunning) await simulation.start(device)
+}
+
+/**
+ * Rots a byte of a file in a directory of a device that rests, whose user did something since `run`
+ * began that nobody else has heard of. It starts again at once.
+ */
+async function flip(simulation: Simulation, device: SimDevice, directory: string): Promise<void> {
+  const { random, trace, clock, network } = simulation
+  network.cut((from, to) => from === device.host || to === device.host)
+  for (let count = random.below(5); count > 0 && device.canEdit; count--) {
+    await simulation.edit(device)
+    await clock.run(random.below(150))
+  }
+  if (device.isAlive) device.kill()
+  simulation.user(device).died(false)
+  const files = device.disk.files().filter((path) => path.startsWith(directory))
+  const path = files[random.below(Math.max(1, files.length))]
+  const bytes = path === undefined ? 0 : (device.disk.readFileSync(path)?.length ?? 0)
+  if (path !== undefined && bytes > 0) {
+    const at = random.below(bytes)
+    trace.add(`${device.name} has a rotten byte at ${at} of ${path.slice(0, 24)}`)
+    device.disk.flip(path, at, 1 << random.below(8))
+  }
+  await simulation.start(device)
+  simulation.healNetwork()
+}
+
+/** Whether somebody else stores all that a device stores. */
+function isHeld(simulation: Simulation, device: SimDevice): boolean {
+  const { volume } = device.daemon
+  const tips = [...volume.frontier()].map(([feed, head]) => ({ feed: feedRoot(feed), ...head }))
+  const others = simulation.alive.filter(({ id }) => id !== device.id)
+  return others.some((other) => other.daemon.volume.holds(tips).every(Boolean))
+}
+
+/** A rotten log: what nobody else has is said anew from the index, the rest comes from others. */
+async function flippedLog(simulation: Simulation, device: SimDevice): Promise<void> {
+  // Were an admission lost, its newcomer would wait for ever.
+  if (!device.canEdit || device.hasTrouble || !isHeld(simulation, device)) return
+  device.mayRepeat = true
+  await flip(simulation, device, '/log/')
+}
+
+/** A rotten journal: what was not published yet may be gone. */
+async function flippedJournal(simulation: Simulation, device: SimDevice): Promise<void> {
+  const user = simulation.user(device)
+  if (!device.canEdit || device.hasTrouble) return
+  await user.act('drain', async () => {
+    user.closeAll()
+    await user.drain()
+    const drainedMs = simulation.clock.monotonicMs()
+    await flip(simulation, device, '/journal/')
+    user.restored(drainedMs)
+  })
 }
 
 /** Every kind of fault. */
@@ -229,4 +285,6 @@ export const FAULT_ACTIONS: Readonly<Record<FaultName, Fault>> = {
   restored,
   copiedHome: (simulation, device) => copied(simulation, device, false),
   copiedProcess: (simulation, device) => copied(simulation, device, true),
+  flippedLog,
+  flippedJournal,
 }

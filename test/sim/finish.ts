@@ -32,8 +32,9 @@ async function heal(simulation: Simulation): Promise<void> {
   simulation.trace.add('everything is healed')
   simulation.healNetwork()
   for (const device of simulation.devices) {
-    // A failed sync breaks a writer until the daemon starts again.
-    if (device.isAlive && device.hasTrouble) {
+    // A failed sync breaks a writer until the daemon starts again. A copy hears of those who came
+    // after it when it starts.
+    if (device.isAlive && (device.hasTrouble || device.isCopy)) {
       device.kill()
       simulation.user(device).died(false)
     }
@@ -221,7 +222,7 @@ export async function finish(simulation: Simulation): Promise<void> {
   await checkNothingLost(simulation, shown)
   const [first] = devices as [SimDevice]
   log.checkOnce(first, (author) =>
-    devices.some(({ id, wasRestored, wasCopied }) => id === author && (wasRestored || wasCopied)),
+    devices.some(({ id, mayRepeat }) => id === author && mayRepeat),
   )
   const temporaries = [...users.values()].flatMap((user) => user.temporaries)
   log.checkShortLived(

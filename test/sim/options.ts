@@ -59,6 +59,8 @@ export const FAULTS = {
 const RARE_FAULTS = {
   copiedHome: 3,
   copiedProcess: 3,
+  flippedLog: 4,
+  flippedJournal: 4,
 } as const
 
 /** One kind of fault. */

@@ -136,13 +136,7 @@ export class Simulation {
   /** A machine with a copy of what is on another. */
   addCopy(of: SimDevice): SimDevice {
     const name = `${of.original}${this.devices.filter(({ id }) => id === of.id).length + 1}`
-    // Nothing here tells of addresses but what a home remembers.
-    const others = this.devices.filter(({ id }) => id !== of.id)
-    const addresses = others.map(({ id, host }) => {
-      return { device: id, addresses: [this.network.addressOf(host)] }
-    })
-    const home = { ...of.home, addresses }
-    const about = { name, role: of.role, home, original: of.original }
+    const about = { name, role: of.role, home: { ...of.home }, original: of.original }
     const copy = new SimDevice(this.#surroundings, about)
     copy.skewMs = of.skewMs
     of.copyTo(copy)
@@ -192,7 +186,16 @@ export class Simulation {
     device.disk.syncFailures = 0
     this.trace.add(`${device.name} starts`)
     this.user(device).died(false)
+    if (device.isCopy) device.home.addresses = this.#addressesFor(device)
     await device.start()
+  }
+
+  /** Nobody dials a copy: it must know where the others are, as discovery would tell it. */
+  #addressesFor({ id }: SimDevice): SimDevice['home']['addresses'] {
+    const others = this.devices.filter((other) => other.id !== id)
+    return others.map(({ id: device, host }) => {
+      return { device, addresses: [this.network.addressOf(host)] }
+    })
   }
 
   /** One step of the run. */
