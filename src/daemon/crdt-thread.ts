@@ -242,8 +242,9 @@ async function start() {
   const keys = secrets.logKeys()
   const { paths } = data
   const onTaken = (): void => main.emit('wants', {} satisfies WantsEvent)
+  const system = { disk: systemDisk, clock: systemClock, random: systemRandom }
   const parts = { paths, identity, keys, feeds, rows, tree, volume, onProblem, onTaken }
-  const snapshots: Snapshots = new Snapshots(parts)
+  const snapshots: Snapshots = new Snapshots({ ...parts, ...system })
   await snapshots.start()
   opened = volume
   const handlers = { ...mainHandlers, ...snapshots.handlers }

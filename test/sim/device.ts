@@ -34,6 +34,7 @@ export interface Surroundings {
   readonly network: MemoryNetwork
   readonly trace: Trace
   readonly threadDelayMsMax: number
+  readonly hasSnapshots: boolean
   readonly plant: Plant
   /** A device has committed to its index. */
   readonly onDelta: (device: SimDevice) => void
@@ -173,7 +174,7 @@ export class SimDevice extends VfsUser {
 
   /** Starts the daemon on what is there. It may die on the way: `isAlive` says. */
   async start(): Promise<void> {
-    const { clock, network, trace, threadDelayMsMax, plant, random } = this.#world
+    const { clock, network, trace, threadDelayMsMax, hasSnapshots, plant, random } = this.#world
     this.#daemon = undefined
     const process = new MortalProcess(
       () => clock.monotonicMs(),
@@ -204,6 +205,7 @@ export class SimDevice extends VfsUser {
       random: own,
       channel: { clock: ownClock, random, delayMsMax: threadDelayMsMax },
       network,
+      hasSnapshots,
       plant,
       isAlive: () => process.isAlive,
       onProblem: (problem) => process.isAlive && this.#problem(problem),

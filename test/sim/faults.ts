@@ -171,6 +171,10 @@ async function copied(
   if (!device.canEdit || simulation.devices.filter(({ isCopy }) => isCopy).length >= COPIES_MAX) {
     return
   }
+  // A copy that knows nobody else lets nobody in, and nobody lets it know.
+  const { members } = device.daemon.volume
+  const others = simulation.devices.filter(({ id }) => id !== device.id)
+  if (!others.some(({ id }) => members.isMember(id))) return
   if (!isRunning) {
     device.kill()
     simulation.user(device).died(false)

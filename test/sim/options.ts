@@ -91,6 +91,8 @@ export interface SimOptions {
   readonly threadDelayMsMax: number
   /** Wall clocks are wrong by at most this, to either side. */
   readonly skewMsMax: number
+  /** Newcomers take snapshots instead of the log. */
+  readonly hasSnapshots: boolean
   /** A member writes what no honest device would. */
   readonly hasMallory: boolean
   /** A planted bug, to see that it is found. */
@@ -140,6 +142,7 @@ export function optionsOf(seed: number, overrides: SimOverrides = {}): SimOption
     },
     threadDelayMsMax: pick([0, 1, 5, 60]),
     skewMsMax: pick([0, 50, 5000, 200_000]),
+    hasSnapshots: rare.below(100) < RARE_PERCENT,
     hasMallory: random.below(100) < 12,
     canary: overrides.canary,
   }

@@ -74,6 +74,7 @@ export class Simulation {
       network: this.network,
       trace: this.trace,
       threadDelayMsMax: options.threadDelayMsMax,
+      hasSnapshots: options.hasSnapshots,
       plant: options.canary === undefined ? {} : CANARIES[options.canary].plant(),
       onDelta: (device) => this.#onDelta(device),
     }
