@@ -92,6 +92,8 @@ export interface DaemonOptions {
   readonly network: MemoryNetwork
   /** Newcomers take snapshots, of any size. */
   readonly hasSnapshots: boolean
+  /** What is missing in the middle of a feed is fetched. */
+  readonly hasBackfill: boolean
   readonly plant: Plant
   readonly isAlive: () => boolean
   onProblem(problem: { code: string; message: string }): void
@@ -232,8 +234,8 @@ export class SimDaemon {
   }
 
   async #openSnapshots(main: Rpc): Promise<void> {
-    const { disk, rows, clock, random, identity, onProblem, hasSnapshots } = this.#options
-    if (!hasSnapshots) return
+    const { disk, rows, clock, random, identity, onProblem, hasBackfill } = this.#options
+    if (!hasBackfill) return
     const { feeds, volume, tree } = this
     this.snapshots = new Snapshots({
       paths: { log: '/log', snapshots: '/snapshots' },
@@ -329,7 +331,7 @@ export class SimDaemon {
   /** As `daemon/volume-host.ts`. */
   async #openSwarm(main: { crdt: Rpc; fs: Rpc }): Promise<void> {
     const { identity, clock, random, network, host, home, plant, onProblem } = this.#options
-    const { hasSnapshots } = this.#options
+    const { hasSnapshots, hasBackfill } = this.#options
     const log: LogPort = {
       frontier: () => main.crdt.call('frontier', undefined) as ReturnType<LogPort['frontier']>,
       read: (feed, fromSeq, bytesMax) =>
@@ -338,7 +340,7 @@ export class SimDaemon {
         main.crdt.call('receive', { feed, frames: [...frames] }) as ReturnType<LogPort['receive']>,
       holds: (tips) => main.crdt.call('holds', [...tips]) as Promise<boolean[]>,
       publish: () => main.fs.call('drain', undefined) as Promise<void>,
-      ...(hasSnapshots ? { gaps: () => main.crdt.call('gaps', undefined) as LogGaps } : {}),
+      ...(hasBackfill ? { gaps: () => main.crdt.call('gaps', undefined) as LogGaps } : {}),
       onHead: (listener) => {
         main.crdt.on<HeadEvent>('head', ({ feed, head }) => listener(feed, head))
       },

@@ -35,6 +35,7 @@ export interface Surroundings {
   readonly trace: Trace
   readonly threadDelayMsMax: number
   readonly hasSnapshots: boolean
+  readonly hasBackfill: boolean
   readonly plant: Plant
   /** A device has committed to its index. */
   readonly onDelta: (device: SimDevice) => void
@@ -174,7 +175,8 @@ export class SimDevice extends VfsUser {
 
   /** Starts the daemon on what is there. It may die on the way: `isAlive` says. */
   async start(): Promise<void> {
-    const { clock, network, trace, threadDelayMsMax, hasSnapshots, plant, random } = this.#world
+    const { clock, network, trace, threadDelayMsMax, plant, random } = this.#world
+    const { hasSnapshots, hasBackfill } = this.#world
     this.#daemon = undefined
     const process = new MortalProcess(
       () => clock.monotonicMs(),
@@ -206,6 +208,7 @@ export class SimDevice extends VfsUser {
       channel: { clock: ownClock, random, delayMsMax: threadDelayMsMax },
       network,
       hasSnapshots,
+      hasBackfill,
       plant,
       isAlive: () => process.isAlive,
       onProblem: (problem) => process.isAlive && this.#problem(problem),

@@ -221,9 +221,8 @@ export async function finish(simulation: Simulation): Promise<void> {
   const shown = await checkConverged(simulation)
   await checkNothingLost(simulation, shown)
   const [first] = devices as [SimDevice]
-  log.checkOnce(first, (author) =>
-    devices.some(({ id, mayRepeat }) => id === author && mayRepeat),
-  )
+  const honest = devices.filter(({ mayRepeat }) => !mayRepeat).map(({ id }) => id)
+  log.checkOnce(first, (author) => !honest.includes(author))
   const temporaries = [...users.values()].flatMap((user) => user.temporaries)
   log.checkShortLived(
     first,

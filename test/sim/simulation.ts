@@ -75,6 +75,7 @@ export class Simulation {
       trace: this.trace,
       threadDelayMsMax: options.threadDelayMsMax,
       hasSnapshots: options.hasSnapshots,
+      hasBackfill: options.hasSnapshots || options.faults.has('flippedLog'),
       plant: options.canary === undefined ? {} : CANARIES[options.canary].plant(),
       onDelta: (device) => this.#onDelta(device),
     }
