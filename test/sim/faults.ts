@@ -54,12 +54,31 @@ async function acrossDeath(
       return lines.filter((line) => ![...hidden].some((path) => line.startsWith(`${path} `)))
     }
     const kept = new Set(known(before))
-    // Bytes written on a version that is not the newest show as a copy once they are published.
+    // Bytes written on a version that is not the newest show once they are published: as a copy, or
+    // under the name, and the version that had it as a copy.
     const isCopy = (line: string): boolean => line.includes('(conflict') && !kept.has(line)
-    const shown = known(after).filter((line) => !isCopy(line))
-    checkSame(known(before), shown, what, 'durability')
+    const copies = known(after).filter(isCopy)
+    const left = known(before).filter((line) =>
+      copies.some((copy) => {
+        const isOf = copy.startsWith(`${pathOf(line)} (conflict`)
+        return isOf && tokensOf(copy) === tokensOf(line)
+      }),
+    )
+    const paths = new Set(left.map(pathOf))
+    const isStill = (line: string): boolean => !isCopy(line) && !paths.has(pathOf(line))
+    checkSame(known(before).filter(isStill), known(after).filter(isStill), what, 'durability')
   }
   simulation.healNetwork()
+}
+
+/** The path that a line of a tree is about. */
+function pathOf(line: string): string {
+  return line.split(/ [\w-]{16} /)[0] as string
+}
+
+/** The writes that it tells of. */
+function tokensOf(line: string): string {
+  return (line.match(/\b[0-9a-z]{7}\b/g) ?? []).join(' ')
 }
 
 /** Dies when everything acknowledged is old enough to survive that. */
