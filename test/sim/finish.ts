@@ -32,9 +32,9 @@ async function heal(simulation: Simulation): Promise<void> {
   simulation.trace.add('everything is healed')
   simulation.healNetwork()
   for (const device of simulation.devices) {
-    // A failed sync breaks a writer until the daemon starts again. A copy hears of those who came
-    // after it when it starts.
-    if (device.isAlive && (device.hasTrouble || device.isCopy)) {
+    // A failed sync breaks a writer until the daemon starts again. One of several copies hears
+    // of those who came meanwhile when it starts.
+    if (device.isAlive && (device.hasTrouble || simulation.isOneOfMany(device))) {
       device.kill()
       simulation.user(device).died(false)
     }

@@ -188,11 +188,19 @@ export class Simulation {
     device.disk.syncFailures = 0
     this.trace.add(`${device.name} starts`)
     this.user(device).died(false)
-    if (device.isCopy) device.home.addresses = this.#addressesFor(device)
+    if (this.isOneOfMany(device)) device.home.addresses = this.#addressesFor(device)
     await device.start()
   }
 
-  /** Nobody dials a copy: it must know where the others are, as discovery would tell it. */
+  /** Whether several machines have its key. */
+  isOneOfMany({ id }: SimDevice): boolean {
+    return this.devices.filter((other) => other.id === id).length > 1
+  }
+
+  /**
+   * Nobody dials a machine while it has a link to another of that key: it must know where the
+   * others are, as discovery would tell it.
+   */
   #addressesFor({ id }: SimDevice): SimDevice['home']['addresses'] {
     const others = this.devices.filter((other) => other.id !== id)
     return others.map(({ id: device, host }) => {
