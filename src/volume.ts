@@ -80,11 +80,7 @@ export class Volume {
     })
     this.#own = new OwnFeed(options)
     this.#strangers = new Strangers(feeds)
-    this.#branches = new Branches({
-      feeds,
-      isNamed: (feed) => this.#queue.isNamed(feed),
-      onProblem,
-    })
+    this.#branches = new Branches({ feeds, queue: this.#queue, onProblem })
   }
 
   /** Opens a volume: reads how far the index is and applies what the feeds hold beyond it. */

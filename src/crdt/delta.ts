@@ -7,8 +7,8 @@ import { versionOf, type InodeRow, type Slot } from './records.ts'
 import { visibleIn, type SlotRows } from './tree-reader.ts'
 
 /**
- * Inodes and names that differ. New inodes are not listed: nobody can have cached them. (The id of a
- * conflict copy goes and comes again; who has cached it hears when it goes.)
+ * Inodes and names that differ. New inodes are not listed: nobody can have cached them. (The id of
+ * a conflict copy goes and comes again; who has cached it hears when it goes.)
  */
 export function deltaOf(layer: Layer): Pick<TreeDelta, 'nodes' | 'dirents'> {
   return { nodes: changedNodes(layer), dirents: changedNames(layer) }

@@ -1,12 +1,12 @@
 /**
- * The changes of one shard as a graph, for shards in which an actor wrote two changes of one number:
- * a process that was copied while it ran, or a hostile member. Automerge knows an operation by
- * counter and actor alone and cannot hold both; here each keeps a name of its own. Rules: README.md,
- * "Doubles".
+ * The changes of one shard as a graph, for shards in which an actor wrote two changes of one
+ * number: a process that was copied while it ran, or a hostile member. Automerge knows an operation
+ * by counter and actor alone and cannot hold both; here each keeps a name of its own. Rules:
+ * README.md, "Doubles".
  *
- * What a change is worth and what its names mean follows from its ancestors alone, so that it is the
- * same on every device; what an operation is called in the index follows from all changes that are
- * here.
+ * What a change is worth and what its names mean follows from its ancestors alone, so that it is
+ * the same on every device; what an operation is called in the index follows from all changes that
+ * are here.
  */
 import { WormholeError } from '../errors.ts'
 import { hash } from '../seal.ts'

@@ -55,7 +55,7 @@ export const FAULTS = {
   restored: 3,
 } as const
 
-/** What goes wrong in some runs only; which do not have it stay what they were before it existed. */
+/** What goes wrong in some runs only; those without it stay what they were before it existed. */
 const RARE_FAULTS = {
   copiedHome: 3,
   copiedProcess: 3,

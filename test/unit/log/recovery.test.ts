@@ -397,7 +397,7 @@ test('after a failed fdatasync the writer stays broken until it is opened again'
   assert.equal([...openJournal(disk).replay()].length, 2)
 })
 
-test('feeds: a run that got no entry is nobody: what starts in mid-air is the feed itself', async () => {
+test('feeds: a run that got no entry is nobody: what starts in mid-air is the feed', async () => {
   const world = new LogWorld(54)
   const disk = new MemoryDisk()
   const author = world.author(2)
@@ -421,7 +421,7 @@ test('feeds: a run that got no entry is nobody: what starts in mid-air is the fe
   }
 })
 
-test('feeds: a new run that cannot even be removed breaks the writer, and nothing else', async () => {
+test('feeds: a new run that cannot even be removed breaks the writer alone', async () => {
   const world = new LogWorld(55)
   const disk = new MemoryDisk()
   const author = world.author(2)

@@ -92,7 +92,7 @@ function checkEqual(devices: readonly TestDevice[], seed: string): void {
 }
 
 for (let number = 1; number <= 12; number++) {
-  test(`two processes under one actor write on: everybody gets all of it (seed ${number})`, async () => {
+  test(`two processes under one actor write on: all get all of it (seed ${number})`, async () => {
     const seed = `doubles ${number}`
     const random = new SeededRandom(number)
     const shared = createTestVolume(seed)
@@ -197,7 +197,7 @@ function permutations<T>(list: readonly T[]): T[][] {
   )
 }
 
-test('two branches under an actor announced before, and what others build on each: all orders', async () => {
+test('two branches under an actor announced before, and what others build on each', async () => {
   const at = await scene('branches')
   const { alice, mallory, seed, shared } = at
   const [, bob, carol] = at.devices as [TestDevice, TestDevice, TestDevice]
