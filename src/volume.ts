@@ -20,7 +20,8 @@
  */
 import type { Edit } from './crdt/interface.ts'
 import type { RowStore } from './crdt/rows.ts'
-import type { TreeWriter, Want, WantsQuery } from './crdt/writer.ts'
+import type { Want, WantsQuery } from './crdt/wants.ts'
+import type { TreeWriter } from './crdt/writer.ts'
 import { WormholeError, errorToData } from './errors.ts'
 import { Branches } from './log/branches.ts'
 import { EntryQueue, findLost } from './log/entry-queue.ts'
@@ -66,12 +67,12 @@ export class Volume {
   #isClosed = false
 
   private constructor(options: VolumeOptions) {
-    const { id, feeds, keys, events } = options
+    const { id, feeds, keys, events, tree } = options
     this.id = id
     this.#options = options
     this.#members = new MemberTable(id)
     const onProblem = events.onProblem.bind(events)
-    this.#queue = new EntryQueue({ volume: id, keys, feeds, onProblem })
+    this.#queue = new EntryQueue({ volume: id, keys, feeds, tree, onProblem })
     this.#applying = new RetryLoop({
       clock: options.clock,
       run: () => this.#applyAll(),
@@ -79,8 +80,7 @@ export class Volume {
     })
     this.#own = new OwnFeed(options)
     this.#strangers = new Strangers(feeds)
-    const isNamed = (feed: FeedId): boolean => this.#queue.isNamed(feed)
-    this.#branches = new Branches({ feeds, isNamed, onProblem })
+    this.#branches = new Branches({ feeds, queue: this.#queue, onProblem })
   }
 
   /** Opens a volume: reads how far the index is and applies what the feeds hold beyond it. */

@@ -31,6 +31,8 @@ export interface AutomergeDocument {
   put(object: '/', key: string, value: Uint8Array, type: 'bytes'): void
   commit(message: null, time: number): string | null
   getChangeByHash(hash: string): Uint8Array | null
+  /** All changes but `deps` and their ancestors, in causal order, as `encodeChange` writes them. */
+  getChanges(deps: string[]): Uint8Array[]
   clone(): AutomergeDocument
   save(): Uint8Array
   /** Returns the memory to the wasm heap; the object must not be used afterwards. */

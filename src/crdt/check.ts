@@ -3,9 +3,10 @@
  * it follows, so it is the same on every device. Automerge itself verifies nothing: a change with a
  * `startOp` of 10^8 would make a shard unloadable for ever, a flipped bit would be applied.
  */
-import { WormholeError } from '../errors.ts'
+import { hasCode, WormholeError } from '../errors.ts'
 import type { ActorId, InodeId } from '../types.ts'
 import { decodeChange, type ChangeOp, type DecodedChange, type ParsedOp } from './change.ts'
+import type { ChangeGraph } from './graph.ts'
 import { inodeShard, isInodeId, LOST_FOUND, ROOT, SHARD_COUNT } from './ids.ts'
 import type { OpRef, RegisterName, ShardChange, Verdict } from './interface.ts'
 import type { Layer } from './layer.ts'
@@ -50,6 +51,37 @@ interface Ahead {
   /** Op ids of register values that differ from the rows. */
   readonly values: Map<string, readonly OpRef[]>
   readonly earlier: Uint8Array[]
+  /** Whether a change was judged by the graph: what follows may go by names that it brought. */
+  isByGraph: boolean
+  /** With the earlier changes in it. */
+  graph?: ChangeGraph
+}
+
+/** Whether all that the changes of an entry follow is here, or earlier in it. */
+export function followsKnown(changes: readonly ShardChange[], shards: Shards): boolean {
+  const earlier = new Set<string>()
+  for (const { shard, change: bytes } of changes) {
+    const change = decodedOrNone(bytes)
+    // Malformed: refused for that.
+    if (!change || !isShard(shard)) return true
+    const isKnown = (dep: string): boolean => earlier.has(shard + dep) || shards.has(shard, dep)
+    if (!change.deps.every(isKnown)) return false
+    earlier.add(shard + change.hash)
+  }
+  return true
+}
+
+function decodedOrNone(bytes: Uint8Array): DecodedChange | undefined {
+  try {
+    return decodeChange(bytes)
+  } catch (error) {
+    if (hasCode(error, 'ENTRY_INVALID')) return undefined
+    throw error
+  }
+}
+
+function isShard(shard: number): boolean {
+  return Number.isInteger(shard) && shard >= 0 && shard < SHARD_COUNT
 }
 
 /** Judges the changes of one entry. */
@@ -77,10 +109,13 @@ export class Checker {
   }
 
   #checkChange(shard: number, bytes: Uint8Array, actors: ReadonlySet<ActorId>): void {
-    if (!Number.isInteger(shard) || shard < 0 || shard >= SHARD_COUNT) refuse(`shard ${shard}`)
+    if (!isShard(shard)) refuse(`shard ${shard}`)
     const change = decodeChange(bytes)
     if (!actors.has(change.actor)) refuse('the actor does not belong to the author')
     const ahead = this.#aheadOf(shard)
+    // The same change again, on another branch of its feed: was judged, and does nothing.
+    const isOld = change.seq <= (ahead.seqs.get(change.actor) ?? 0)
+    if (isOld && this.#graphOf(shard, ahead).has(change.hash)) return
     this.#checkPosition(shard, change, ahead)
     for (const op of change.ops) {
       const { register, inode } = parsedOp(op)
@@ -94,23 +129,43 @@ export class Checker {
     const known = this.#ahead.get(shard)
     if (known) return known
     const state = this.#shards.state(shard)
-    const ahead = {
+    const ahead: Ahead = {
       heads: new Map(state.heads.map(({ hash, maxOp }) => [hash, maxOp])),
       seqs: new Map(state.seqs),
       values: new Map<string, readonly OpRef[]>(),
       earlier: [],
+      isByGraph: false,
     }
     this.#ahead.set(shard, ahead)
     return ahead
   }
 
+  /** Shared by all who look at the shard, unless earlier changes of the entry are in it. */
+  #graphOf(shard: number, ahead: Ahead): ChangeGraph {
+    if (ahead.graph) return ahead.graph
+    const shared = this.#shards.graph(shard)
+    if (ahead.earlier.length === 0) return shared
+    ahead.graph = shared.clone()
+    for (const bytes of ahead.earlier) ahead.graph.add(decodeChange(bytes))
+    return ahead.graph
+  }
+
   /** Dependencies known, sequence and operation numbers exact, predecessors visible there. */
   #checkPosition(shard: number, change: DecodedChange, ahead: Ahead): void {
-    if (change.seq !== (ahead.seqs.get(change.actor) ?? 0) + 1) refuse('the actor repeats itself')
     const isOnHeads =
       change.deps.length === ahead.heads.size && change.deps.every((dep) => ahead.heads.has(dep))
-    if (isOnHeads) this.#checkOnHeads(change, ahead)
-    else this.#checkElsewhere(shard, change, ahead)
+    const isNext = change.seq === (ahead.seqs.get(change.actor) ?? 0) + 1
+    const { isDoubled } = this.#shards.state(shard)
+    const isPlain = isNext && !ahead.isByGraph
+    const hasMet = isDoubled && this.#shards.graph(shard).isDoubled(change.actor)
+    if (isPlain && isOnHeads && !hasMet) {
+      this.#checkOnHeads(change, ahead)
+    } else if (isPlain && !isDoubled) {
+      this.#checkElsewhere(shard, change, ahead)
+    } else {
+      this.#graphOf(shard, ahead).judge(change)
+      ahead.isByGraph = true
+    }
   }
 
   #checkOnHeads(change: DecodedChange, ahead: Ahead): void {
@@ -162,8 +217,9 @@ export class Checker {
     }
     for (const dep of change.deps) ahead.heads.delete(dep)
     ahead.heads.set(change.hash, change.startOp + change.ops.length - 1)
-    ahead.seqs.set(change.actor, change.seq)
+    ahead.seqs.set(change.actor, Math.max(change.seq, ahead.seqs.get(change.actor) ?? 0))
     ahead.earlier.push(bytes)
+    ahead.graph?.add(change)
   }
 }
 

@@ -6,7 +6,10 @@ import { splitSlotKey, type Layer } from './layer.ts'
 import { versionOf, type InodeRow, type Slot } from './records.ts'
 import { visibleIn, type SlotRows } from './tree-reader.ts'
 
-/** Inodes and names that differ. New inodes are not listed: nobody can have cached them. */
+/**
+ * Inodes and names that differ. New inodes are not listed: nobody can have cached them. (The id of
+ * a conflict copy goes and comes again; who has cached it hears when it goes.)
+ */
 export function deltaOf(layer: Layer): Pick<TreeDelta, 'nodes' | 'dirents'> {
   return { nodes: changedNodes(layer), dirents: changedNames(layer) }
 }
@@ -36,6 +39,7 @@ function hasChanged(before: InodeRow, row: InodeRow): boolean {
     before.C !== row.C ||
     before.A !== row.A ||
     before.isAlive !== row.isAlive ||
+    (before.copyOf === undefined) !== (row.copyOf === undefined) ||
     before.links !== row.links ||
     before.slotParent !== row.slotParent ||
     before.subdirectories !== row.subdirectories ||

@@ -32,7 +32,6 @@ import type {
 import { Layer } from './layer.ts'
 import { deletedNames, versionAt, type DeletedName } from './past.ts'
 import { decodeRegister } from './registers.ts'
-import { RandomPool } from './random-pool.ts'
 import type { RowStore } from './rows.ts'
 import type { StrategyOf } from './strategy.ts'
 import { LayerReader, opsOf } from './tree-reader.ts'
@@ -77,8 +76,8 @@ export class Overlay implements TreeReader {
     this.#layer = new Layer(rows, deviceName === undefined ? {} : { ownDeviceName: deviceName })
     this.#view = new View(this.#layer, options.strategyOf)
     this.#reader = new LayerReader(this.#layer)
-    const random = new RandomPool(options.random)
-    this.#builder = new EditBuilder(this.#layer, this.#reader, { ...options, random })
+    // Ids are drawn one by one: a copy of this process must not find the same ones in a pool.
+    this.#builder = new EditBuilder(this.#layer, this.#reader, options)
     this.root = this.#reader.root
   }
 

@@ -8,6 +8,7 @@
  */
 import type { ActorId, InodeId } from '../types.ts'
 import { parseOp } from './change.ts'
+import type { RegisterKey } from './check.ts'
 import type { FoldedPut } from './fold.ts'
 import { inodeShard } from './ids.ts'
 import type { OpRef, RegisterName } from './interface.ts'
@@ -29,7 +30,11 @@ class KnownOps {
     this.#shards = shards
   }
 
-  has(shard: number, op: OpRef): boolean {
+  has(key: RegisterKey, op: OpRef): boolean {
+    const shard = inodeShard(key.inode)
+    if (this.#shards.state(shard).isDoubled) {
+      return this.#shards.graph(shard).hasOp(key.register + key.inode, op)
+    }
     if (shard !== this.#shard) this.#load(shard)
     const { actor, counter } = parseOp(op)
     return counter <= (this.#maxOps.get(actor) ?? 0)
@@ -68,7 +73,7 @@ export function* lostPuts(
         for (const register of REGISTERS) {
           const before: readonly Value<unknown>[] = old.inode(inode)?.[register] ?? []
           const now: readonly Value<unknown>[] = present.layer.inode(inode)?.[register] ?? []
-          for (const put of putsOf(inodeShard(inode), before, now, known)) {
+          for (const put of putsOf({ register, inode }, before, now, known)) {
             puts.push({ ...put, inode, register, number: 0 })
           }
         }
@@ -82,17 +87,17 @@ export function* lostPuts(
 }
 
 function putsOf(
-  shard: number,
+  key: RegisterKey,
   before: readonly Value<unknown>[],
   now: readonly Value<unknown>[],
   known: { readonly before: KnownOps; readonly now: KnownOps },
 ): Pick<FoldedPut, 'value' | 'base'>[] {
   const isShown = (value: Value<unknown>): boolean =>
     now.some(({ op, bytes }) => op === value.op || Buffer.compare(bytes, value.bytes) === 0)
-  const lost = before.filter((value) => !isShown(value) && !known.now.has(shard, value.op))
+  const lost = before.filter((value) => !isShown(value) && !known.now.has(key, value.op))
   if (lost.length === 0) return []
   const isReplaced = ({ op }: Value<unknown>): boolean =>
-    !before.some((value) => value.op === op) && known.before.has(shard, op)
+    !before.some((value) => value.op === op) && known.before.has(key, op)
   const base = now.filter(isReplaced).map(({ op }) => op)
   return lost.map(({ bytes }) => ({ value: bytes, base }))
 }

@@ -2,6 +2,10 @@
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { ActorId } from '../types.ts'
 import { TABLE, type Layer } from './layer.ts'
+import type { RowReader } from './rows.ts'
+
+/** Last byte of the row of a shard with doubles. */
+const DOUBLED = 1
 
 /** The state of one shard. */
 export interface ShardState {
@@ -18,6 +22,11 @@ export interface ShardState {
   deltaFirst: number
   deltaNext: number
   deltaBytes: number
+  /**
+   * Whether an actor has two changes of one number here: all changes are kept as they came, and
+   * `graph.ts` stands for the document.
+   */
+  isDoubled: boolean
 }
 
 /** Key of a shard's row. */
@@ -50,6 +59,7 @@ export function readShardState(layer: Layer, shard: number): ShardState {
     deltaFirst: 0,
     deltaNext: 0,
     deltaBytes: 0,
+    isDoubled: false,
   }
   if (!bytes) return state
   const reader = new ByteReader(bytes, 'INDEX_CORRUPT')
@@ -67,8 +77,23 @@ export function readShardState(layer: Layer, shard: number): ShardState {
     const actor = layer.actorOf(reader.varint())
     state.seqs.set(actor, reader.varint())
   }
+  if (reader.left > 0) state.isDoubled = reader.u8() === DOUBLED
   reader.end()
   return state
+}
+
+/** Whether an actor has two changes of one number in some shard. */
+export function hasDoubles(rows: RowReader): boolean {
+  return rows.range(TABLE.shardState).some(({ value }) => {
+    const reader = new ByteReader(value, 'INDEX_CORRUPT')
+    for (let field = 0; field < 5; field++) reader.varint()
+    for (let left = reader.varint(); left > 0; left--) {
+      reader.raw(32)
+      reader.varint()
+    }
+    for (let left = 2 * reader.varint(); left > 0; left--) reader.varint()
+    return reader.left > 0
+  })
 }
 
 /** Stores a shard's state in the layer. */
@@ -80,5 +105,7 @@ export function writeShardState(layer: Layer, state: ShardState): void {
   for (const head of state.heads) writer.hex(head.hash).varint(head.maxOp)
   writer.varint(state.seqs.size)
   for (const [actor, seq] of state.seqs) writer.varint(layer.numberOf(actor)).varint(seq)
+  // Only where it is so: who does not know of it finds the row malformed and builds it anew.
+  if (state.isDoubled) writer.u8(DOUBLED)
   layer.putRaw(shardStateKey(state.shard), writer.finish())
 }

@@ -6,13 +6,17 @@
  * hold what a register's values are. A document is loaded to judge a change that follows something
  * else than the present heads, to fold many changes into a saved document, and by `verify`.
  */
+import assert from 'node:assert/strict'
 import { createDocument, loadDocument, type AutomergeDocument } from './automerge.ts'
 import type { DecodedChange } from './change.ts'
+import { ChangeGraph, type PlacedChange } from './graph.ts'
 import { TABLE, type Layer } from './layer.ts'
 import { readShardState, writeShardState, type ShardState } from './shard-state.ts'
 
 /** Documents kept loaded; more make every Automerge call slower (evidence in README.md). */
 const DOCUMENTS_MAX = 64
+/** Graphs kept; they are of shards in which an actor met its double. */
+const GRAPHS_MAX = 8
 /** Changes since the saved document are folded into it beyond this, or beyond its own size. */
 const DELTA_BYTES_MAX = 256 * 1024
 
@@ -33,6 +37,7 @@ export class Shards {
   readonly #dirty = new Set<number>()
   /** In the order of last use. */
   readonly #documents = new Map<number, AutomergeDocument>()
+  readonly #graphs = new Map<number, ChangeGraph>()
 
   constructor(layer: Layer) {
     this.#layer = layer
@@ -47,6 +52,79 @@ export class Shards {
     return state
   }
 
+  /** Whether a change is here. Loads a document, unless nothing follows the change. */
+  has(shard: number, hash: string): boolean {
+    const state = this.state(shard)
+    if (state.heads.some((head) => head.hash === hash)) return true
+    if (state.heads.length === 0) return false
+    if (state.isDoubled) return this.graph(shard).has(hash)
+    return this.document(shard).getChangeMetaByHash(hash) !== null
+  }
+
+  /** Whether a change is here already; most are told by their number not to be. */
+  isKnown(shard: number, { actor, seq, hash }: DecodedChange): boolean {
+    return seq <= (this.state(shard).seqs.get(actor) ?? 0) && this.has(shard, hash)
+  }
+
+  /** The changes of a shard as a graph. Do not change it. */
+  graph(shard: number): ChangeGraph {
+    const known = this.#graphs.get(shard)
+    const graph = known ?? ChangeGraph.of(this.#changes(this.state(shard)))
+    this.#graphs.delete(shard)
+    this.#graphs.set(shard, graph)
+    for (const oldest of this.#graphs.keys()) {
+      if (this.#graphs.size <= GRAPHS_MAX) break
+      this.#graphs.delete(oldest)
+    }
+    return graph
+  }
+
+  /** All changes of a shard, in causal order. */
+  #changes(state: ShardState): Uint8Array[] {
+    const saved = this.#layer.raw(TABLE.shardSnapshot + code(state.shard))
+    const changes: Uint8Array[] = []
+    if (saved) {
+      const document = loadDocument(saved)
+      changes.push(...document.getChanges([]))
+      document.free()
+    }
+    for (let number = state.deltaFirst; number < state.deltaNext; number++) {
+      changes.push(this.#layer.raw(deltaKey(state.shard, number)) as Uint8Array)
+    }
+    return changes
+  }
+
+  /**
+   * Before a checked change is appended: what its operations are called here, if they are not
+   * called what Automerge would call them.
+   */
+  place(shard: number, change: DecodedChange): PlacedChange | undefined {
+    const state = this.state(shard)
+    if (!state.isDoubled && change.seq > (state.seqs.get(change.actor) ?? 0)) return undefined
+    this.#dirty.add(shard)
+    if (!state.isDoubled) this.#keepAll(state)
+    return this.graph(shard).add(change)
+  }
+
+  /** From now on the shard's changes are kept as they are. */
+  #keepAll(state: ShardState): void {
+    const changes = this.#changes(state)
+    this.#layer.putRaw(TABLE.shardSnapshot + code(state.shard), undefined)
+    for (let number = state.deltaFirst; number < state.deltaNext; number++) {
+      this.#layer.putRaw(deltaKey(state.shard, number), undefined)
+    }
+    for (const [number, bytes] of changes.entries()) {
+      this.#layer.putRaw(deltaKey(state.shard, number), bytes)
+    }
+    state.snapshotBytes = 0
+    state.deltaFirst = 0
+    state.deltaNext = changes.length
+    state.deltaBytes = changes.reduce((sum, { length }) => sum + length, 0)
+    state.isDoubled = true
+    this.#documents.get(state.shard)?.free()
+    this.#documents.delete(state.shard)
+  }
+
   /** Adds a checked change, which becomes part of the next commit. */
   append(shard: number, bytes: Uint8Array, change: DecodedChange, newEntries: number): void {
     const state = this.state(shard)
@@ -54,15 +132,19 @@ export class Shards {
     const maxOp = change.startOp + change.ops.length - 1
     const rest = state.heads.filter(({ hash }) => !change.deps.includes(hash))
     state.heads = [...rest, { hash: change.hash, maxOp }].sort((a, b) => (a.hash < b.hash ? -1 : 1))
-    state.seqs.set(change.actor, change.seq)
+    state.seqs.set(change.actor, Math.max(change.seq, state.seqs.get(change.actor) ?? 0))
     state.entries += newEntries
     this.#layer.putRaw(deltaKey(shard, state.deltaNext), bytes)
     state.deltaNext++
     state.deltaBytes += bytes.length
     this.#documents.get(shard)?.applyChanges([bytes])
+    if (!state.isDoubled) this.#graphs.delete(shard)
   }
 
-  /** The shard as an Automerge document, changes not yet committed included. Do not change it. */
+  /**
+   * The shard as an Automerge document, changes not yet committed included. Do not change it. Not
+   * for shards with doubles.
+   */
   document(shard: number): AutomergeDocument {
     const loaded = this.#documents.get(shard)
     if (loaded) {
@@ -81,9 +163,10 @@ export class Shards {
   }
 
   #load(shard: number): AutomergeDocument {
+    const state = this.state(shard)
+    assert(!state.isDoubled, 'a shard with doubles has no document')
     const saved = this.#layer.raw(TABLE.shardSnapshot + code(shard))
     const document = saved ? loadDocument(saved) : createDocument()
-    const state = this.state(shard)
     const changes: Uint8Array[] = []
     for (let number = state.deltaFirst; number < state.deltaNext; number++) {
       changes.push(this.#layer.raw(deltaKey(shard, number)) as Uint8Array)
@@ -97,7 +180,7 @@ export class Shards {
     for (const shard of this.#dirty) {
       const state = this.state(shard)
       const isLong = state.deltaBytes > Math.max(DELTA_BYTES_MAX, state.snapshotBytes)
-      if (isLong && options.isFolding) this.#save(state)
+      if (isLong && options.isFolding && !state.isDoubled) this.#save(state)
       writeShardState(this.#layer, state)
     }
   }
@@ -123,6 +206,7 @@ export class Shards {
     for (const shard of this.#dirty) {
       this.#documents.get(shard)?.free()
       this.#documents.delete(shard)
+      this.#graphs.delete(shard)
     }
     this.#dirty.clear()
     this.#states.clear()
@@ -139,5 +223,6 @@ export class Shards {
   close(): void {
     for (const document of this.#documents.values()) document.free()
     this.#documents.clear()
+    this.#graphs.clear()
   }
 }

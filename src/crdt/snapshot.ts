@@ -6,7 +6,7 @@
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { ActorId, DeviceId } from '../types.ts'
 import { ArchiveReader, ArchiveWriter, type ArchivedChange } from './archive.ts'
-import { loadDocument, type AutomergeDocument } from './automerge.ts'
+import { loadDocument } from './automerge.ts'
 import { decodeChange } from './change.ts'
 import type { ActorInfo } from './interface.ts'
 import { TABLE } from './layer.ts'
@@ -17,9 +17,6 @@ const ACTORS_MAX = 200_000
 const DEVICE_NAME_BYTES_MAX = 255
 /** Rows of changes read at a time. */
 const PAGE_ROWS = 64
-
-/** A document that gives all of its changes in causal order, as `encodeChange` writes them. */
-type WholeDocument = AutomergeDocument & { getChanges(deps: string[]): Uint8Array[] }
 
 /**
  * The parts of the tree that `rows` hold; `rows` must not change meanwhile. Between two steps it
@@ -41,7 +38,7 @@ export function* exportTree(rows: RowReader): Generator<Buffer | undefined> {
 function* changesOf(rows: RowReader, code: string): Generator<Uint8Array> {
   const saved = rows.get(TABLE.shardSnapshot + code)
   if (saved) {
-    const document = loadDocument(saved) as WholeDocument
+    const document = loadDocument(saved)
     try {
       yield* document.getChanges([])
     } finally {

@@ -8,7 +8,7 @@
  */
 import type { Hlc, InodeId } from '../types.ts'
 import { inodeKind, ROOT } from './ids.ts'
-import type { RegisterName, VersionId } from './interface.ts'
+import type { OpRef, RegisterName, VersionId } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
 import {
   compareRanks,
@@ -70,6 +70,23 @@ export class View {
     }
     kept.push(value)
     ;(row as unknown as Record<string, readonly Value<unknown>[]>)[register] = kept
+    if (register === 'C') this.#touchContent(row)
+    if (register === 'P') this.#touchPolicy(row)
+  }
+
+  /** Gives a value another name, if it is still there; ranks may follow from it. */
+  rename(
+    id: InodeId,
+    register: RegisterName,
+    { from, to }: { readonly from: OpRef; readonly to: OpRef },
+  ): void {
+    const row = this.#layer.editInode(id)
+    if (!row[register].some(({ op }) => op === from)) return
+    if (register === 'L') this.#touchLocation(row)
+    const rename = <T>(value: Value<T>): Value<T> =>
+      value.op === from ? { ...value, op: to } : value
+    const values = row[register] as readonly Value<unknown>[]
+    ;(row as unknown as Record<string, readonly Value<unknown>[]>)[register] = values.map(rename)
     if (register === 'C') this.#touchContent(row)
     if (register === 'P') this.#touchPolicy(row)
   }

@@ -2,19 +2,25 @@
  * The tree as the CRDT thread writes it: folding own edits into Automerge changes, checking and
  * applying foreign ones, and one index transaction for everything that follows from them.
  */
-import { ByteReader, ByteWriter } from '../bytes.ts'
 import { hasCode, WormholeError } from '../errors.ts'
-import type { ActorId, ChunkAddress, Hlc, InodeId } from '../types.ts'
-import { decodeChange, encodeChange, opOf, type ChangeOp, type DecodedChange } from './change.ts'
-import { Checker, parsedOp } from './check.ts'
+import type { ActorId, Hlc, InodeId } from '../types.ts'
+import {
+  decodeChange,
+  encodeChange,
+  opOf,
+  parseOp,
+  type ChangeOp,
+  type DecodedChange,
+} from './change.ts'
+import { Checker, parsedOp, parseKey, followsKnown } from './check.ts'
 import { deltaOf } from './delta.ts'
 import { holdsAny } from './edits.ts'
 import { foldEdits, type FoldedPut } from './fold.ts'
+import type { PlacedChange } from './graph.ts'
 import { inodeKind, inodeShard } from './ids.ts'
 import type {
   ActorInfo,
   Content,
-  ContentRef,
   Edit,
   InodeKind,
   ShardChange,
@@ -33,6 +39,7 @@ import { Shards } from './shards.ts'
 import type { ImportedTree } from './snapshot.ts'
 import type { StrategyOf } from './strategy.ts'
 import { View } from './view.ts'
+import { decodeWant, encodeWant, readWants, type Want, type WantsQuery } from './wants.ts'
 import { claimFormat, metaKey, readCoveredTo, writeCoveredTo, writeFormat } from './writer-meta.ts'
 
 /** Ports of a writer. */
@@ -42,20 +49,6 @@ export interface TreeWriterOptions {
   readonly self: ActorInfo
   readonly strategyOf: StrategyOf
 }
-
-/** A content from another device that has yet to be fetched. */
-export interface Want {
-  /** Opaque; pass it to `fetched`. */
-  readonly key: string
-  readonly inode: InodeId
-  readonly version: VersionId
-  readonly ref: ContentRef
-  readonly sizeBytes: number
-}
-
-/** Which wants: those after a key, in the order of their keys, or those of some keys. */
-export type WantsQuery =
-  { readonly after?: string; readonly countMax: number } | { readonly keys: readonly string[] }
 
 /** What own edits became. */
 export interface Folded {
@@ -214,17 +207,33 @@ export class TreeWriter {
     numbersOf: (index: number) => readonly [number, number],
   ): void {
     let newEntries = 0
+    const placed = this.#shards.place(shard, change)
+    if (placed) this.#takeNames(change, placed)
     for (const [index, op] of change.ops.entries()) {
-      const { value, predecessors } = op
+      const { value } = op
+      const predecessors = placed?.predecessors[index] ?? op.predecessors
       const { register, inode, data } = parsedOp(op)
       const [fromNumber, toNumber] = numbersOf(index)
-      const made = { op: opOf(change, index), fromNumber, toNumber, bytes: value, data }
+      const name = placed?.names[index] ?? opOf(change, index)
+      const made = { op: name, fromNumber, toNumber, bytes: value, data }
       if (register === 'L' && !this.#layer.inode(inode)?.L.length) newEntries++
       this.#view.put(inode, register, made, (other) => predecessors.includes(other.op))
       if (register === 'C' && toNumber === 0) this.#want(inode, value, data as Content)
       else if (register === 'C') this.#ownContents.push({ inode, version: versionId(value) })
     }
     this.#shards.append(shard, bytes, change, newEntries)
+  }
+
+  /** Names that tell operations of an actor from those of its double. */
+  #takeNames({ actor }: DecodedChange, { names, renamed }: PlacedChange): void {
+    const info = this.#layer.actorInfo(actor)
+    for (const name of [...names, ...renamed.map(({ to }) => to)]) {
+      if (info) this.#layer.addActor({ ...info, actor: parseOp(name).actor })
+    }
+    for (const { key, from, to } of renamed) {
+      const { register, inode } = parseKey(key)
+      this.#view.rename(inode, register, { from, to })
+    }
   }
 
   /**
@@ -247,13 +256,17 @@ export class TreeWriter {
   #want(inode: InodeId, value: Uint8Array, content: Content): void {
     if (content.kind !== 'file' || content.ref.type === 'empty') return
     const version = versionId(value)
-    const { ref, sizeBytes } = content
-    const writer = new ByteWriter(48).u8(ref.type === 'chunk' ? 1 : 2)
-    this.#layer.putRaw(
-      TABLE.want + inode + version,
-      writer.hex(ref.address).varint(sizeBytes).finish(),
-    )
-    this.#newWants.push({ key: inode + version, inode, version, ref, sizeBytes })
+    const row = encodeWant(content.ref, content.sizeBytes)
+    this.#layer.putRaw(TABLE.want + inode + version, row)
+    this.#newWants.push(decodeWant(inode + version, row))
+  }
+
+  /**
+   * Whether all that these changes follow is here. An entry whose changes are not waits, like one
+   * whose frontier is not: were it refused, those who happen to have more would accept it.
+   */
+  isComplete(changes: readonly ShardChange[]): boolean {
+    return followsKnown(changes, this.#shards)
   }
 
   /** Whether a foreign entry may be applied. Same answer on every device. Changes nothing. */
@@ -275,6 +288,7 @@ export class TreeWriter {
       : ([0, 0] as const)
     for (const { shard, change } of changes) {
       const decoded = decodeChange(change)
+      if (this.#shards.isKnown(shard, decoded)) continue
       this.#layer.numberOf(decoded.actor)
       this.#take(shard, change, decoded, () => numbers)
     }
@@ -425,17 +439,7 @@ export class TreeWriter {
 
   /** Contents from other devices not fetched yet, in the order of their keys. */
   wants(query: WantsQuery): Want[] {
-    if ('keys' in query) {
-      return query.keys.flatMap((key) => {
-        const value = this.#layer.raw(TABLE.want + key)
-        return value ? [decodeWant(key, value)] : []
-      })
-    }
-    const { after, countMax } = query
-    const from = after === undefined ? {} : { after: TABLE.want + after }
-    return this.#layer
-      .rawRange(TABLE.want, { countMax, ...from })
-      .map(({ key, value }) => decodeWant(key.slice(1), value))
+    return readWants(this.#layer, query)
   }
 
   /** Puts versions whose chunks were lost here back on the list; part of the next commit. */
@@ -468,14 +472,6 @@ export class TreeWriter {
   inspect(): { readonly layer: Layer; readonly shards: Shards } {
     return { layer: this.#layer, shards: this.#shards }
   }
-}
-
-function decodeWant(key: string, value: Uint8Array): Want {
-  const reader = new ByteReader(value, 'INDEX_CORRUPT')
-  const type = reader.u8() === 1 ? 'chunk' : 'manifest'
-  const ref: ContentRef = { type, address: reader.hex(32) as ChunkAddress }
-  const sizeBytes = reader.varint()
-  return { key, inode: key.slice(0, 16) as InodeId, version: key.slice(16), ref, sizeBytes }
 }
 
 /** Puts by shard; puts on one register that do not know each other are in different rounds. */

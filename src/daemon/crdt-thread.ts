@@ -6,7 +6,8 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { openLmdbRowStore } from '../crdt/lmdb.ts'
 import type { RowStore } from '../crdt/rows.ts'
-import { TreeWriter, type WantsQuery } from '../crdt/writer.ts'
+import type { WantsQuery } from '../crdt/wants.ts'
+import { TreeWriter } from '../crdt/writer.ts'
 import { systemDisk } from '../disk.ts'
 import { errorToData, hasCode } from '../errors.ts'
 import { createActor } from '../log/actors.ts'
@@ -241,8 +242,9 @@ async function start() {
   const keys = secrets.logKeys()
   const { paths } = data
   const onTaken = (): void => main.emit('wants', {} satisfies WantsEvent)
+  const system = { disk: systemDisk, clock: systemClock, random: systemRandom }
   const parts = { paths, identity, keys, feeds, rows, tree, volume, onProblem, onTaken }
-  const snapshots: Snapshots = new Snapshots(parts)
+  const snapshots: Snapshots = new Snapshots({ ...parts, ...system })
   await snapshots.start()
   opened = volume
   const handlers = { ...mainHandlers, ...snapshots.handlers }

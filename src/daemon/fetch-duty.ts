@@ -12,7 +12,7 @@
  */
 import { setMaxListeners } from 'node:events'
 import type { ContentRef } from '../crdt/interface.ts'
-import type { Want, WantsQuery } from '../crdt/writer.ts'
+import type { Want, WantsQuery } from '../crdt/wants.ts'
 import { errorToData, hasCode } from '../errors.ts'
 import type { Clock, Timer } from '../system.ts'
 import type { ChunkAddress, InodeId } from '../types.ts'

@@ -1,19 +1,24 @@
 /** Snapshots on the crdt thread: what main asks for, and when what was taken is checked. */
 import type { RowStore } from '../crdt/rows.ts'
 import type { TreeWriter } from '../crdt/writer.ts'
-import { systemDisk } from '../disk.ts'
 import type { FeedStore, LogKeys } from '../log/interface.ts'
 import type { Identity } from '../log/keys.ts'
 import { LOG_BYTES_MIN, SnapshotMaker } from '../snapshot/maker.ts'
 import { SnapshotTaker } from '../snapshot/taker.ts'
-import { systemClock, systemRandom } from '../system.ts'
+import type { Clock, Disk, Random } from '../system.ts'
 import type { FeedId } from '../types.ts'
 import type { Volume } from '../volume.ts'
 import type { ProblemEvent, VolumePaths } from './threads.ts'
 
 /** What snapshots of one volume need. */
 export interface SnapshotsOptions {
-  readonly paths: VolumePaths
+  /** Of the log, and of what is offered and taken. */
+  readonly paths: Pick<VolumePaths, 'log' | 'snapshots'>
+  readonly disk: Disk
+  readonly clock: Clock
+  readonly random: Random
+  /** Default `LOG_BYTES_MIN`. */
+  readonly logBytesMin?: number
   readonly identity: Identity
   readonly keys: LogKeys
   readonly feeds: FeedStore
@@ -33,19 +38,18 @@ export class Snapshots {
   readonly #onTaken: () => void
 
   constructor(options: SnapshotsOptions) {
-    const { paths, identity, volume } = options
+    const { paths, identity, volume, disk } = options
     const { device, signing } = identity
-    const shared = { ...options, device, disk: systemDisk, clock: systemClock }
+    const shared = { ...options, device }
     this.#feeds = options.feeds
     this.#onTaken = () => options.onTaken()
     this.#maker = new SnapshotMaker({
       ...shared,
       volume: volume.id,
       signing,
-      random: systemRandom,
       directory: `${paths.snapshots}/offered`,
-      logBytesMin: LOG_BYTES_MIN,
-      logBytes: () => bytesBelow(paths.log),
+      logBytesMin: options.logBytesMin ?? LOG_BYTES_MIN,
+      logBytes: () => bytesBelow(disk, paths.log),
     })
     this.#taker = new SnapshotTaker({ ...shared, directory: `${paths.snapshots}/taken` })
   }
@@ -91,11 +95,11 @@ export class Snapshots {
 }
 
 /** Bytes of the files two levels below a directory: those of a log. */
-function bytesBelow(directory: string): number {
+function bytesBelow(disk: Disk, directory: string): number {
   let bytes = 0
-  for (const run of systemDisk.listSync(directory)) {
-    for (const name of systemDisk.listSync(`${directory}/${run}`)) {
-      const file = systemDisk.openSync(`${directory}/${run}/${name}`, { readOnly: true })
+  for (const run of disk.listSync(directory)) {
+    for (const name of disk.listSync(`${directory}/${run}`)) {
+      const file = disk.openSync(`${directory}/${run}/${name}`, { readOnly: true })
       bytes += file.sizeSync()
       file.close()
     }

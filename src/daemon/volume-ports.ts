@@ -22,7 +22,7 @@ export function createLogPort({ crdt, fs }: VolumeThreads): LogPort {
 }
 
 /** Making and taking snapshots, as the swarm needs it. */
-export function createSnapshotPort({ crdt }: VolumeThreads): SnapshotPort {
+export function createSnapshotPort({ crdt }: Pick<VolumeThreads, 'crdt'>): SnapshotPort {
   return {
     isWanted: () => crdt.call('isSnapshotWanted', undefined),
     offer: () => crdt.call('offerSnapshot', undefined),

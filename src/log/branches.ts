@@ -17,8 +17,8 @@ export const BRANCHES_MAX = 16
 /** Ports of `Branches`. */
 export interface BranchesOptions {
   readonly feeds: FeedStore
-  /** Whether an entry by another device waits for one of this feed that is not here. */
-  isNamed(feed: FeedId): boolean
+  /** Says whether an entry by another device waits for one of a feed that is not here. */
+  readonly queue: { isNamed(feed: FeedId): boolean }
   onProblem(problem: { code: string; message: string }): void
 }
 
@@ -37,13 +37,13 @@ export class Branches {
    * @throws {WormholeError} `LIMIT_EXCEEDED`.
    */
   admit(feed: FeedId, frames: readonly EntryFrame[]): boolean {
-    const { feeds, isNamed } = this.#options
+    const { feeds, queue } = this.#options
     const [first] = frames
     if (first === undefined || this.#isAtEnd(feed, first)) return true
     const follows = { feed, length: first.seq, hash: first.previousHash }
     if (first.seq > 0 && feeds.locate(follows) === undefined) return false
     const count = feeds.branches(feed).length
-    if (count < BRANCHES_MAX || isNamed(feed)) return true
+    if (count < BRANCHES_MAX || queue.isNamed(feed)) return true
     const isHeld = ({ seq, hash }: EntryFrame): boolean =>
       feeds.locate({ feed, length: seq + 1, hash }) !== undefined
     if (frames.every(isHeld)) return true

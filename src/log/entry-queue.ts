@@ -5,6 +5,7 @@
  * Nothing here decides what an entry is worth; it decides only when. Entries wait, without holding
  * up other feeds, while
  * - what their frontier names is not applied here yet (or does not exist);
+ * - a change in them follows one that is not here, which no frontier of theirs names;
  * - they are on a branch whose beginning is not applied yet, or is missing;
  * - their author is not a member here yet: an entry of somebody who never becomes one is never
  *   applied and appears in no frontier, so that strangers cannot keep members apart;
@@ -16,7 +17,7 @@ import { feedDevice } from '../types.ts'
 import type { FeedId, Frontier, VolumeId } from '../types.ts'
 import { deltaBase, FRONTIER_EVERY, openEntry } from './entry.ts'
 import { addOrigins, EMPTY_FRONTIER, frontierResolve } from './frontier.ts'
-import type { Entry, EntryFrame, FeedStore, FeedTip, LogKeys } from './interface.ts'
+import type { Entry, EntryFrame, FeedStore, FeedTip, LogKeys, TreePart } from './interface.ts'
 import type { MemberTable } from './membership.ts'
 
 /** What comes next: an entry, or a frame that its author malformed and that counts as empty. */
@@ -30,6 +31,8 @@ export interface EntryQueueOptions {
   readonly volume: VolumeId
   readonly keys: LogKeys
   readonly feeds: FeedStore
+  /** Whether what the changes of an entry follow is here. */
+  readonly tree: { isComplete(changes: TreePart['changes']): boolean }
   onProblem(problem: { code: string; message: string }): void
 }
 
@@ -221,6 +224,8 @@ export class EntryQueue {
       if ((applied.get(feed)?.length ?? 0) < head.length) return undefined
     }
     const verdict = members.check(entry)
+    const changes = verdict.state === 'valid' ? entry.tree?.changes : undefined
+    if (changes && !this.#options.tree.isComplete(changes)) return undefined
     if (verdict.state !== 'unknown') return entry
     this.#stall(entry.feed, 'UPGRADE_NEEDED', verdict.reason)
     return undefined

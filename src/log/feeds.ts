@@ -472,11 +472,13 @@ export class DiskFeedStore implements FeedStore {
   /** A run that was made for a group becomes part of its chain, unless nothing got into it. */
   #adopt({ chain, directory }: Addition<Request>, file: RunFile): void {
     const isPlain = directory === runName(chain, 0, true)
-    if (!isPlain && file.isEmpty) {
-      void file.close()
+    if (isPlain || !file.isEmpty) return this.#take(chain, { directory, isPlain, file })
+    void file.close()
+    try {
       this.#options.disk.removeSync(`${this.#options.directory}/${directory}`)
-    } else {
-      this.#take(chain, { directory, isPlain, file })
+    } catch (error) {
+      // It goes at the next start.
+      this.#broken ??= error
     }
   }
 

@@ -110,7 +110,9 @@ export class RunPlan {
     if (!isRooted && options.mayStartRun !== true) {
       refuse(frame, 'what it follows is not held here')
     }
-    const chain = chains.length === 0 ? root : branchId(root, frame.hash)
+    // A run that got no entry before its process died is nobody's branch.
+    const isFirst = chains.every(({ head }) => head.length === 0)
+    const chain = isFirst ? root : branchId(root, frame.hash)
     const isPlain = chain === root && frame.seq === 0 && !isForeign
     return newRun(chain, frame, isPlain)
   }

@@ -3,6 +3,7 @@
  * everything else, from a frozen view of the index, into files. The last one is kept while the log
  * has not grown much beyond it: who takes it has little more to fetch.
  */
+import { hasDoubles } from '../crdt/shard-state.ts'
 import { exportTree } from '../crdt/snapshot.ts'
 import type { RowStore } from '../crdt/rows.ts'
 import { WormholeError } from '../errors.ts'
@@ -59,7 +60,7 @@ export class SnapshotMaker {
 
   /**
    * A signed statement for a newcomer; undefined when there is no snapshot worth it: the log is
-   * small, or has branches, whose names differ from device to device.
+   * small, or has branches, whose names differ from device to device, or an actor has a double.
    */
   offer(): Promise<Uint8Array | undefined> {
     this.#running ??= this.#offer().finally(() => (this.#running = undefined))
@@ -83,7 +84,7 @@ export class SnapshotMaker {
     if (names.some((name) => feedRoot(name) !== name)) return undefined
     const kept = this.#kept()
     if (kept) return kept
-    if (this.#options.logBytes() < logBytesMin) return undefined
+    if (this.#options.logBytes() < logBytesMin || hasDoubles(this.#options.rows)) return undefined
     this.#shelf.clear()
     return this.#make()
   }

@@ -21,7 +21,9 @@ export interface MemoryNetworkOptions {
 
 class MemoryLink extends BaseLink {
   readonly #network: MemoryNetwork
-  readonly #localKey: string
+  /** Names of the machines at its ends. */
+  readonly localHost: string
+  readonly remoteHost: string
   peer!: MemoryLink
   receivedBytes = 0
   sentBytes = 0
@@ -34,11 +36,18 @@ class MemoryLink extends BaseLink {
 
   constructor(
     network: MemoryNetwork,
-    about: { localKey: string; remoteKey: string; isInitiator: boolean; route: Route },
+    about: {
+      localHost: string
+      remoteHost: string
+      remoteKey: string
+      isInitiator: boolean
+      route: Route
+    },
   ) {
-    super({ ...about, remoteAddress: network.addressOf(about.remoteKey) })
+    super({ ...about, remoteAddress: network.addressOf(about.remoteHost) })
     this.#network = network
-    this.#localKey = about.localKey
+    this.localHost = about.localHost
+    this.remoteHost = about.remoteHost
   }
 
   send(parts: readonly Uint8Array[]): boolean {
@@ -67,7 +76,7 @@ class MemoryLink extends BaseLink {
 
   /** Delivers the next message, if the network lets it through. */
   pump(): void {
-    if (this.isStuck || this.#network.isCut(this.#localKey, this.remoteKey)) return
+    if (this.isStuck || this.#network.isCut(this.localHost, this.remoteHost)) return
     const item = this.#queued.shift()
     if (!item) return
     this.#queuedBytes -= item.message.length
@@ -99,6 +108,7 @@ class MemoryLink extends BaseLink {
 }
 
 interface Host {
+  readonly key: string
   readonly address: string
   readonly isListening: boolean
   handlers: TransportHandlers | undefined
@@ -117,26 +127,32 @@ export class MemoryNetwork {
 
   /**
    * The transport of one device. Its address is `10.0.x.y:1`, in order of creation; a device that
-   * starts again keeps it.
+   * starts again keeps it. `host` names the machine, if several have the key; by default the key
+   * does.
    */
-  transport(key: string, options: { isListening: boolean; route?: Route }): Transport {
+  transport(
+    key: string,
+    options: { isListening: boolean; route?: Route; host?: string },
+  ): Transport {
     const number = this.#hosts.size + 1
+    const name = options.host ?? key
     const host: Host = {
-      address: this.#hosts.get(key)?.address ?? `10.0.${number >>> 8}.${number & 255}:1`,
+      key,
+      address: this.#hosts.get(name)?.address ?? `10.0.${number >>> 8}.${number & 255}:1`,
       isListening: options.isListening,
       handlers: undefined,
     }
-    this.#hosts.set(key, host)
-    return new MemoryTransport(this, key, host, options.route ?? 'tls')
+    this.#hosts.set(name, host)
+    return new MemoryTransport(this, name, host, options.route ?? 'tls')
   }
 
-  addressOf(key: string): string {
-    return this.#hosts.get(key)?.address ?? ''
+  addressOf(host: string): string {
+    return this.#hosts.get(host)?.address ?? ''
   }
 
   /** Only members of one group reach each other; who is in none is alone with its like. */
   partition(groups: readonly (readonly string[])[]): void {
-    const groupOf = (key: string): number => groups.findIndex((group) => group.includes(key))
+    const groupOf = (host: string): number => groups.findIndex((group) => group.includes(host))
     this.cut((from, to) => groupOf(from) !== groupOf(to))
   }
 
@@ -151,7 +167,7 @@ export class MemoryNetwork {
    */
   heal(options: { isForgotten?: boolean } = {}): void {
     for (const link of options.isForgotten ? this.#links : []) {
-      link.isStuck ||= this.isCut(link.peer.remoteKey, link.remoteKey)
+      link.isStuck ||= this.isCut(link.localHost, link.remoteHost)
     }
     this.#isCut = () => false
     for (const link of this.#links) {
@@ -171,26 +187,26 @@ export class MemoryNetwork {
   }
 
   /** A device loses its power: it accepts nothing more, and its peers are not told. */
-  vanish(key: string): void {
-    const host = this.#hosts.get(key)
+  vanish(name: string): void {
+    const host = this.#hosts.get(name)
     if (host) host.handlers = undefined
     for (const link of this.#links) {
-      if (link.remoteKey === key || link.peer.remoteKey === key) link.isStuck = true
+      if (link.remoteHost === name || link.localHost === name) link.isStuck = true
     }
   }
 
   /** A device's process dies: its kernel closes the links, and it accepts nothing more. */
-  die(key: string): void {
-    const host = this.#hosts.get(key)
+  die(name: string): void {
+    const host = this.#hosts.get(name)
     if (host) host.handlers = undefined
-    this.breakLinks(key)
+    this.breakLinks(name)
   }
 
   /** Breaks every link of a device at both ends. */
-  breakLinks(key: string): void {
+  breakLinks(name: string): void {
     const error = new WormholeError('PEER_UNREACHABLE', 'link broken')
     for (const link of this.#links) {
-      if (link.remoteKey !== key && link.peer.remoteKey !== key) continue
+      if (link.remoteHost !== name && link.localHost !== name) continue
       this.#links.delete(link)
       link.breakNow(error)
     }
@@ -198,23 +214,31 @@ export class MemoryNetwork {
 
   /** Makes a link between two devices and tells both. @throws {WormholeError} as `dial`. */
   connect(from: string, to: { key?: string; address?: string }, route: Route): void {
-    const found = [...this.#hosts].find(([key, host]) =>
-      to.address === undefined ? key === to.key : host.address === to.address,
+    const all = [...this.#hosts].filter(([, host]) =>
+      to.address === undefined ? host.key === to.key : host.address === to.address,
     )
-    const [key, host] = found ?? []
-    const isCut = key !== undefined && (this.isCut(from, key) || this.isCut(key, from))
-    if (!key || !host?.handlers || !host.isListening || isCut) {
+    const [name, host] = all.find(([, { handlers }]) => handlers) ?? []
+    const isCut = name !== undefined && (this.isCut(from, name) || this.isCut(name, from))
+    if (!name || !host?.handlers || !host.isListening || isCut) {
       throw new WormholeError('PEER_UNREACHABLE', `${to.address ?? to.key} does not answer`)
     }
     const self = this.#hosts.get(from) as Host
+    const { key } = host
     const isExpected = to.key === undefined || to.key === key
-    if (!isExpected || !self.handlers?.isAllowed(key) || !host.handlers.isAllowed(from)) {
+    if (!isExpected || !self.handlers?.isAllowed(key) || !host.handlers.isAllowed(self.key)) {
       throw new WormholeError('NOT_A_MEMBER', `${key.slice(0, 8)} does not accept this device`)
     }
-    const out = new MemoryLink(this, { localKey: from, remoteKey: key, isInitiator: true, route })
+    const out = new MemoryLink(this, {
+      localHost: from,
+      remoteHost: name,
+      remoteKey: key,
+      isInitiator: true,
+      route,
+    })
     const inward = new MemoryLink(this, {
-      localKey: key,
-      remoteKey: from,
+      localHost: name,
+      remoteHost: from,
+      remoteKey: self.key,
       isInitiator: false,
       route,
     })
@@ -229,12 +253,12 @@ export class MemoryNetwork {
 class MemoryTransport implements Transport {
   readonly route: Route
   readonly #network: MemoryNetwork
-  readonly #key: string
+  readonly #name: string
   readonly #host: Host
 
-  constructor(network: MemoryNetwork, key: string, host: Host, route: Route) {
+  constructor(network: MemoryNetwork, name: string, host: Host, route: Route) {
     this.#network = network
-    this.#key = key
+    this.#name = name
     this.#host = host
     this.route = route
   }
@@ -254,13 +278,13 @@ class MemoryTransport implements Transport {
     const { clock, delayMs } = this.#network.options
     await new Promise<void>((resolve) => clock.setTimer(2 * delayMs, resolve))
     if (options.signal.aborted) throw new WormholeError('ABORTED', 'dial aborted')
-    this.#network.connect(this.#key, target, this.route)
+    this.#network.connect(this.#name, target, this.route)
   }
 
   async refresh(): Promise<void> {}
 
   async close(): Promise<void> {
     this.#host.handlers = undefined
-    this.#network.breakLinks(this.#key)
+    this.#network.breakLinks(this.#name)
   }
 }

@@ -57,7 +57,12 @@ export class Reconciler {
     const file = node.file
     this.#invalidateNames(node)
     const shown = file && this.#ownView(node, file, node.lastView)
-    if (!shown) return this.#core.nodes.release(node)
+    if (!shown) {
+      // The id may come again, as that of a conflict copy does: nothing of now is true then.
+      node.attr = undefined
+      node.isStale = true
+      return this.#core.nodes.release(node)
+    }
     if (file.isDirty && !file.isDropped) {
       // Unpublished bytes outlive the removal: their publication brings the name back.
       this.#core.nodes.detach(node, shown)

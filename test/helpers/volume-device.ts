@@ -19,7 +19,8 @@ import { hasCode } from '../../src/errors.ts'
 import { describeFeedDamage } from '../../src/log/salvage.ts'
 import { hash, sign, signingKeys } from '../../src/seal.ts'
 import { HybridClock, type Clock, type Random } from '../../src/system.ts'
-import { feedId, feedRoot, type FeedId, type Role, type VolumeId } from '../../src/types.ts'
+import { feedId, feedRoot } from '../../src/types.ts'
+import type { ActorId, FeedId, Role, VolumeId } from '../../src/types.ts'
 import { Volume } from '../../src/volume.ts'
 
 /** A reproducible source of bytes: BLAKE2b of seed and counter. */
@@ -34,6 +35,12 @@ export function seededRandom(seed: string): Random {
       return new Uint8Array(Buffer.concat(parts).subarray(0, count))
     },
   }
+}
+
+/** A process that was copied while it ran goes on as the actor that it was. */
+export function asActor(actor: ActorId, random: Random): Random {
+  const rest = Buffer.from(actor, 'hex').subarray(10)
+  return { bytes: (count) => (count === rest.length ? rest : random.bytes(count)) }
 }
 
 /** A clock that the test sets; timers fire at once in a later turn. */
@@ -138,7 +145,9 @@ export class TestDevice {
     this.#nextNumber = parts.volume.coveredTo + 1
   }
 
-  /** Opens (again) a device on its disk and rows. */
+  /**
+   * Opens (again) a device on its disk and rows. `actor`: that of the process it is a copy of.
+   */
   static async open(
     shared: TestVolume,
     name: string,
@@ -146,9 +155,10 @@ export class TestDevice {
     state: DeviceState = { disk: new MemoryDisk(), rows: new MemoryRowStore() },
     run = 0,
     hasGenesis = true,
+    actor?: ActorId,
   ): Promise<TestDevice> {
     try {
-      return await TestDevice.#open(shared, name, seed, state, run, hasGenesis)
+      return await TestDevice.#open(shared, name, seed, state, run, hasGenesis, actor)
     } catch (error) {
       if (!hasCode(error, 'LOG_LOST')) throw error
       const old = state.rows
@@ -168,9 +178,11 @@ export class TestDevice {
     state: DeviceState,
     run: number,
     hasGenesis: boolean,
+    running?: ActorId,
   ): Promise<TestDevice> {
     const identity = identityFromSeed(hash(Buffer.from(`${seed}/${name}`)))
-    const random = seededRandom(`${seed}/${name}/${run}`)
+    const fresh = seededRandom(`${seed}/${name}/${run}`)
+    const random = running === undefined ? fresh : asActor(running, fresh)
     const hlc = new HybridClock(shared.clock)
     const feed = feedId(identity.device, 0)
     const actor = createActor(feed, random)

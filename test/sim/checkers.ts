@@ -308,7 +308,10 @@ export class LogView {
       for (const { seq, tips } of this.entries(device, feed, from)) {
         if (seq >= head.length) break
         for (const tip of tips) {
-          const place = feeds.locate(tip)
+          // Behind a gap a snapshot stands for what is missing.
+          const isInGap = (branch: FeedId): boolean =>
+            feeds.gaps(branch).some(({ from, to }) => from < tip.length && tip.length <= to)
+          const place = feeds.locate(tip) ?? feeds.branches(tip.feed).find(isInGap)
           const has = place === undefined ? 0 : (applied.get(place)?.length ?? 0)
           check(has >= tip.length, 'causality', () => {
             const entry = `entry ${seq} of ${feed.slice(0, 8)}`

@@ -14,8 +14,10 @@ import { PackWriter } from '../../src/chunks/packs.ts'
 import { Overlay } from '../../src/crdt/overlay.ts'
 import type { Edit, TreeDelta } from '../../src/crdt/interface.ts'
 import type { MemoryRowStore } from '../../src/crdt/memory.ts'
-import { TreeWriter, type WantsQuery } from '../../src/crdt/writer.ts'
+import type { WantsQuery } from '../../src/crdt/wants.ts'
+import { TreeWriter } from '../../src/crdt/writer.ts'
 import { FetchDuty } from '../../src/daemon/fetch-duty.ts'
+import { Snapshots } from '../../src/daemon/snapshots.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
 import {
   chunkKeysData,
@@ -23,6 +25,7 @@ import {
   type HeadEvent,
   type WantsEvent,
 } from '../../src/daemon/threads.ts'
+import { createSnapshotPort } from '../../src/daemon/volume-ports.ts'
 import { createActor } from '../../src/log/actors.ts'
 import { DiskFeedStore } from '../../src/log/feeds.ts'
 import type { FeedTip } from '../../src/log/interface.ts'
@@ -74,15 +77,23 @@ export interface Plant {
 export interface DaemonOptions {
   readonly name: string
   readonly identity: Identity
+  /** Its machine, as the network calls it. */
+  readonly host: string
   readonly home: HomeFiles
   readonly disk: Disk
   readonly rows: MortalRows
   /** The same index, for readers. */
   readonly index: MemoryRowStore
+  /** An older one that knows what the log lost. */
+  readonly lost: MemoryRowStore | undefined
   readonly clock: Clock
   readonly random: Random
   readonly channel: ChannelOptions
   readonly network: MemoryNetwork
+  /** Newcomers take snapshots, of any size. */
+  readonly hasSnapshots: boolean
+  /** What is missing in the middle of a feed is fetched. */
+  readonly hasBackfill: boolean
   readonly plant: Plant
   readonly isAlive: () => boolean
   onProblem(problem: { code: string; message: string }): void
@@ -107,6 +118,7 @@ export class SimDaemon {
   vfs!: Vfs
   swarm!: Swarm
   duty!: FetchDuty
+  snapshots: Snapshots | undefined
   /** The swarm, once it is open: unpublished files may need chunks before. */
   readonly #network: Promise<Swarm>
   #onNetwork!: (swarm: Swarm) => void
@@ -216,7 +228,23 @@ export class SimDaemon {
         submitPending: () => fs.call('submitPending', undefined) as Promise<void>,
       },
     })
+    if (this.#options.lost) await this.volume.restore(this.#options.lost)
     isOpen = true
+    await this.#openSnapshots(main)
+  }
+
+  async #openSnapshots(main: Rpc): Promise<void> {
+    const { disk, rows, clock, random, identity, onProblem, hasBackfill } = this.#options
+    if (!hasBackfill) return
+    const { feeds, volume, tree } = this
+    this.snapshots = new Snapshots({
+      paths: { log: '/log', snapshots: '/snapshots' },
+      keys: this.secrets.logKeys(),
+      logBytesMin: 0,
+      ...{ disk, rows, clock, random, identity, feeds, volume, tree, onProblem },
+      onTaken: () => main.emit('wants', {} satisfies WantsEvent),
+    })
+    await this.snapshots.start()
   }
 
   #mainHandlers(): Handlers {
@@ -225,8 +253,12 @@ export class SimDaemon {
       holds: (tips: FeedTip[]) => this.volume.holds(tips),
       read: (args: { feed: FeedId; fromSeq: number; bytesMax: number }) =>
         this.volume.read(args.feed, args.fromSeq, args.bytesMax),
-      receive: (args: { feed: FeedId; frames: Uint8Array[] }) =>
-        this.volume.receive(args.feed, args.frames),
+      receive: async (args: { feed: FeedId; frames: Uint8Array[] }) => {
+        const result = await this.volume.receive(args.feed, args.frames)
+        this.snapshots?.arrived()
+        return result
+      },
+      ...this.#snapshotHandlers(),
       admit: async (request: AdmissionRequest) => {
         const nowMs = this.#options.clock.nowMs()
         await this.volume.write(() => {
@@ -238,6 +270,16 @@ export class SimDaemon {
       wants: (query: WantsQuery) => this.volume.wants(query),
       fetched: (keys: string[]) => this.volume.tend((tree) => tree.fetched(keys)),
     }
+  }
+
+  #snapshotHandlers(): Handlers {
+    const names = [
+      ...(['isSnapshotWanted', 'offerSnapshot', 'readSnapshot', 'beginSnapshot'] as const),
+      ...(['putSnapshot', 'finishSnapshot', 'gaps'] as const),
+    ]
+    return Object.fromEntries(
+      names.map((name) => [name, (args: any) => this.snapshots?.handlers[name](args as never)]),
+    )
   }
 
   /** As `daemon/fs-thread.ts`. */
@@ -288,7 +330,8 @@ export class SimDaemon {
 
   /** As `daemon/volume-host.ts`. */
   async #openSwarm(main: { crdt: Rpc; fs: Rpc }): Promise<void> {
-    const { identity, clock, random, network, home, plant, onProblem } = this.#options
+    const { identity, clock, random, network, host, home, plant, onProblem } = this.#options
+    const { hasSnapshots, hasBackfill } = this.#options
     const log: LogPort = {
       frontier: () => main.crdt.call('frontier', undefined) as ReturnType<LogPort['frontier']>,
       read: (feed, fromSeq, bytesMax) =>
@@ -297,6 +340,7 @@ export class SimDaemon {
         main.crdt.call('receive', { feed, frames: [...frames] }) as ReturnType<LogPort['receive']>,
       holds: (tips) => main.crdt.call('holds', [...tips]) as Promise<boolean[]>,
       publish: () => main.fs.call('drain', undefined) as Promise<void>,
+      ...(hasBackfill ? { gaps: () => main.crdt.call('gaps', undefined) as LogGaps } : {}),
       onHead: (listener) => {
         main.crdt.on<HeadEvent>('head', ({ feed, head }) => listener(feed, head))
       },
@@ -319,6 +363,7 @@ export class SimDaemon {
       device: identity.device,
       log: plant.log?.(log) ?? log,
       members: this.#memberPort(main.crdt),
+      ...(hasSnapshots ? { snapshots: createSnapshotPort({ crdt: main.crdt as never }) } : {}),
       chunks: {
         has: (address) => this.store.has(address),
         read: (address) => this.store.get(address),
@@ -326,7 +371,7 @@ export class SimDaemon {
       },
       clock,
       random,
-      transports: [network.transport(identity.device, { isListening: true })],
+      transports: [network.transport(identity.device, { isListening: true, host })],
       addresses: home.addresses,
       onAddresses: (addresses) => {
         if (this.#options.isAlive()) home.addresses = addresses
@@ -369,9 +414,11 @@ export class SimDaemon {
     await this.swarm.close()
     await this.duty.close()
     await this.vfs.close()
+    await this.snapshots?.close()
     await this.volume.close()
     await this.store.close()
   }
 }
 
+type LogGaps = ReturnType<Exclude<LogPort['gaps'], undefined>>
 type FetchDutyWants = ConstructorParameters<typeof FetchDuty>[0]['wants']

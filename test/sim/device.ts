@@ -5,17 +5,17 @@
  */
 import { MemoryRowStore } from '../../src/crdt/memory.ts'
 import { MemoryDisk, type Survivors } from '../../src/disk-memory.ts'
-import { WormholeError } from '../../src/errors.ts'
+import { hasCode, WormholeError } from '../../src/errors.ts'
 import { identityFromSeed, type Identity } from '../../src/log/keys.ts'
 import { hash } from '../../src/seal.ts'
 import type { MemoryNetwork } from '../../src/swarm/memory.ts'
 import type { Disk, Random } from '../../src/system.ts'
-import type { DeviceId, Role } from '../../src/types.ts'
+import type { ActorId, DeviceId, Role } from '../../src/types.ts'
 import type { FileSystem } from '../../src/vfs/interface.ts'
 import { guardDisk, MortalProcess } from '../helpers/mortal-disk.ts'
 import type { SeededRandom, SimClock } from '../helpers/sim-clock.ts'
 import { VfsUser } from '../helpers/vfs-user.ts'
-import { seededRandom } from '../helpers/volume-device.ts'
+import { asActor, seededRandom } from '../helpers/volume-device.ts'
 import { processClock } from './channel.ts'
 import { SimDaemon, type HomeFiles, type Plant } from './daemon.ts'
 import { Failure } from './failure.ts'
@@ -34,6 +34,8 @@ export interface Surroundings {
   readonly network: MemoryNetwork
   readonly trace: Trace
   readonly threadDelayMsMax: number
+  readonly hasSnapshots: boolean
+  readonly hasBackfill: boolean
   readonly plant: Plant
   /** A device has committed to its index. */
   readonly onDelta: (device: SimDevice) => void
@@ -50,28 +52,50 @@ export class SimDevice extends VfsUser {
   disk = new MemoryDisk()
   #index = new MemoryRowStore()
   #rows: MortalRows | undefined
+  /** An index that knows what the log lost, until that is said anew. */
+  #lost: MemoryRowStore | undefined
   #process = new MortalProcess()
   #daemon: SimDaemon | undefined
   /** It went on from a backup at some time. */
   wasRestored = false
+  /** It may say again what it has said: it was restored, has copies, is one, or lost entries. */
+  mayRepeat = false
+  /** Name of the device that it is, or is a copy of. */
+  readonly original: string
+  /** What a process that was copied while it ran goes on as, once. */
+  #actor: ActorId | undefined
   /** How far its wall clock is ahead. */
   skewMs = 0
   /** Disk in trouble since the daemon started: only what is acknowledged one by one is owed. */
   hasTrouble = false
   readonly problems: string[] = []
 
-  constructor(world: Surroundings, about: { name: string; role: Role; home: HomeFiles }) {
+  /** `original`: of a copy; it has its name with something behind. */
+  constructor(
+    world: Surroundings,
+    about: { name: string; role: Role; home: HomeFiles; original?: string },
+  ) {
     super()
     this.#world = world
     this.name = about.name
     this.role = about.role
     this.home = about.home
-    this.identity = identityOf(world.seed, about.name)
+    this.original = about.original ?? about.name
+    this.identity = identityOf(world.seed, this.original)
     this.#random = seededRandom(`sim ${world.seed}/${about.name}/random`)
   }
 
   get id(): DeviceId {
     return this.identity.device
+  }
+
+  /** Its machine, as the network calls it. */
+  get host(): string {
+    return this.isCopy ? `${this.id}/${this.name}` : this.id
+  }
+
+  get isCopy(): boolean {
+    return this.original !== this.name
   }
 
   get clock(): SimClock {
@@ -141,10 +165,10 @@ export class SimDevice extends VfsUser {
 
   /** Whether its users see everything that it has stored. */
   get isSteady(): boolean {
-    const { volume } = this.daemon
+    const { volume, feeds } = this.daemon
     const applied = volume.appliedFrontier()
     const isApplied = [...volume.frontier()].every(([feed, { length }]) => {
-      return applied.get(feed)?.length === length
+      return applied.get(feed)?.length === length && feeds.gaps(feed).length === 0
     })
     return isApplied && this.daemon.deltasUnderWay === 0
   }
@@ -152,10 +176,11 @@ export class SimDevice extends VfsUser {
   /** Starts the daemon on what is there. It may die on the way: `isAlive` says. */
   async start(): Promise<void> {
     const { clock, network, trace, threadDelayMsMax, plant, random } = this.#world
+    const { hasSnapshots, hasBackfill } = this.#world
     this.#daemon = undefined
     const process = new MortalProcess(
       () => clock.monotonicMs(),
-      () => network.die(this.id),
+      () => network.die(this.host),
     )
     this.#process = process
     this.hasTrouble = false
@@ -167,17 +192,23 @@ export class SimDevice extends VfsUser {
       trace.note(`${this.name} ${name} ${typeof args[0] === 'string' ? args[0] : ''}`)
     })
     const disk: Disk = plant.disk?.(guarded) ?? guarded
+    const own = this.#actor === undefined ? this.#random : asActor(this.#actor, this.#random)
+    this.#actor = undefined
     const starting = SimDaemon.start({
       name: this.name,
       identity: this.identity,
+      host: this.host,
       home: this.home,
       disk,
       rows: this.#rows,
       index: this.#index,
+      lost: this.#lost,
       clock: ownClock,
-      random: this.#random,
+      random: own,
       channel: { clock: ownClock, random, delayMsMax: threadDelayMsMax },
       network,
+      hasSnapshots,
+      hasBackfill,
       plant,
       isAlive: () => process.isAlive,
       onProblem: (problem) => process.isAlive && this.#problem(problem),
@@ -192,10 +223,16 @@ export class SimDevice extends VfsUser {
     })
     try {
       this.#daemon = await this.settle(starting, 'the start')
+      this.#lost = undefined
     } catch (error) {
       if (!process.isAlive) return
       process.die()
-      throw error
+      if (!hasCode(error, 'LOG_LOST') || this.#lost) throw error
+      // As `daemon/crdt-thread.ts`.
+      this.#problem(error)
+      this.#lost = this.#index
+      this.#index = new MemoryRowStore()
+      return this.start()
     }
   }
 
@@ -218,7 +255,7 @@ export class SimDevice extends VfsUser {
 
   /** The power fails: what was not synced may be gone, and the index may be an older one. */
   powerCut(survivors: Survivors, index: IndexFate): void {
-    this.#world.network.vanish(this.id)
+    this.#world.network.vanish(this.host)
     this.#process.die()
     this.disk.powerCut({ survivors, random: this.#world.random })
     if (index === 'older' && this.#rows) this.#index = this.#rows.older()
@@ -232,9 +269,22 @@ export class SimDevice extends VfsUser {
 
   /** Somebody puts a backup in the place of what is there; only while the daemon is dead. */
   restore(backup: { disk: MemoryDisk; index: MemoryRowStore }): void {
-    this.wasRestored = true
     this.disk = backup.disk.copy()
     this.#index = copyRows(backup.index)
+    this.#lost = undefined
+  }
+
+  /**
+   * Another machine gets a copy of everything on this one. While the daemon runs, the copy goes on
+   * as the same process: under the same actor.
+   */
+  copyTo(other: SimDevice): void {
+    other.restore(this.backup())
+    this.mayRepeat = true
+    other.mayRepeat = true
+    if (!this.isAlive) return
+    const { volume } = this.daemon
+    other.#actor = [...volume.members.actorsOf(volume.ownFeed)].at(-1)
   }
 
   /** The index is gone; only while the daemon is dead. */

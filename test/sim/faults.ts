@@ -2,6 +2,7 @@
 import { hasCode } from '../../src/errors.ts'
 import type { Survivors } from '../../src/disk-memory.ts'
 import { checkSame, look, type Shown } from './checkers.ts'
+import { feedRoot } from '../../src/types.ts'
 import type { SimDevice } from './device.ts'
 import type { FaultName } from './options.ts'
 import type { IndexFate } from '../helpers/mortal-rows.ts'
@@ -14,6 +15,8 @@ export type Fault = (simulation: Simulation, device: SimDevice) => Promise<void>
 const KEPT_AFTER_MS = 100
 const PARTITION_MS_MAX = 30_000
 const JUMP_MS_MAX = 100_000
+/** Copies of homes that run beside their originals. */
+const COPIES_MAX = 2
 
 function powerCut(simulation: Simulation, device: SimDevice): void {
   const { random, trace } = simulation
@@ -51,12 +54,31 @@ async function acrossDeath(
       return lines.filter((line) => ![...hidden].some((path) => line.startsWith(`${path} `)))
     }
     const kept = new Set(known(before))
-    // Bytes written on a version that is not the newest show as a copy once they are published.
+    // Bytes written on a version that is not the newest show once they are published: as a copy, or
+    // under the name, and the version that had it as a copy.
     const isCopy = (line: string): boolean => line.includes('(conflict') && !kept.has(line)
-    const shown = known(after).filter((line) => !isCopy(line))
-    checkSame(known(before), shown, what, 'durability')
+    const copies = known(after).filter(isCopy)
+    const left = known(before).filter((line) =>
+      copies.some((copy) => {
+        const isOf = copy.startsWith(`${pathOf(line)} (conflict`)
+        return isOf && tokensOf(copy) === tokensOf(line)
+      }),
+    )
+    const paths = new Set(left.map(pathOf))
+    const isStill = (line: string): boolean => !isCopy(line) && !paths.has(pathOf(line))
+    checkSame(known(before).filter(isStill), known(after).filter(isStill), what, 'durability')
   }
   simulation.healNetwork()
+}
+
+/** The path that a line of a tree is about. */
+function pathOf(line: string): string {
+  return line.split(/ [\w-]{16} /)[0] as string
+}
+
+/** The writes that it tells of. */
+function tokensOf(line: string): string {
+  return (line.match(/\b[0-9a-z]{7}\b/g) ?? []).join(' ')
 }
 
 /** Dies when everything acknowledged is old enough to survive that. */
@@ -134,7 +156,7 @@ function sharedChunk(
 async function partition(simulation: Simulation): Promise<void> {
   const { random, devices, network, trace, clock } = simulation
   const groups: string[][] = [[], []]
-  for (const { id } of devices) groups[random.below(2)]?.push(id)
+  for (const { host } of devices) groups[random.below(2)]?.push(host)
   trace.add(`the network falls apart: ${groups.map((group) => group.length).join(' and ')}`)
   network.partition(groups)
   simulation.healAtMs = clock.monotonicMs() + random.below(PARTITION_MS_MAX)
@@ -154,7 +176,86 @@ async function restored(simulation: Simulation, device: SimDevice): Promise<void
   device.powerCut('all', 'kept')
   user.died(true)
   user.restored(backupMs)
+  device.wasRestored = true
+  device.mayRepeat = true
   device.restore(backup)
+}
+
+/** Its home is copied to another machine, while it rests or while it runs, and both go on. */
+async function copied(
+  simulation: Simulation,
+  device: SimDevice,
+  isRunning: boolean,
+): Promise<void> {
+  if (!device.canEdit || simulation.devices.filter(({ isCopy }) => isCopy).length >= COPIES_MAX) {
+    return
+  }
+  // A copy that knows nobody else lets nobody in, and nobody lets it know.
+  const { members } = device.daemon.volume
+  const others = simulation.devices.filter(({ id }) => id !== device.id)
+  if (!others.some(({ id }) => members.isMember(id))) return
+  if (!isRunning) {
+    device.kill()
+    simulation.user(device).died(false)
+  }
+  const copy = simulation.addCopy(device)
+  simulation.trace.add(`${device.name} is copied while it ${isRunning ? 'runs' : 'rests'}`)
+  await simulation.start(copy)
+  if (!isRunning) await simulation.start(device)
+}
+
+/**
+ * Rots a byte of a file in a directory of a device that rests, whose user did something since `run`
+ * began that nobody else has heard of. It starts again at once.
+ */
+async function flip(simulation: Simulation, device: SimDevice, directory: string): Promise<void> {
+  const { random, trace, clock, network } = simulation
+  network.cut((from, to) => from === device.host || to === device.host)
+  for (let count = random.below(5); count > 0 && device.canEdit; count--) {
+    await simulation.edit(device)
+    await clock.run(random.below(150))
+  }
+  if (device.isAlive) device.kill()
+  simulation.user(device).died(false)
+  const files = device.disk.files().filter((path) => path.startsWith(directory))
+  const path = files[random.below(Math.max(1, files.length))]
+  const bytes = path === undefined ? 0 : (device.disk.readFileSync(path)?.length ?? 0)
+  if (path !== undefined && bytes > 0) {
+    const at = random.below(bytes)
+    trace.add(`${device.name} has a rotten byte at ${at} of ${path.slice(0, 24)}`)
+    device.disk.flip(path, at, 1 << random.below(8))
+  }
+  await simulation.start(device)
+  simulation.healNetwork()
+}
+
+/** Whether somebody else stores all that a device stores. */
+function isHeld(simulation: Simulation, device: SimDevice): boolean {
+  const { volume } = device.daemon
+  const tips = [...volume.frontier()].map(([feed, head]) => ({ feed: feedRoot(feed), ...head }))
+  const others = simulation.alive.filter(({ id }) => id !== device.id)
+  return others.some((other) => other.daemon.volume.holds(tips).every(Boolean))
+}
+
+/** A rotten log: what nobody else has is said anew from the index, the rest comes from others. */
+async function flippedLog(simulation: Simulation, device: SimDevice): Promise<void> {
+  // Were an admission lost, its newcomer would wait for ever.
+  if (!device.canEdit || device.hasTrouble || !isHeld(simulation, device)) return
+  device.mayRepeat = true
+  await flip(simulation, device, '/log/')
+}
+
+/** A rotten journal: what was not published yet may be gone. */
+async function flippedJournal(simulation: Simulation, device: SimDevice): Promise<void> {
+  const user = simulation.user(device)
+  if (!device.canEdit || device.hasTrouble) return
+  await user.act('drain', async () => {
+    user.closeAll()
+    await user.drain()
+    const drainedMs = simulation.clock.monotonicMs()
+    await flip(simulation, device, '/journal/')
+    user.restored(drainedMs)
+  })
 }
 
 /** Every kind of fault. */
@@ -186,14 +287,14 @@ export const FAULT_ACTIONS: Readonly<Record<FaultName, Fault>> = {
   oneWay: async (simulation, device) => {
     const { network, clock, random, trace } = simulation
     trace.add(`${device.name} hears nobody`)
-    network.cut((_, to) => to === device.id)
+    network.cut((_, to) => to === device.host)
     simulation.healAtMs = clock.monotonicMs() + random.below(PARTITION_MS_MAX)
   },
-  brokenLinks: async ({ network }, device) => network.breakLinks(device.id),
+  brokenLinks: async ({ network }, device) => network.breakLinks(device.host),
   doubleLinks: async ({ network, random, devices }, device) => {
     const other = devices[random.below(devices.length)] as SimDevice
     try {
-      if (other !== device) network.connect(device.id, { key: other.id }, 'tls')
+      if (other.id !== device.id) network.connect(device.host, { key: other.id }, 'tls')
     } catch (error) {
       if (!hasCode(error, 'PEER_UNREACHABLE') && !hasCode(error, 'NOT_A_MEMBER')) throw error
     }
@@ -205,4 +306,8 @@ export const FAULT_ACTIONS: Readonly<Record<FaultName, Fault>> = {
   steadyKill,
   steadyPowerCut,
   restored,
+  copiedHome: (simulation, device) => copied(simulation, device, false),
+  copiedProcess: (simulation, device) => copied(simulation, device, true),
+  flippedLog,
+  flippedJournal,
 }

@@ -2,6 +2,8 @@
  * The end of a run: everything is healed, everybody gets everything within a bound of simulated
  * time, and then every promise must have been kept.
  */
+import type { ContentRef } from '../../src/crdt/interface.ts'
+import { decidePolicy } from '../../src/policy/decide.ts'
 import { feedRoot, type Frontier } from '../../src/types.ts'
 import {
   checkCauses,
@@ -30,8 +32,9 @@ async function heal(simulation: Simulation): Promise<void> {
   simulation.trace.add('everything is healed')
   simulation.healNetwork()
   for (const device of simulation.devices) {
-    // A failed sync breaks a writer until the daemon starts again.
-    if (device.isAlive && device.hasTrouble) {
+    // A failed sync breaks a writer until the daemon starts again. One of several copies hears
+    // of those who came meanwhile when it starts.
+    if (device.isAlive && (device.hasTrouble || simulation.isOneOfMany(device))) {
       device.kill()
       simulation.user(device).died(false)
     }
@@ -65,9 +68,34 @@ function lacks(device: SimDevice, devices: readonly SimDevice[]): string | undef
     told(first.daemon.volume.appliedFrontier()),
   ]
   if (applied !== others) return `has applied ${applied}, ${first.name} ${others}`
-  // What a backup took away may have been on this device alone.
-  if (duty.missing.files > 0 && !wasAnyRestored) return `lacks ${duty.missing.files} contents`
+  const { files } = duty.missing
+  if (files === 0) return undefined
+  if (!wasAnyRestored) return `lacks ${files} contents`
+  // What a backup took away may have been on that device alone.
+  const found = obtainable(device, devices)
+  return found && `lacks ${files} contents, of which ${found}`
+}
+
+/** A content that a device ought to hold, lacks, and could have of another. */
+function obtainable({ daemon }: SimDevice, devices: readonly SimDevice[]): string | undefined {
+  const others = devices.filter((other) => other.isAlive && other.daemon !== daemon)
+  for (const { inode, ref, sizeBytes } of daemon.volume.wants({ countMax: 1e6 })) {
+    const { effective } = decidePolicy(daemon.overlay.policies(inode))
+    if (effective.localKeep !== 'always' || ref.type === 'empty') continue
+    const holder = others.find((other) => holds(other, { ref, sizeBytes }))
+    if (holder) return `${holder.name} has that of ${inode}`
+  }
   return undefined
+}
+
+function holds({ daemon }: SimDevice, content: { ref: ContentRef; sizeBytes: number }): boolean {
+  const { ref, sizeBytes } = content
+  if (ref.type === 'chunk') return daemon.store.has(ref.address)
+  if (ref.type === 'empty' || !daemon.store.has(ref.address)) return false
+  const pieces = daemon.contents.read({ ref, sizeBytes }, { offset: 0, length: sizeBytes })
+  if (Array.isArray(pieces)) return true
+  void pieces.catch(() => undefined)
+  return false
 }
 
 /** Lets time pass until everybody has everything. @throws {Failure} `liveness`. */
@@ -193,9 +221,8 @@ export async function finish(simulation: Simulation): Promise<void> {
   const shown = await checkConverged(simulation)
   await checkNothingLost(simulation, shown)
   const [first] = devices as [SimDevice]
-  log.checkOnce(first, (author) =>
-    devices.some((device) => device.id === author && device.wasRestored),
-  )
+  const honest = devices.filter(({ mayRepeat }) => !mayRepeat).map(({ id }) => id)
+  log.checkOnce(first, (author) => !honest.includes(author))
   const temporaries = [...users.values()].flatMap((user) => user.temporaries)
   log.checkShortLived(
     first,

@@ -4,8 +4,8 @@
  */
 import { encodeChange } from '../../src/crdt/change.ts'
 import type { EntryBody } from '../../src/log/interface.ts'
-import { feedId, type ActorId, type DeviceId } from '../../src/types.ts'
-import { HostileAuthor } from '../helpers/hostile-author.ts'
+import { feedId, nameFromText, type ActorId, type DeviceId } from '../../src/types.ts'
+import { HostileAuthor, treePartOf } from '../helpers/hostile-author.ts'
 import { admitTo } from '../helpers/volume-device.ts'
 import type { SimDevice } from './device.ts'
 import type { Simulation } from './simulation.ts'
@@ -29,7 +29,7 @@ export class Mallory {
     const device = alive[random.below(Math.max(1, alive.length))] as SimDevice | undefined
     if (!device || this.#isStuck) return
     if (!this.#author) {
-      if (device.daemon.volume.role() !== 'admin') return
+      if (device.daemon.volume.role() !== 'admin' || device.hasTrouble) return
       const author = new HostileAuthor(shared, 'mallory', `sim ${options.seed}`)
       const admitting = admitTo(device.daemon.volume, author.identity, 'mallory', shared)
       await device.settle(admitting, 'admitting mallory')
@@ -40,7 +40,9 @@ export class Mallory {
     }
     this.#simulation.count('mallory')
     if (device === this.#source && this.#isNews(device)) this.#author.see(device.daemon)
-    const frame = this.#author.write(this.#body())
+    // Another branch, on which it goes on as the same actor.
+    if (random.below(4) === 0) this.#author.fork()
+    const frame = this.#author.write(this.#body(device))
     trace.add(`mallory gives entry ${frame.seq} to ${device.name}`)
     const frames = this.#author.frames.map(({ bytes }) => bytes)
     await device
@@ -55,7 +57,7 @@ export class Mallory {
     return said.every(([feed, { length }]) => (applied.get(feed)?.length ?? 0) >= length)
   }
 
-  #body(): Partial<EntryBody> & { announce?: ActorId } {
+  #body(device: SimDevice): Partial<EntryBody> & { announce?: ActorId } {
     const { random } = this.#simulation
     const author = this.#author as HostileAuthor
     const announce = author.actor
@@ -64,7 +66,7 @@ export class Mallory {
       shard: random.below(4096),
       change: encodeChange({ actor: author.actor, seq: 1, startOp, deps: [], ops }).bytes,
     })
-    switch (random.below(5)) {
+    switch (random.below(7)) {
       case 0:
         return { announce, tree: { epoch: 0, coveredTo: 0, changes: [change(100_000_000)] } }
       case 1:
@@ -79,6 +81,15 @@ export class Mallory {
         const head = { length: 5, hash: 'ab'.repeat(32) }
         this.#isStuck = true
         return { frontier: new Map([...author.frontier, [feed, head]]) }
+      }
+      case 4:
+      case 5: {
+        // Right by itself; on several branches the same actor says different things.
+        const { overlay } = device.daemon
+        const name = `mallory ${author.frames.length} ${random.below(1e6)}`
+        const owner = { mode: 0o644, uid: 0, gid: 0 }
+        const { edit } = overlay.createFile(overlay.root, nameFromText(name), owner)
+        return { announce, tree: treePartOf(edit, author.actor) }
       }
       default:
         return { control: [{ type: 'labels', labels: { region: 'eu' } }] }

@@ -55,8 +55,20 @@ export const FAULTS = {
   restored: 3,
 } as const
 
+/** What goes wrong in some runs only; those without it stay what they were before it existed. */
+const RARE_FAULTS = {
+  copiedHome: 3,
+  copiedProcess: 3,
+  flippedLog: 4,
+  flippedJournal: 4,
+} as const
+
 /** One kind of fault. */
-export type FaultName = keyof typeof FAULTS
+export type FaultName = keyof typeof FAULTS | keyof typeof RARE_FAULTS
+
+/** Of 100 runs so many have a rare kind of fault. */
+const RARE_PERCENT = 15
+const RARE_SALT = 1002
 
 /** Everything about a run. */
 export interface SimOptions {
@@ -79,6 +91,8 @@ export interface SimOptions {
   readonly threadDelayMsMax: number
   /** Wall clocks are wrong by at most this, to either side. */
   readonly skewMsMax: number
+  /** Newcomers take snapshots instead of the log. */
+  readonly hasSnapshots: boolean
   /** A member writes what no honest device would. */
   readonly hasMallory: boolean
   /** A planted bug, to see that it is found. */
@@ -104,13 +118,19 @@ export function optionsOf(seed: number, overrides: SimOverrides = {}): SimOption
   const actions = some(ACTIONS)
   actions.set('write', ACTIONS.write)
   if (random.below(100) >= 20) actions.delete('policy')
-  const faults = some(FAULTS)
+  const faults = new Map<FaultName, number>(some(FAULTS))
+  const rare = new SeededRandom(seed ^ RARE_SALT)
+  for (const [name, weight] of Object.entries(RARE_FAULTS) as [FaultName, number][]) {
+    if (rare.below(100) < RARE_PERCENT) faults.set(name, weight)
+  }
   const isCalm = random.below(100) < 15
   const delayMsMin = pick([0, 1, 1, 5, 40])
+  // Drawn also when a caller fixes it: the rest is to be the same.
+  const stepCount = pick([60, 120, 200, 300])
   return {
     seed,
     deviceCount: overrides.deviceCount ?? deviceCount,
-    stepCount: overrides.stepCount ?? pick([60, 120, 200, 300]),
+    stepCount: overrides.stepCount ?? stepCount,
     actions,
     faults,
     faultPercent: isCalm ? 0 : pick([3, 8, 15, 30]),
@@ -122,6 +142,7 @@ export function optionsOf(seed: number, overrides: SimOverrides = {}): SimOption
     },
     threadDelayMsMax: pick([0, 1, 5, 60]),
     skewMsMax: pick([0, 50, 5000, 200_000]),
+    hasSnapshots: rare.below(100) < RARE_PERCENT,
     hasMallory: random.below(100) < 12,
     canary: overrides.canary,
   }

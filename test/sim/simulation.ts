@@ -74,6 +74,8 @@ export class Simulation {
       network: this.network,
       trace: this.trace,
       threadDelayMsMax: options.threadDelayMsMax,
+      hasSnapshots: options.hasSnapshots,
+      hasBackfill: options.hasSnapshots || options.faults.has('flippedLog'),
       plant: options.canary === undefined ? {} : CANARIES[options.canary].plant(),
       onDelta: (device) => this.#onDelta(device),
     }
@@ -123,10 +125,25 @@ export class Simulation {
     const device = new SimDevice(this.#surroundings, { name, role, home })
     const { skewMsMax } = this.options
     device.skewMs = this.random.below(2 * skewMsMax + 1) - skewMsMax
+    this.#adopt(device)
+    return device
+  }
+
+  #adopt(device: SimDevice): void {
     const { ledger, random, trace } = this
     this.users.set(device, new SimUser({ device, ledger, random, trace }))
     this.devices.push(device)
-    return device
+  }
+
+  /** A machine with a copy of what is on another. */
+  addCopy(of: SimDevice): SimDevice {
+    const name = `${of.original}${this.devices.filter(({ id }) => id === of.id).length + 1}`
+    const about = { name, role: of.role, home: { ...of.home }, original: of.original }
+    const copy = new SimDevice(this.#surroundings, about)
+    copy.skewMs = of.skewMs
+    of.copyTo(copy)
+    this.#adopt(copy)
+    return copy
   }
 
   /** Lets the next device in, if somebody can. Returns whether there are more to come. */
@@ -135,10 +152,10 @@ export class Simulation {
     if (role === undefined) return false
     const admin = this.alive.find((device) => device.daemon.volume.role() === 'admin')
     if (!admin) return true
-    const name = NAMES[this.devices.length] as string
+    const name = NAMES[this.devices.filter(({ isCopy }) => !isCopy).length] as string
     try {
       this.#invited ??= await createInviteFor(admin, { role, name, random: this.random })
-      const members = this.alive.map(({ id }) => this.network.addressOf(id))
+      const members = this.alive.map(({ host }) => this.network.addressOf(host))
       this.trace.add(`${name} joins as ${role}`)
       const { clock, network, options } = this
       const context = {
@@ -171,7 +188,24 @@ export class Simulation {
     device.disk.syncFailures = 0
     this.trace.add(`${device.name} starts`)
     this.user(device).died(false)
+    if (this.isOneOfMany(device)) device.home.addresses = this.#addressesFor(device)
     await device.start()
+  }
+
+  /** Whether several machines have its key. */
+  isOneOfMany({ id }: SimDevice): boolean {
+    return this.devices.filter((other) => other.id === id).length > 1
+  }
+
+  /**
+   * Nobody dials a machine while it has a link to another of that key: it must know where the
+   * others are, as discovery would tell it.
+   */
+  #addressesFor({ id }: SimDevice): SimDevice['home']['addresses'] {
+    const others = this.devices.filter((other) => other.id !== id)
+    return others.map(({ id: device, host }) => {
+      return { device, addresses: [this.network.addressOf(host)] }
+    })
   }
 
   /** One step of the run. */

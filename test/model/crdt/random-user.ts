@@ -6,16 +6,8 @@
 import { hasCode, WormholeError } from '../../../src/errors.ts'
 import type { DirentView, OpRef } from '../../../src/crdt/interface.ts'
 import type { FileName, InodeId } from '../../../src/types.ts'
-import {
-  contentOf,
-  DIRECTORY,
-  listAll,
-  name,
-  PLAIN,
-  textOf,
-  type Device,
-  type Dice,
-} from './world.ts'
+import { contentOf, DIRECTORY, name, PLAIN, textOf, type Device, type Dice } from './world.ts'
+import { listAll } from './reference.ts'
 
 /** A visible name. */
 interface Spot {

@@ -9,12 +9,16 @@ import { test } from 'node:test'
 import type { StrategyOf } from '../../../src/crdt/overlay.ts'
 import type { InodeId } from '../../../src/types.ts'
 import { Ledger, RandomUser } from './random-user.ts'
-import { listAll, textOf, World, type Device } from './world.ts'
+import { listAll, registersOf } from './reference.ts'
+import { textOf, World, type Device } from './world.ts'
 
 const ENV = process.env
 const FIRST = Number(ENV['SEED'] ?? 1)
 const SEEDS = ENV['SEED'] ? Number(ENV['SEEDS'] ?? 1) : Number(ENV['SEEDS'] ?? 24)
 const STEPS = Number(ENV['STEPS'] ?? 90)
+
+/** Copies included. */
+const DEVICES_MAX = 7
 
 /** The texts that a device shows. */
 function textsOf(device: Device): Set<string> {
@@ -39,6 +43,7 @@ function checkDocuments(device: Device): void {
     wanted.set((key.charCodeAt(1) << 8) | key.charCodeAt(2), [])
   }
   for (const shard of wanted.keys()) {
+    if (shards.state(shard).isDoubled) continue
     const document = shards.document(shard)
     for (const key of document.keys('/')) {
       const row = layer.inode(key.slice(1) as InodeId)
@@ -70,8 +75,22 @@ function withoutDevice(line: string): string {
   return line.replaceAll(/device\d/g, 'device')
 }
 
+/** Names of operations are the same everywhere, those of doubles too. */
+function opsOf(device: Device): string[] {
+  const lines: string[] = []
+  for (const row of registersOf(device, device.writer.inspect().layer).values()) {
+    for (const register of ['L', 'C', 'A', 'P'] as const) {
+      const ops = row[register].map(({ op }) => op).sort()
+      if (ops.length > 0) lines.push(`${register}${row.id} ${ops.join(' ')}`)
+    }
+  }
+  return lines.sort()
+}
+
 interface Kind {
   readonly title: string
+  /** Whether devices are copied while they run. */
+  readonly hasDoubles?: boolean
   readonly strategyOf: StrategyOf
   readonly off: readonly string[]
 }
@@ -98,6 +117,9 @@ function run(seed: number, kind: Kind): void {
       assert.deepEqual(device.shown().map(withoutDevice), before)
     }
     if (dice.chance(0.02)) device.restart()
+    if (kind.hasDoubles && dice.chance(0.05) && world.devices.length < DEVICES_MAX) {
+      users.push(new RandomUser(world.double(device), ledger, off))
+    }
     world.nowMs += dice.below(1500)
     if (dice.chance(0.25)) {
       const other = dice.pick(world.devices)
@@ -116,6 +138,7 @@ function run(seed: number, kind: Kind): void {
   for (const device of [...world.devices, world.newcomer()]) {
     device.check()
     assert.deepEqual(device.lines(), lines, `device ${device.index} differs`)
+    assert.deepEqual(opsOf(device), opsOf(first), `device ${device.index} differs in operations`)
   }
   checkDocuments(first)
   checkNothingLost(first, ledger, kind.title !== 'copies')
@@ -129,6 +152,7 @@ const KINDS: readonly Kind[] = [
     strategyOf: (policies) => (policies[0] === 'lww' ? 'last-writer-wins' : 'copies'),
     off: [],
   },
+  { title: 'copied processes', strategyOf: () => 'copies', off: ['policy'], hasDoubles: true },
 ]
 
 for (const kind of KINDS) {

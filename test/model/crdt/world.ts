@@ -3,8 +3,6 @@
  * entries travel by hand, in any causally complete order. Everything is seeded.
  */
 import assert from 'node:assert/strict'
-import { deriveTree, type DerivedTree, type Registers } from '../../../src/crdt/derive.ts'
-import { deviceNameOf } from '../../../src/crdt/contest.ts'
 import type { Created } from '../../../src/crdt/edits.ts'
 import type {
   ActorInfo,
@@ -12,17 +10,15 @@ import type {
   Edit,
   ShardChange,
   TreeDelta,
-  TreeReader,
 } from '../../../src/crdt/interface.ts'
-import type { Layer } from '../../../src/crdt/layer.ts'
 import { MemoryRowStore } from '../../../src/crdt/memory.ts'
 import { Overlay, type StrategyOf } from '../../../src/crdt/overlay.ts'
-import type { InodeRow } from '../../../src/crdt/records.ts'
 import { exportTree, importTree } from '../../../src/crdt/snapshot.ts'
 import { LayerReader } from '../../../src/crdt/tree-reader.ts'
 import { TreeWriter } from '../../../src/crdt/writer.ts'
 import type { Random } from '../../../src/system.ts'
 import type { ActorId, ChunkAddress, DeviceId, FileName, Hlc, InodeId } from '../../../src/types.ts'
+import { checkLayer, linesOf } from './reference.ts'
 
 /** A generator of numbers in [0, 1) (xorshift32). */
 export class Dice implements Random {
@@ -146,6 +142,18 @@ export class World {
     return device
   }
 
+  /**
+   * A device is copied while it runs, memory and all: both go on as the same actor, with the same
+   * pending edits. The copy is an author of its own here, as the log makes a branch of what it
+   * writes.
+   */
+  double(from: Device): Device {
+    const copy = new Device(this, this.devices.length, from)
+    this.feeds.push([])
+    this.devices.push(copy)
+    return copy
+  }
+
   /** A device that has just joined: it applies all entries in an order of its own. */
   newcomer(): Device {
     const device = new Device(this, this.devices.length)
@@ -164,10 +172,18 @@ export function snapshotOf(device: Device): Buffer[] {
   return parts
 }
 
+function copyRows(from: MemoryRowStore, to: MemoryRowStore): void {
+  to.transaction((writer) => {
+    for (const { key, value } of from.range('')) writer.put(key, value)
+  })
+}
+
 /** One device. */
 export class Device {
   readonly world: World
   readonly index: number
+  /** The same for a copy and its original. */
+  readonly identity: number
   readonly rows: MemoryRowStore
   writer: TreeWriter
   overlay: Overlay
@@ -179,21 +195,43 @@ export class Device {
   #number = 0
   #lastHlc = 0
 
-  constructor(world: World, index: number) {
+  /** `original`: what it is a copy of. */
+  constructor(world: World, index: number, original?: Device) {
     this.world = world
     this.index = index
+    this.identity = original?.identity ?? index
     const { hashCharacters } = world.options
     this.rows = new MemoryRowStore(hashCharacters === undefined ? {} : { hashCharacters })
-    this.applied = []
-    ;({ writer: this.writer, overlay: this.overlay } = this.#open())
+    this.applied = [...(original?.applied ?? [])]
+    if (original) copyRows(original.rows, this.rows)
+    for (const actor of original?.ownActors ?? []) this.ownActors.add(actor)
+    ;({ writer: this.writer, overlay: this.overlay } = this.#open(original?.actor))
+    this.#number = original?.lastNumber ?? 0
+    this.#lastHlc = original?.tick() ?? 0
+    for (const edit of original?.pending ?? []) {
+      this.#journal.push(edit)
+      this.overlay.apply(edit)
+    }
   }
 
-  #open(): { writer: TreeWriter; overlay: Overlay } {
+  get actor(): ActorId {
+    return [...this.ownActors].at(-1) as ActorId
+  }
+
+  get lastNumber(): number {
+    return this.#number
+  }
+
+  get pending(): readonly Edit[] {
+    return this.#journal
+  }
+
+  #open(running?: ActorId): { writer: TreeWriter; overlay: Overlay } {
     const { dice, actors, options } = this.world
     const strategyOf = options.strategyOf ?? (() => 'copies' as const)
-    const actor = Buffer.from(dice.bytes(16)).toString('hex') as ActorId
-    const device = String(this.index).padStart(64, '0') as DeviceId
-    const self = { actor, device, deviceName: `device${this.index}` }
+    const actor = running ?? (Buffer.from(dice.bytes(16)).toString('hex') as ActorId)
+    const device = String(this.identity).padStart(64, '0') as DeviceId
+    const self = { actor, device, deviceName: `device${this.identity}` }
     actors.set(actor, self)
     this.ownActors.add(actor)
     const writer = new TreeWriter({ rows: this.rows, self, strategyOf })
@@ -292,7 +330,18 @@ export class Device {
     this.applied[author] = (this.applied[author] ?? 0) + 1
     this.#commit()
     this.overlay.cover(0)
+    if (author !== this.index && entry.actors.has(this.actor)) this.#becomeAnother()
     return true
+  }
+
+  /** It met what its double wrote: it goes on in another feed, as another actor. */
+  #becomeAnother(): void {
+    const { dice, actors } = this.world
+    const actor = Buffer.from(dice.bytes(16)).toString('hex') as ActorId
+    const self = { ...(actors.get(this.actor) as ActorInfo), actor }
+    actors.set(actor, self)
+    this.ownActors.add(actor)
+    this.writer.become(self)
   }
 
   #take(entry: Entry): void {
@@ -384,102 +433,5 @@ export class Device {
   resolve(path: string, keep: number | 'both'): void {
     const { parent, name: leaf } = this.#byPath(path)
     this.do(this.overlay.resolve(parent, leaf, keep))
-  }
-}
-
-/** Every visible path with what it shows: `/a/b=text`, `/a/`, `/l->target`. */
-export function linesOf(reader: TreeReader): string[] {
-  const lines: string[] = []
-  const walk = (directory: InodeId, prefix: string): void => {
-    for (const entry of listAll(reader, directory)) {
-      const path = prefix + Buffer.from(entry.name, 'latin1').toString('utf8')
-      const node = reader.node(entry.id)
-      assert.ok(node, `${path} has no node`)
-      const { content } = node
-      if (content.kind === 'directory') {
-        lines.push(`${path}/`)
-        walk(entry.id, `${path}/`)
-      } else if (content.kind === 'file') {
-        lines.push(`${path}=${textOf(content.ref)}`)
-      } else {
-        lines.push(`${path}->${content.kind === 'symlink' ? content.target : content.fileType}`)
-      }
-    }
-  }
-  walk(reader.root, '/')
-  return lines.sort()
-}
-
-export function listAll(reader: TreeReader, directory: InodeId): { id: InodeId; name: FileName }[] {
-  const found: { id: InodeId; name: FileName }[] = []
-  let after: string | undefined
-  do {
-    const page = reader.list(directory, { countMax: 3, ...(after === undefined ? {} : { after }) })
-    found.push(...page.entries)
-    after = page.next
-  } while (after !== undefined)
-  return found
-}
-
-/** Register values of everything in a layer. */
-export function registersOf(device: Device, layer: Layer): Registers {
-  const registers = new Map<InodeId, InodeRow>()
-  for (const { key } of device.rows.reader().range('i')) {
-    const id = key.slice(1) as InodeId
-    const row = layer.inode(id)
-    if (row) registers.set(id, row)
-  }
-  for (const row of layer.editedInodes()) registers.set(row.id, row)
-  return registers
-}
-
-/** Compares the rows of a layer with the tree derived from scratch. */
-export function checkLayer(device: Device, layer: Layer): void {
-  const strategyOf = device.world.options.strategyOf ?? (() => 'copies' as const)
-  const derived = deriveTree(registersOf(device, layer), {
-    strategyOf,
-    deviceNameOf: (op) => (op === '' ? 'unknown' : deviceNameOf(layer, op)),
-  })
-  compare(new LayerReader(layer), derived)
-}
-
-function compare(reader: TreeReader, derived: DerivedTree): void {
-  const seen = new Set<InodeId>()
-  let fileCount = 0
-  const walk = (directory: InodeId, parent: InodeId): void => {
-    assert.ok(!seen.has(directory), `directory ${directory} is shown twice`)
-    seen.add(directory)
-    const node = reader.node(directory)
-    assert.ok(node)
-    assert.equal(node.parent, parent)
-    const expected = new Map(derived.directories.get(directory) ?? [])
-    let subdirectories = 0
-    for (const entry of listAll(reader, directory)) {
-      const wanted = expected.get(entry.name)
-      assert.ok(wanted, `${entry.name} in ${directory} should not be shown`)
-      expected.delete(entry.name)
-      assert.equal(entry.id, wanted.id, `${entry.name} in ${directory}`)
-      assert.deepEqual(reader.lookup(directory, entry.name)?.id, entry.id)
-      const shown = reader.node(entry.id)
-      assert.ok(shown, `${entry.name} has no node`)
-      if (shown.kind === 'directory') {
-        subdirectories++
-        walk(entry.id, directory)
-      } else {
-        if (wanted.version !== '') assert.equal(shown.version, wanted.version, entry.name)
-        if (!shown.copyOf) assert.equal(shown.nlink, derived.files.get(entry.id), entry.name)
-      }
-    }
-    assert.deepEqual([...expected.keys()], [], `missing in ${directory}`)
-    assert.equal(node.nlink, 2 + subdirectories, `nlink of ${directory}`)
-  }
-  walk(reader.root, reader.root)
-  for (const id of derived.files.keys()) {
-    fileCount++
-    assert.ok(reader.node(id), `live inode ${id} has no node`)
-  }
-  assert.equal(reader.fileCount, fileCount)
-  for (const directory of derived.directories.keys()) {
-    assert.ok(seen.has(directory), `directory ${directory} is not reachable`)
   }
 }

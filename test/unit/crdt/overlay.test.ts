@@ -9,20 +9,13 @@ import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
 import { openLmdbRowStore } from '../../../src/crdt/lmdb.ts'
+import { MemoryRowStore } from '../../../src/crdt/memory.ts'
 import { Overlay } from '../../../src/crdt/overlay.ts'
 import { TreeWriter } from '../../../src/crdt/writer.ts'
 import { systemRandom } from '../../../src/system.ts'
 import type { ActorId, DeviceId, Hlc } from '../../../src/types.ts'
-import {
-  contentOf,
-  DIRECTORY,
-  linesOf,
-  listAll,
-  name,
-  PLAIN,
-  World,
-  type Device,
-} from '../../model/crdt/world.ts'
+import { contentOf, DIRECTORY, name, PLAIN, World, type Device } from '../../model/crdt/world.ts'
+import { linesOf, listAll } from '../../model/crdt/reference.ts'
 
 function alone(): Device {
   return new World({ seed: 3, deviceCount: 1 }).devices[0] as Device
@@ -250,4 +243,23 @@ test('an index of another format is refused, so that it is made anew from the lo
     }
     assert.throws(open, { code: 'INDEX_CORRUPT' })
   }
+})
+
+test('no more is drawn for an id than it needs: a copied process draws others', () => {
+  let drawn = 0
+  const random = {
+    bytes: (count: number): Uint8Array => {
+      drawn += count
+      return systemRandom.bytes(count)
+    },
+  }
+  const overlay = new Overlay({
+    rows: new MemoryRowStore(),
+    random,
+    tick: () => 1 as Hlc,
+    nowNs: () => 1n,
+    strategyOf: () => 'copies',
+  })
+  overlay.createFile(overlay.root, name('f'), PLAIN)
+  assert.equal(drawn, 10)
 })

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Want, WantsQuery } from '../../../src/crdt/writer.ts'
+import type { Want, WantsQuery } from '../../../src/crdt/wants.ts'
 import { FetchDuty } from '../../../src/daemon/fetch-duty.ts'
 import { WormholeError } from '../../../src/errors.ts'
 import type { ChunkAddress, InodeId } from '../../../src/types.ts'

@@ -397,6 +397,63 @@ test('after a failed fdatasync the writer stays broken until it is opened again'
   assert.equal([...openJournal(disk).replay()].length, 2)
 })
 
+test('feeds: a run that got no entry is nobody: what starts in mid-air is the feed', async () => {
+  const world = new LogWorld(54)
+  const disk = new MemoryDisk()
+  const author = world.author(2)
+  for (let index = 0; index < 6; index++) author.write()
+  // Room for the header of a segment, not for an entry.
+  disk.capacityBytes = 150
+  const full = openFeeds(disk, world)
+  await assert.rejects(full.append(author.frames.slice(0, 1)), { code: 'DISK_FULL' })
+  await full.close()
+  assert.equal(disk.files().length, 1)
+  disk.capacityBytes = Infinity
+  const store = openFeeds(disk, world)
+  assert.equal(store.head(author.feed), undefined)
+  await store.append(author.frames.slice(4), { mayStartRun: true })
+  assert.deepEqual(store.head(author.feed), author.head)
+  assert.equal(store.gaps(author.feed)[0]?.to, 4)
+  await store.append(author.frames.slice(0, 4))
+  for (const each of [store, openFeeds(disk, world)]) {
+    assert.deepEqual([...each.frontier().keys()], [author.feed])
+    assert.equal(each.read(author.feed, 0, 1 << 20).length, 6)
+  }
+})
+
+test('feeds: a new run that cannot even be removed breaks the writer alone', async () => {
+  const world = new LogWorld(55)
+  const disk = new MemoryDisk()
+  const author = world.author(2)
+  for (let index = 0; index < 6; index++) author.write()
+  let isBroken = false
+  const failing = new Proxy(disk, {
+    get: (target, name) => {
+      if (isBroken && name === 'removeSync') {
+        return () => {
+          throw new WormholeError('IO_ERROR', 'the device failed')
+        }
+      }
+      const value = Reflect.get(target, name, target) as unknown
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+  const store = openFeeds(failing, world)
+  await store.append(author.frames.slice(0, 1))
+  isBroken = true
+  disk.capacityBytes = disk.files().reduce((sum, path) => {
+    return sum + (disk.readFileSync(path)?.length ?? 0)
+  }, 150)
+  const frames = author.frames.slice(4)
+  await assert.rejects(store.append(frames, { mayStartRun: true }), { code: 'DISK_FULL' })
+  await assert.rejects(store.append(author.frames.slice(1, 2)), { code: 'WRITER_BROKEN' })
+  await store.close()
+  disk.capacityBytes = Infinity
+  const again = openFeeds(disk, world)
+  await again.append(author.frames)
+  assert.deepEqual(again.head(author.feed), author.head)
+})
+
 test('feeds: dying anywhere, going on, and then a power cut lose nothing', async () => {
   const world = new LogWorld(13)
   const author = world.author(2)

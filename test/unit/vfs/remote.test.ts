@@ -169,3 +169,28 @@ test('they also outlive the removal of the directory, when the name for it is ta
   assert.equal(await alice.cat(`recovered ${inode} 2`), 'mine')
   assert.equal(await alice.cat(`recovered ${inode}`), 'in the way')
 })
+
+test('a conflict copy that went and came again as a file shows nothing of before', async () => {
+  const [alice, bob, carol] = (await createWorld(3)) as [VfsDevice, VfsDevice, VfsDevice]
+  const devices = [alice, bob, carol]
+  await alice.put('f', 'one')
+  await alice.drain()
+  await bob.receive(alice)
+  for (const device of [alice, bob]) await change(device, `by ${device.info.deviceName}`)
+  for (const to of devices) for (const from of [alice, bob]) if (to !== from) await to.receive(from)
+  const copy = (await carol.names()).find((entry) => entry !== 'f') ?? assert.fail('no copy')
+  const before = carol.find(copy) ?? assert.fail('not found')
+  assert.equal(before.attr.mode & 0o777, 0o644)
+  // Alice ends the conflict, while bob makes the copy a file of its own.
+  await alice.fs.unlink(CONTEXT, ROOT, name(copy))
+  await alice.drain()
+  await bob.fs.setattr(CONTEXT, bob.find(copy)?.nodeId ?? 0, { mode: 0o600 }, undefined)
+  await bob.drain()
+  await carol.receive(alice)
+  assert.equal(carol.find(copy), undefined)
+  await carol.receive(bob)
+  const after = carol.find(copy) ?? assert.fail('not back')
+  assert.equal(after.attr.mode & 0o777, 0o600)
+  const opened = carol.fs.open(CONTEXT, after.nodeId, 0)
+  assert.equal((opened as { keepCache: boolean }).keepCache, false)
+})
