@@ -51,7 +51,7 @@ export class Vfs {
     const { overlay, journal, committer, contents, clock, coveredTo, policyOf } = options
     const { onProblem } = options
     assert(journal.nextNumber > coveredTo, 'a covered journal number must never be given again')
-    const nodes = new NodeTable(overlay)
+    const nodes = new NodeTable(overlay, (content) => contents.holeBytes(content))
     const onError = (error: unknown): void => onProblem(errorToData(error))
     const files = new FileJournal({ journal, clock, onError })
     const publisher = new Publisher({
