@@ -12,9 +12,10 @@ import os from 'node:os'
 import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { run, skip as mountSkip } from '../fuse/harness.ts'
+import { createMount as createMemoryMount, run, skip as mountSkip } from '../fuse/harness.ts'
 import { createMount } from '../vfs/harness.ts'
 
+const PROMISES = fileURLToPath(new URL('./promises.py', import.meta.url))
 const DIFFER = fileURLToPath(new URL('./differ.py', import.meta.url))
 /** One scene of so many; `POSIX_SHARE=1` runs all of the 6,188. */
 const SHARE = Number(process.env.POSIX_SHARE ?? 8)
@@ -55,4 +56,23 @@ test('scenes and random calls are as on tmpfs', { skip }, async (t) => {
   const [status] = (await once(child, 'close')) as [number | null]
   t.diagnostic(`first seed ${FIRST_SEED}: ${output.trimEnd().split('\n').at(-1)}`)
   assert.equal(status, 0, `first seed ${FIRST_SEED}\n${output.slice(0, 6000)}`)
+})
+
+test('what tmpfs cannot be asked for is as promised', { skip }, async (t) => {
+  const directory = await createMount(t)
+  const { status, stdout, stderr } = await run(`python3 ${PROMISES}`, directory)
+  assert.equal(status, 0, `${stdout}\n${stderr.slice(-2000)}`)
+})
+
+test('each write to an O_SYNC or O_DSYNC handle is followed by its fsync', { skip }, async (t) => {
+  const mount = await createMemoryMount(t)
+  await mount.run(`python3 -c "
+import os
+for flag in (os.O_SYNC, os.O_DSYNC):
+    fd = os.open('f', os.O_CREAT | os.O_WRONLY | flag)
+    for _ in range(5): os.write(fd, b'text')
+"`)
+  const counts = await mount.ask<Record<string, number>>('requestCounts')
+  assert.equal(counts.WRITE, 10)
+  assert.equal(counts.FSYNC, 10)
 })
