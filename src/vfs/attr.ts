@@ -38,6 +38,14 @@ export interface NodeState {
   /** Bytes that take space. */
   readonly allocatedBytes: number
   readonly file: FileState | undefined
+  /** Who owns everything, whatever the tree says. */
+  readonly owner: Owner | undefined
+}
+
+/** A user and a group. */
+export interface Owner {
+  readonly uid: number
+  readonly gid: number
 }
 
 /** Splits ns since 1970 into whole seconds (rounded down) and the rest. */
@@ -77,6 +85,7 @@ function remoteCtimeNs(view: NodeView): bigint {
 /** The attributes of a node. */
 export function attrOf(view: NodeView, state: NodeState): Attr {
   const { ino, ctimeNs, allocatedBytes, file } = state
+  const owner = state.owner ?? view.attributes
   const sizeBytes = file ? file.sizeBytes : sizeOf(view)
   const mtime = splitNs(file ? file.mtimeNs : view.mtimeNs)
   const ctime = splitNs(ctimeNs === 0n ? remoteCtimeNs(view) : ctimeNs)
@@ -94,8 +103,8 @@ export function attrOf(view: NodeView, state: NodeState): Attr {
     ctimeNs: ctime.nanoseconds,
     mode: fileTypeOf(view) | view.attributes.mode,
     nlink: view.nlink,
-    uid: view.attributes.uid,
-    gid: view.attributes.gid,
+    uid: owner.uid,
+    gid: owner.gid,
     rdev: view.content.kind === 'special' ? view.content.rdev : 0,
   }
 }

@@ -68,12 +68,15 @@ export class Attributes {
   }
 
   #wanted(context: RequestContext, node: Node, changes: AttrChanges): AttributeChanges {
-    const { uid, gid } = changes
+    const { nodes, clock } = this.#core
     if (Object.keys(changes).length === 0) return this.#unowned(context, node)
-    const isOwned = uid !== undefined || gid !== undefined
+    const isOwned = changes.uid !== undefined || changes.gid !== undefined
+    // Where everything belongs to one, giving it away is accepted and changes nothing.
+    const { uid, gid } = nodes.owner ? {} : changes
+    if (isOwned && nodes.owner) nodes.touch(node, clock.nowNs())
     let mode = changes.mode === undefined ? undefined : changes.mode & ~S_IFMT
     if (mode === undefined && isOwned && context.clearsSetId && node.kind !== 'directory') {
-      const { attributes } = this.#core.nodes.view(node)
+      const { attributes } = nodes.view(node)
       mode = withoutSetId(attributes.mode, () => isInGroup(context, attributes.gid))
     }
     return {
@@ -90,7 +93,9 @@ export class Attributes {
    */
   #unowned(context: RequestContext, node: Node): AttributeChanges {
     const { nodes, clock } = this.#core
-    const { mode, uid, gid } = nodes.view(node).attributes
+    const { attributes } = nodes.view(node)
+    const { mode } = attributes
+    const { uid, gid } = nodes.owner ?? attributes
     nodes.touch(node, clock.nowNs())
     if (node.kind === 'directory' || (mode & S_ISETID) === 0) return {}
     const isMember = isInGroup(context, gid)

@@ -185,7 +185,8 @@ export class Files {
   #dropPrivileges(context: RequestContext, node: Node, clearsSetId: boolean): void {
     if (!clearsSetId && !node.hasCapability) return
     const { attributes } = this.#core.nodes.view(node)
-    const { mode, gid } = attributes
+    const { mode } = attributes
+    const { gid } = this.#core.nodes.owner ?? attributes
     const cleared = clearsSetId ? withoutSetId(mode, () => isInGroup(context, gid)) : mode
     const xattrs = new Map(attributes.xattrs)
     const hadCapability = xattrs.delete('security.capability')

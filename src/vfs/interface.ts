@@ -288,6 +288,9 @@ export type PolicyOf = (
   text: Buffer,
 ) => { readonly policy: string } | { readonly problems: readonly PolicyProblem[] }
 
+/** Whom files belong to: the numbers in the tree, or all to who mounted. */
+export type OwnerChoice = 'numeric' | 'mounter'
+
 /** Everything a `Vfs` is made of. */
 export interface VfsOptions {
   readonly overlay: Overlay

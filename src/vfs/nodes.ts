@@ -11,7 +11,7 @@ import type { ContentRef, NodeView, OpRef } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
 import { WormholeError } from '../errors.ts'
 import type { FileName, InodeId } from '../types.ts'
-import { attrOf, sizeOf } from './attr.ts'
+import { attrOf, sizeOf, type Owner } from './attr.ts'
 import type { Attr, EntryReply } from './interface.ts'
 import type { OpenFile } from './open-file.ts'
 
@@ -123,6 +123,7 @@ export class NodeTable {
   /** By address of the manifest. */
   readonly #holes = new Map<string, number>()
   #nextId = ROOT_NODE_ID + 1
+  #owner: Owner | undefined
 
   constructor(overlay: Overlay, holesOf: HolesOf) {
     this.#overlay = overlay
@@ -210,6 +211,16 @@ export class NodeTable {
     if (!current || current === node) this.#inoOwner.delete(node.ino)
   }
 
+  /** Who owns everything from now on; undefined: whom the tree says. */
+  set owner(owner: Owner | undefined) {
+    this.#owner = owner
+    for (const node of this.#byId.values()) node.attr = undefined
+  }
+
+  get owner(): Owner | undefined {
+    return this.#owner
+  }
+
   /** What a node shows. @throws {WormholeError} `NOT_FOUND` when it is gone from the tree. */
   view(node: Node): NodeView {
     const view = node.detached ?? this.#overlay.node(node.inode)
@@ -233,6 +244,7 @@ export class NodeTable {
       atimeNs: node.atimeNs,
       allocatedBytes: this.#allocatedBytes(node, view, state),
       file: state,
+      owner: this.#owner,
     })
     return node.attr
   }

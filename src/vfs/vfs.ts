@@ -14,7 +14,7 @@ import { Directories } from './directories.ts'
 import { FileJournal } from './file-journal.ts'
 import { Files } from './files.ts'
 import { VfsFileSystem } from './filesystem.ts'
-import type { FileSystem, KernelNotifier, PathApi, VfsOptions } from './interface.ts'
+import type { FileSystem, KernelNotifier, OwnerChoice, PathApi, VfsOptions } from './interface.ts'
 import { Names } from './names.ts'
 import { NodeTable } from './nodes.ts'
 import type { Base, OpenFile } from './open-file.ts'
@@ -101,6 +101,15 @@ export class Vfs {
   /** Edits journalled here and not yet in the log. */
   get pendingEdits(): number {
     return this.#core.publisher.pendingCount
+  }
+
+  /**
+   * Whom everything belongs to, for the next mount: this process's user and group (`mounter`), or
+   * whom the tree says. Nothing may be mounted.
+   */
+  setOwner(choice: OwnerChoice): void {
+    const { uid, gid } = LOCAL_CONTEXT
+    this.#core.nodes.owner = choice === 'mounter' ? { uid, gid } : undefined
   }
 
   /** Where kernel caches are told about changes; undefined while nothing is mounted. */

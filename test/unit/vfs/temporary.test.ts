@@ -145,3 +145,16 @@ test('writing and cutting take a capability away, whoever does it', async () => 
   await device.fs.setattr(CONTEXT, nodeId, { sizeBytes: 1 }, undefined)
   assert.equal(await device.fs.getxattr(nodeId, attribute), undefined)
 })
+
+test('where everything belongs to who mounted, chown is accepted and changes nothing', async () => {
+  const device = await oneDevice()
+  const nodeId = await device.put('f', 'text')
+  await device.drain()
+  device.vfs.setOwner('mounter')
+  const records = device.journal.nextNumber
+  const attr = await device.fs.setattr(CONTEXT, nodeId, { uid: 5, gid: 6 }, undefined)
+  assert.deepEqual([attr.uid, attr.gid], [process.getuid?.(), process.getgid?.()])
+  assert.equal(device.journal.nextNumber, records)
+  device.vfs.setOwner('numeric')
+  assert.equal((await attrOf(device, nodeId)).uid, CONTEXT.uid)
+})
