@@ -16,6 +16,7 @@ import { createMount as createMemoryMount, run, skip as mountSkip } from '../fus
 import { createMount } from '../vfs/harness.ts'
 
 const PROMISES = fileURLToPath(new URL('./promises.py', import.meta.url))
+const FSX = fileURLToPath(new URL('./fsx.py', import.meta.url))
 const DIFFER = fileURLToPath(new URL('./differ.py', import.meta.url))
 /** One scene of so many; `POSIX_SHARE=1` runs all of the 6,188. */
 const SHARE = Number(process.env.POSIX_SHARE ?? 8)
@@ -75,4 +76,12 @@ for flag in (os.O_SYNC, os.O_DSYNC):
   const counts = await mount.ask<Record<string, number>>('requestCounts')
   assert.equal(counts.WRITE, 10)
   assert.equal(counts.FSYNC, 10)
+})
+
+test('random operations on one file leave the bytes they should', { skip }, async (t) => {
+  const directory = await createMount(t)
+  for (const seed of [FIRST_SEED, FIRST_SEED + 1]) {
+    const { status, stderr } = await run(`python3 ${FSX} file ${seed} 1200`, directory)
+    assert.equal(status, 0, stderr.slice(-2000))
+  }
 })
