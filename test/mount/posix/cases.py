@@ -128,6 +128,12 @@ def sizes():
             (0, 5, 100_000, -1)):
         setup = make(kind, b'd/x', mode) + own(b'd/x', 'alice')
         yield scene(user, [('truncate', b'd/x', size), ('stat', b'd/x')], b'd', setup=setup)
+    for mode in (0o644, 0o6777):
+        calls = [('truncate', b'd/x', 10), ('lstat', b'd/x'), ('open', 's', b'd/x', os.O_RDWR), ('ftruncate', 's', 10), ('fstat', 's'),
+                 ('close', 's'), ('open', 's', b'd/x', os.O_WRONLY | os.O_TRUNC), ('close', 's'),
+                 ('open', 's', b'd/x', os.O_WRONLY | os.O_TRUNC), ('close', 's'), ('lstat', b'd/x')]
+        yield scene('bob', calls, b'd', setup=make('file', b'd/x', mode | 0o022))
+        yield scene('root', calls, b'd', setup=make('file', b'd/x', mode))
     for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDWR | os.O_APPEND, os.O_PATH):
         calls = [('open', 's', b'd/x', flags), ('ftruncate', 's', 4), ('fstat', 's'), ('ftruncate', 's', 70_000),
                  ('ftruncate', 's', -1), ('pwrite', 's', b'end', 69_999), ('pread', 's', 100, 69_990),
