@@ -112,6 +112,7 @@ export const ADAPTERS: Readonly<Record<string, { may: readonly Effect[]; why: st
   'swarm/tls.ts': { may: ['net'], why: 'links over TLS' },
   'vfs/fuse/command.ts': { may: ['process'], why: 'runs mount(8), umount(8) and fusermount3' },
   'vfs/fuse/fusermount.ts': { may: ['fs'], why: 'closes the sockets of a descriptor on its way' },
+  'vfs/fuse/groups.ts': { may: ['fs'], why: 'reads /proc/<pid>/status' },
   'vfs/fuse/mount.ts': { may: ['fs'], why: 'opens /dev/fuse and looks at mount points' },
   'vfs/fuse/unmounter.ts': { may: ['process'], why: 'the shell that unmounts' },
   'vfs/fuse/mountinfo.ts': { may: ['fs'], why: 'reads /proc/self/mountinfo' },

@@ -4,14 +4,15 @@
  * Only the surroundings of a change are split again: from the end of a chunk before it, until a cut
  * falls on the end of an old chunk behind it. Because cuts depend on bytes since the cut before,
  * that gives the same chunks as splitting the whole. Stretches of 64 KiB or more that nobody wrote
- * stay holes; shorter ones become zeros. A content of up to 64 KiB is split anew, and so is one
+ * or that were punched stay holes; shorter
+ * ones become zeros. A content of up to 64 KiB is split anew, and so is one
  * chunk.
  */
 import { WormholeError } from '../errors.ts'
 import type { BaseContent } from './base.ts'
 import type { Cutter } from './cutter.ts'
 import { CHUNK_SIZE_BYTES_MIN } from './gear.ts'
-import type { DirtyExtent } from './interface.ts'
+import type { ByteRange, DirtyExtent } from './interface.ts'
 import type { ManifestBuilder } from './manifest.ts'
 import type { ChunkSink } from './sealing.ts'
 
@@ -32,6 +33,26 @@ export function mergeExtents(extents: readonly DirtyExtent[], sizeBytes: number)
     }
     const length = Math.min(bytes.length, sizeBytes - offset)
     if (length > 0) overlay(merged, { offset, bytes: bytes.subarray(0, length) })
+  }
+  return merged
+}
+
+/**
+ * Sorted, disjoint, non-empty ranges below `sizeBytes` that cover what the given ones do.
+ *
+ * @throws {WormholeError} `OUT_OF_RANGE` for an offset or length that is not a safe integer.
+ */
+export function mergeRanges(ranges: readonly ByteRange[], sizeBytes: number): ByteRange[] {
+  const merged: { offset: number; length: number }[] = []
+  for (const { offset, length } of [...ranges].sort((a, b) => a.offset - b.offset)) {
+    if (!Number.isSafeInteger(offset) || offset < 0 || !Number.isSafeInteger(offset + length)) {
+      throw new WormholeError('OUT_OF_RANGE', `hole of ${length} bytes at offset ${offset}`)
+    }
+    const end = Math.min(offset + length, sizeBytes)
+    const last = merged.at(-1)
+    if (end <= offset) continue
+    if (!last || last.offset + last.length < offset) merged.push({ offset, length: end - offset })
+    else last.length = Math.max(last.length, end - last.offset)
   }
   return merged
 }
@@ -69,6 +90,19 @@ function firstEndingAfter(extents: readonly DirtyExtent[], offset: number): numb
   return low
 }
 
+/** The range that `position` is in, or the first one behind it. */
+function rangeAt(ranges: readonly ByteRange[], position: number): ByteRange | undefined {
+  let low = 0
+  let high = ranges.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const { offset, length } = ranges[middle] as ByteRange
+    if (offset + length > position) high = middle
+    else low = middle + 1
+  }
+  return ranges[low]
+}
+
 /** One build; used once. */
 export class Rebuild {
   readonly #base: BaseContent
@@ -76,15 +110,17 @@ export class Rebuild {
   readonly #keptBytes: number
   readonly #sizeBytes: number
   readonly #extents: readonly DirtyExtent[]
+  readonly #holes: readonly ByteRange[]
   readonly #cutter: Cutter
   readonly #sink: ChunkSink
   readonly #manifest: ManifestBuilder
 
-  /** @param options.extents - as `mergeExtents` gives them. */
+  /** @param options.extents - as `mergeExtents` gives them; `holes` as `mergeRanges`. */
   constructor(options: {
     readonly base: BaseContent
     readonly sizeBytes: number
     readonly extents: readonly DirtyExtent[]
+    readonly holes: readonly ByteRange[]
     readonly cutter: Cutter
     readonly sink: ChunkSink
     readonly manifest: ManifestBuilder
@@ -93,6 +129,7 @@ export class Rebuild {
     this.#sizeBytes = options.sizeBytes
     this.#keptBytes = Math.min(options.base.sizeBytes, options.sizeBytes)
     this.#extents = options.extents
+    this.#holes = options.holes
     this.#cutter = options.cutter
     this.#sink = options.sink
     this.#manifest = options.manifest
@@ -103,7 +140,7 @@ export class Rebuild {
     const tail = await this.#tailChange()
     let position = 0
     while (position < this.#sizeBytes) {
-      const change = Math.min(this.#nextWritten(position), Math.max(tail, position))
+      const change = Math.min(this.#nextChange(position), Math.max(tail, position))
       const start = Math.max(position, await this.#chunkStart(Math.min(change, this.#sizeBytes)))
       await this.#base.copy(position, start, this.#manifest)
       position = start < this.#sizeBytes ? await this.#split(start) : start
@@ -123,6 +160,13 @@ export class Rebuild {
   #nextWritten(position: number): number {
     const extent = this.#extents[firstEndingAfter(this.#extents, position)]
     return extent ? Math.max(extent.offset, position) : Infinity
+  }
+
+  /** The first byte at or after `position` that is written or punched. */
+  #nextChange(position: number): number {
+    const hole = rangeAt(this.#holes, position)
+    const punched = hole ? Math.max(hole.offset, position) : Infinity
+    return Math.min(this.#nextWritten(position), punched)
   }
 
   /** Start of the old chunk at `offset`; of the last one for an offset behind the base. */
@@ -171,7 +215,7 @@ export class Rebuild {
   async #isOldEnd(position: number): Promise<boolean> {
     if (position >= this.#keptBytes) return false
     const stretch = await this.#base.at(position)
-    return stretch.start === position && this.#nextWritten(position) >= stretch.end
+    return stretch.start === position && this.#nextChange(position) >= stretch.end
   }
 
   /** How many bytes from `position` on nobody wrote: holes of the base and what is behind it. */
@@ -179,12 +223,15 @@ export class Rebuild {
     const written = Math.min(this.#nextWritten(position), this.#sizeBytes)
     let end = position
     while (end < written) {
+      const hole = rangeAt(this.#holes, end)
       if (end >= this.#keptBytes) {
         end = written
+      } else if (hole && hole.offset <= end) {
+        end = Math.min(hole.offset + hole.length, written)
       } else {
         const stretch = await this.#base.at(end)
         if (stretch.address !== undefined) break
-        end = Math.min(stretch.end, written)
+        end = Math.min(stretch.end, hole?.offset ?? Infinity, written)
       }
     }
     return end - position
@@ -197,7 +244,11 @@ export class Rebuild {
       return this.#cutter.write(extent.bytes.subarray(position - extent.offset))
     }
     const stretch = await this.#base.at(position)
-    const end = Math.min(stretch.end, this.#keptBytes, extent?.offset ?? Infinity)
+    const next = Math.min(
+      extent?.offset ?? Infinity,
+      rangeAt(this.#holes, position)?.offset ?? Infinity,
+    )
+    const end = Math.min(stretch.end, this.#keptBytes, next)
     const bytes = await this.#base.bytes(stretch)
     return this.#cutter.write(bytes.subarray(position - stretch.start, end - stretch.start))
   }

@@ -38,8 +38,21 @@ export class RemoteContents implements ContentStore {
     return this.#reader.addresses(content, options)
   }
 
+  seek(
+    content: Content,
+    offset: number,
+    what: 'data' | 'hole',
+    options?: { readonly signal?: AbortSignal },
+  ): number | Promise<number> {
+    return this.#reader.seek(content, offset, what, options)
+  }
+
+  holeBytes(content: Content): number | undefined {
+    return this.#reader.holeBytes(content)
+  }
+
   build(options: BuildOptions): Promise<BuiltContent> {
-    const { base, sizeBytes, mode, extents } = options
+    const { base, sizeBytes, mode, extents, holes = [] } = options
     const offsets = extents.map((extent) => extent.offset)
     const lengths = extents.map((extent) => extent.bytes.length)
     let byteCount = 0
@@ -50,7 +63,7 @@ export class RemoteContents implements ContentStore {
       bytes.set(extent.bytes, at)
       at += extent.bytes.length
     }
-    const request = { base, sizeBytes, mode, offsets, lengths, bytes }
+    const request = { base, sizeBytes, mode, offsets, lengths, bytes, holes: [...holes] }
     return this.#rpc.call('build', request, { transfer: [bytes.buffer] })
   }
 

@@ -6,11 +6,12 @@ import assert from 'node:assert/strict'
 import { WormholeError } from '../errors.ts'
 import type { ChunkAddress } from '../types.ts'
 import { BaseContent } from './base.ts'
-import { mergeExtents, Rebuild } from './build.ts'
+import { mergeExtents, mergeRanges, Rebuild } from './build.ts'
 import { Cutter, GearPool, type CutMode } from './cutter.ts'
 import { CHUNK_SIZE_BYTES_MIN, type Gear } from './gear.ts'
 import type {
   BuiltContent,
+  ByteRange,
   ChunkFetcher,
   ChunkKeys,
   ContentStore,
@@ -38,6 +39,7 @@ export interface BuildOptions {
   readonly base: Content | undefined
   readonly sizeBytes: number
   readonly extents: readonly DirtyExtent[]
+  readonly holes?: readonly ByteRange[]
   readonly mode: CutMode
 }
 
@@ -68,6 +70,19 @@ export class LocalContents implements ContentStore {
     return this.#reader.addresses(content, options)
   }
 
+  seek(
+    content: Content,
+    offset: number,
+    what: 'data' | 'hole',
+    options?: { readonly signal?: AbortSignal },
+  ): number | Promise<number> {
+    return this.#reader.seek(content, offset, what, options)
+  }
+
+  holeBytes(content: Content): number | undefined {
+    return this.#reader.holeBytes(content)
+  }
+
   async build(options: BuildOptions): Promise<BuiltContent> {
     const { base, sizeBytes, mode } = options
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0) {
@@ -75,7 +90,9 @@ export class LocalContents implements ContentStore {
     }
     const extents = mergeExtents(options.extents, sizeBytes)
     if (sizeBytes === 0) return { ref: { type: 'empty' }, sizeBytes, newBytes: 0 }
-    if (base && extents.length === 0 && base.sizeBytes === sizeBytes) {
+    const holes = mergeRanges(options.holes ?? [], Math.min(sizeBytes, base?.sizeBytes ?? 0))
+    const isSame = extents.length === 0 && holes.length === 0
+    if (base && isSame && base.sizeBytes === sizeBytes) {
       return { ref: base.ref, sizeBytes, newBytes: 0 }
     }
     const sink = this.#sink()
@@ -89,7 +106,7 @@ export class LocalContents implements ContentStore {
     const gear = this.#gears.take()
     try {
       const cutter = new Cutter(gear, mode)
-      await new Rebuild({ base: opened, sizeBytes, extents, cutter, sink, manifest }).run()
+      await new Rebuild({ base: opened, sizeBytes, extents, holes, cutter, sink, manifest }).run()
     } finally {
       this.#gears.giveBack(gear)
     }

@@ -68,6 +68,12 @@ export interface DirtyExtent {
   readonly bytes: Uint8Array
 }
 
+/** A range of a file, in bytes. */
+export interface ByteRange {
+  readonly offset: number
+  readonly length: number
+}
+
 /** A finished content. */
 export interface BuiltContent {
   readonly ref: ContentRef
@@ -99,16 +105,35 @@ export interface ContentStore {
     options?: { readonly signal?: AbortSignal },
   ): Buffer[] | Promise<Buffer[]>
   /**
-   * The content that results from `base`, cut or grown (with zeros) to `sizeBytes`, with the
-   * extents written over it in order. Rechunks only around what changed. Chunks are stored, not
-   * yet synced. `mode` `fixed` (64 KiB blocks) is for files written at random offsets.
+   * The content that results from `base`, with `holes` punched into it, cut or grown (with zeros)
+   * to `sizeBytes`, with the extents written over it in order. Rechunks only around what changed.
+   * Chunks are stored, not yet synced. `mode` `fixed` (64 KiB blocks) is for files written at
+   * random offsets.
    */
   build(options: {
     readonly base: { readonly ref: ContentRef; readonly sizeBytes: number } | undefined
     readonly sizeBytes: number
     readonly extents: readonly DirtyExtent[]
+    readonly holes?: readonly ByteRange[]
     readonly mode: 'content-defined' | 'fixed'
   }): Promise<BuiltContent>
+  /**
+   * Where data, or a hole, begins at or after `offset`; the size of the content when nowhere. At
+   * once when the manifest is here, otherwise a promise that fetches it (foreground).
+   *
+   * @throws {WormholeError} `CHUNK_UNAVAILABLE`, `CHUNK_CORRUPT`, `ABORTED`.
+   */
+  seek(
+    content: { readonly ref: ContentRef; readonly sizeBytes: number },
+    offset: number,
+    what: 'data' | 'hole',
+    options?: { readonly signal?: AbortSignal },
+  ): number | Promise<number>
+  /**
+   * Bytes of a content that lie in holes, as far as that is cheap to say: undefined where the
+   * manifest is not here, or is large.
+   */
+  holeBytes(content: { readonly ref: ContentRef; readonly sizeBytes: number }): number | undefined
   /** A new content from front to back. */
   stream(): ContentStream
   /** Everything built so far survives power loss (W1: before anything names it). */

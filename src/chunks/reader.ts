@@ -18,11 +18,13 @@ interface Gathered {
 }
 
 const ZEROS = Buffer.alloc(256 * 1024)
+/** `holeBytes` reads no manifest of more leaves: a leaf covers about 100 MB. */
+const HOLE_LEAVES_MAX = 16
 /** Rounds of fetching in one read: a tree has 8 levels, and a damaged disk may need some again. */
 const ROUND_COUNT_MAX = 16
 
 /** The reading half of a `ContentStore`. */
-export class ContentReader implements Pick<ContentStore, 'read' | 'addresses'> {
+export class ContentReader implements Pick<ContentStore, 'read' | 'seek' | 'addresses'> {
   readonly #source: ChunkSource
 
   constructor(source: ChunkSource) {
@@ -115,6 +117,85 @@ export class ContentReader implements Pick<ContentStore, 'read' | 'addresses'> {
     gathered.buffers.push(plain.subarray(from, to))
   }
 
+  seek(
+    content: Content,
+    offset: number,
+    what: 'data' | 'hole',
+    options: { readonly signal?: AbortSignal } = {},
+  ): number | Promise<number> {
+    const found = this.#seek(content, offset, what)
+    return typeof found === 'number' ? found : this.#fetchAndSeek(content, found, what, options)
+  }
+
+  /** Where the walk came to, and the node it lacks to go on. */
+  async #fetchAndSeek(
+    content: Content,
+    first: { readonly missing: ChunkAddress; readonly offset: number },
+    what: 'data' | 'hole',
+    options: FetchOptions,
+  ): Promise<number> {
+    let lack = first
+    for (;;) {
+      await this.#source.node(lack.missing, options)
+      const found = this.#seek(content, lack.offset, what)
+      if (typeof found === 'number') return found
+      lack = found
+    }
+  }
+
+  #seek(
+    content: Content,
+    offset: number,
+    what: 'data' | 'hole',
+  ): number | { missing: ChunkAddress; offset: number } {
+    const { ref, sizeBytes } = content
+    if (offset >= sizeBytes) return sizeBytes
+    if (ref.type !== 'manifest') return what === 'data' ? offset : sizeBytes
+    const root = this.#source.nodeSync(ref.address)
+    if (!root) return { missing: ref.address, offset }
+    checkSize(root.sizeBytes, sizeBytes)
+    return this.#seekNode(root, 0, offset, what) ?? sizeBytes
+  }
+
+  /** `start` is where the node starts in the content. */
+  #seekNode(
+    node: ManifestNode,
+    start: number,
+    offset: number,
+    what: 'data' | 'hole',
+  ): number | { missing: ChunkAddress; offset: number } | undefined {
+    for (let index = node.indexAt(offset - start); index < node.entryCount; index++) {
+      const from = Math.max(offset, start + node.start(index))
+      const address = node.address(index)
+      if (node.level === 0) {
+        if ((address === undefined) === (what === 'hole')) return from
+        continue
+      }
+      const child = this.#source.nodeSync(address as ChunkAddress)
+      if (!child) return { missing: address as ChunkAddress, offset: from }
+      checkChild(node, child, node.end(index) - node.start(index))
+      const found = this.#seekNode(child, start + node.start(index), from, what)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  holeBytes(content: Content): number | undefined {
+    const { ref } = content
+    if (ref.type !== 'manifest') return 0
+    const root = this.#source.nodeSync(ref.address)
+    if (!root || root.level > 1) return undefined
+    if (root.level === 0) return holeBytesOf(root)
+    if (root.entryCount > HOLE_LEAVES_MAX) return undefined
+    let total = 0
+    for (let index = 0; index < root.entryCount; index++) {
+      const leaf = this.#source.nodeSync(root.address(index) as ChunkAddress)
+      if (!leaf) return undefined
+      total += holeBytesOf(leaf)
+    }
+    return total
+  }
+
   async addresses(content: Content, options: FetchOptions = {}): Promise<ChunkAddress[]> {
     const { ref, sizeBytes } = content
     if (ref.type === 'empty') return []
@@ -152,6 +233,14 @@ export class ContentReader implements Pick<ContentStore, 'read' | 'addresses'> {
     }
     return children
   }
+}
+
+function holeBytesOf(leaf: ManifestNode): number {
+  let total = 0
+  for (let index = 0; index < leaf.entryCount; index++) {
+    if (leaf.address(index) === undefined) total += leaf.end(index) - leaf.start(index)
+  }
+  return total
 }
 
 /** Refuses a child that is not of the level and size that its parent says. */

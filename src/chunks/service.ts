@@ -59,8 +59,8 @@ export function storeMethods(options: {
         const bytes = request.bytes.subarray(at, (at += request.lengths[index] as number))
         return { offset, bytes }
       })
-      const { base, sizeBytes, mode } = request
-      return contents.build({ base, sizeBytes, mode, extents })
+      const { base, sizeBytes, mode, holes = [] } = request
+      return contents.build({ base, sizeBytes, mode, extents, holes })
     },
     streamOpen: (args: { stream: number }): void => {
       streams.set(args.stream, contents.stream())

@@ -49,8 +49,14 @@ const PATH: ArgumentSpec = { name: '<path>', about: 'from the root of the volume
 const OPTIONAL_PATH: ArgumentSpec = { ...PATH, name: '[path]' }
 const RECURSIVE: OptionSpec = { flags: '-r, --recursive', about: 'a directory and all in it' }
 
+const OWNER: OptionSpec = {
+  flags: '--owner <whom>',
+  about: 'whom files belong to: numeric (as written, default for root) or mounter (all to you)',
+}
+
 const DEVICE_OPTIONS: readonly OptionSpec[] = [
   { flags: '--mount <dir>', about: 'mount the volume at this directory' },
+  OWNER,
   { flags: '--device <name>', about: "this device's name; default: the host's name" },
   { flags: '--label <key=value>', about: 'a label of this device, may be repeated', kind: 'list' },
 ]
@@ -257,6 +263,7 @@ const FILES: readonly CommandSpec[] = [
     name: 'mount',
     about: 'mount a volume',
     arguments: [{ name: '<dir>', about: 'an empty directory of this machine' }],
+    options: [OWNER],
     load: async () => ({ run: (await import('./commands/mount.ts')).mount }),
   },
   {

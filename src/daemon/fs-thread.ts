@@ -38,6 +38,7 @@ import {
   type VolumePaths,
 } from './threads.ts'
 import { strategyOf } from './strategy.ts'
+import type { OwnerChoice } from '../vfs/interface.ts'
 
 const data = workerData as FsThreadData
 const identity = identityFromSeed(data.seed)
@@ -155,10 +156,13 @@ async function start() {
         return decidePolicy(layers).effective.localKeep === 'always'
       })
     },
-    mount: async (args: { directory: string; fsName: string }) => {
+    mount: async (args: { directory: string; fsName: string; owner: OwnerChoice }) => {
+      const { directory, fsName, owner } = args
       const { serveMount } = await import('../vfs/fuse/serve.ts')
+      vfs.setOwner(owner)
       mount = await serveMount({
-        ...args,
+        directory,
+        fsName,
         fileSystem: vfs.fileSystem,
         clock: systemClock,
         random: systemRandom,

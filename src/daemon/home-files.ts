@@ -22,6 +22,7 @@ import { hash } from '../seal.ts'
 import type { Disk, Random } from '../system.ts'
 import type { KnownAddresses } from '../swarm/interface.ts'
 import type { InodeId, VolumeId } from '../types.ts'
+import type { OwnerChoice } from '../vfs/interface.ts'
 
 const VERSION = 1
 const SEED_BYTES = 32
@@ -33,6 +34,8 @@ export interface VolumeSettings {
   readonly name: string
   /** Where `up` mounts it; undefined: nowhere. */
   readonly mountpoint?: string
+  /** Whom its files belong to where it is mounted; undefined: as the user decides (`mounts.ts`). */
+  readonly owner?: OwnerChoice
   /** Generation of the feed that this home writes. */
   readonly generation: number
   /** Where other devices were found. */
@@ -101,12 +104,13 @@ export class HomeFilesStore {
     const settings = this.#readJson(file)
     if (!settings) throw new WormholeError('KEY_MISSING', `${file} is missing`)
     if (settings['version'] !== VERSION) throw unsupported(file, settings['version'])
-    const { id, name, mountpoint, generation, addresses, tlsPort, policySuspects } = settings
+    const { id, name, mountpoint, owner, generation, addresses, tlsPort, policySuspects } = settings
     const isValid =
       typeof id === 'string' &&
       /^[0-9a-f]{64}$/.test(id) &&
       typeof name === 'string' &&
       ['string', 'undefined'].includes(typeof mountpoint) &&
+      [undefined, 'numeric', 'mounter'].includes(owner as OwnerChoice | undefined) &&
       Number.isSafeInteger(generation) &&
       Array.isArray(addresses) &&
       addresses.every(isKnownAddresses) &&

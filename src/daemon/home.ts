@@ -17,6 +17,7 @@ import { HomeFilesStore, type VolumeSettings } from './home-files.ts'
 import type { CreatedReport, HomeHandle, VolumeHandle } from './interface.ts'
 import { volumePaths } from './threads.ts'
 import { VolumeHost } from './volume-host.ts'
+import type { OwnerChoice } from '../vfs/interface.ts'
 
 const ADMISSION_TIMEOUT_MS = 60_000
 const INVITE_DAYS = 7
@@ -67,6 +68,7 @@ class Home implements HomeHandle {
   async create(options: {
     name: string
     mount: string | undefined
+    owner: OwnerChoice | undefined
     deviceName: string | undefined
     labels: Record<string, string>
   }): Promise<CreatedReport> {
@@ -117,7 +119,7 @@ class Home implements HomeHandle {
       uses: INVITE_USES,
     })
     return {
-      ...(await this.#created(host, options.mount)),
+      ...(await this.#created(host, options)),
       invite,
       recoveryCode: encodeRecoveryCode(recoverySeed),
     }
@@ -127,6 +129,7 @@ class Home implements HomeHandle {
     options: {
       invite: string
       mount: string | undefined
+      owner: OwnerChoice | undefined
       deviceName: string | undefined
       labels: Record<string, string>
       signal: AbortSignal
@@ -159,7 +162,7 @@ class Home implements HomeHandle {
     const host = await this.#open(directory)
     await host.admitted({ signal: options.signal })
     await this.#label(host, options.labels)
-    return this.#created(host, options.mount)
+    return this.#created(host, options)
   }
 
   async close(): Promise<void> {
@@ -237,9 +240,13 @@ class Home implements HomeHandle {
     await checkMountPoint({ directory }, this.#options.clock)
   }
 
-  async #tryMount(host: VolumeHost, directory: string): Promise<string | undefined> {
+  async #tryMount(
+    host: VolumeHost,
+    directory: string,
+    owner: OwnerChoice | undefined,
+  ): Promise<string | undefined> {
     try {
-      await host.mount(directory)
+      await host.mount(directory, owner)
       return undefined
     } catch (error) {
       host.report(error)
@@ -249,8 +256,11 @@ class Home implements HomeHandle {
     }
   }
 
-  async #created(host: VolumeHost, mount: string | undefined): Promise<CreatedReport> {
-    const warning = mount === undefined ? undefined : await this.#tryMount(host, mount)
+  async #created(
+    host: VolumeHost,
+    { mount, owner }: { mount: string | undefined; owner: OwnerChoice | undefined },
+  ): Promise<CreatedReport> {
+    const warning = mount === undefined ? undefined : await this.#tryMount(host, mount, owner)
     return {
       volume: host.id,
       name: host.name,

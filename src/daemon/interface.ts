@@ -5,6 +5,7 @@
  */
 import type { Role } from '../types.ts'
 import type { Keep } from './conflict-choice.ts'
+import type { OwnerChoice } from '../vfs/interface.ts'
 
 /** `wormhole status`. */
 export interface StatusReport {
@@ -287,7 +288,8 @@ export interface VolumeHandle {
    * only admin device is lost. Works on any member. @throws {WormholeError} `BAD_ARGUMENT`.
    */
   recoveryInvite(code: string): Promise<{ invite: string }>
-  mount(directory: string): Promise<{ mountpoint: string }>
+  /** `owner` is kept for later mounts; without it the one chosen before counts. */
+  mount(directory: string, owner?: OwnerChoice): Promise<{ mountpoint: string }>
   /** Mounts it where it was mounted before. `status` tells a failure; only a bug is thrown. */
   restoreMount(): Promise<void>
   unmount(): Promise<void>
@@ -302,6 +304,7 @@ export interface HomeHandle {
   create(options: {
     name: string
     mount: string | undefined
+    owner: OwnerChoice | undefined
     deviceName: string | undefined
     labels: Record<string, string>
   }): Promise<CreatedReport>
@@ -309,6 +312,7 @@ export interface HomeHandle {
     options: {
       invite: string
       mount: string | undefined
+      owner: OwnerChoice | undefined
       deviceName: string | undefined
       labels: Record<string, string>
       signal: AbortSignal

@@ -11,6 +11,7 @@ import { cutPieces, type Progress } from './frames.ts'
 import type { HomeHandle, StatusReport, VerifyReport, VolumeHandle } from './interface.ts'
 import { chooseVolume, locate } from './target.ts'
 import { VERSION } from './version.ts'
+import type { OwnerChoice } from '../vfs/interface.ts'
 
 const ROLES: readonly Role[] = ['admin', 'writer', 'reader']
 
@@ -184,9 +185,10 @@ export const methods = {
     },
   ),
   /** `directory` is absolute. */
-  mount: method({ ...inVolume, directory: 'text' }, async ({ home }, params) => {
+  mount: method({ ...inVolume, directory: 'text', owner: 'text?' }, async ({ home }, params) => {
     const volume = chooseVolume(home, params)
-    return { volume: volume.name, ...(await volume.mount(params.directory)) }
+    const { mountpoint } = await volume.mount(params.directory, ownerChoice(params.owner))
+    return { volume: volume.name, mountpoint }
   }),
   /** Tries again what could not be mounted when the daemon started; `status` tells the outcome. */
   restoreMounts: method({}, async ({ home }) => {
@@ -211,20 +213,34 @@ export const methods = {
     {
       name: 'text',
       mount: 'text?',
+      owner: 'text?',
       deviceName: 'text?',
       labels: 'labels?',
       isAnother: 'flag?',
     },
-    async ({ home }, { name, mount, deviceName, labels, isAnother }) => {
+    async ({ home }, { name, mount, owner, deviceName, labels, isAnother }) => {
       if (!isAnother) checkFirst(home)
-      return home.create({ name, mount, deviceName, labels: labels ?? {} })
+      return home.create({
+        name,
+        mount,
+        owner: ownerChoice(owner),
+        deviceName,
+        labels: labels ?? {},
+      })
     },
   ),
   join: method(
-    { invite: 'text', mount: 'text?', deviceName: 'text?', labels: 'labels?' },
-    (call, { invite, mount, deviceName, labels }) =>
+    { invite: 'text', mount: 'text?', owner: 'text?', deviceName: 'text?', labels: 'labels?' },
+    (call, { invite, mount, owner, deviceName, labels }) =>
       call.home.join(
-        { invite, mount, deviceName, labels: labels ?? {}, signal: call.signal },
+        {
+          invite,
+          mount,
+          owner: ownerChoice(owner),
+          deviceName,
+          labels: labels ?? {},
+          signal: call.signal,
+        },
         call.progress,
       ),
   ),
@@ -313,6 +329,12 @@ function checkFirst(home: HomeHandle): void {
     `this home has the volume ${volume.name}${more} already: \`wormhole status\` shows it, ` +
       '`wormhole mount DIR` mounts it, `wormhole init --another` makes one more',
   )
+}
+
+/** @throws {WormholeError} `BAD_ARGUMENT` for a word that is no choice. */
+function ownerChoice(text: string | undefined): OwnerChoice | undefined {
+  if (text === undefined || text === 'numeric' || text === 'mounter') return text
+  throw new WormholeError('BAD_ARGUMENT', `there is no owner ${text}, only numeric and mounter`)
 }
 
 function checkRole(text: string): Role {

@@ -34,6 +34,7 @@ import { runVerify } from './verify.ts'
 import { readFile, writeFile } from './volume-files.ts'
 import { createFetchDuty, createLogPort, createSnapshotPort } from './volume-ports.ts'
 import { VolumeThreads } from './volume-threads.ts'
+import type { OwnerChoice } from '../vfs/interface.ts'
 
 /** How long a joiner waits for the log after its admission. */
 const ADMITTED_MS_MAX = 60_000
@@ -380,9 +381,10 @@ export class VolumeHost implements VolumeHandle {
     if (mountpoint !== undefined) await this.mount(mountpoint)
   }
 
-  async mount(directory: string): Promise<{ mountpoint: string }> {
+  async mount(directory: string, owner?: OwnerChoice): Promise<{ mountpoint: string }> {
     if (this.#mountpoint !== undefined) {
-      if (this.#mountpoint === directory) return { mountpoint: directory }
+      const isSame = owner === undefined || owner === this.#settings.owner
+      if (this.#mountpoint === directory && isSame) return { mountpoint: directory }
       throw new WormholeError('ALREADY_EXISTS', `already mounted at ${this.#mountpoint}`)
     }
     const { repairStale } = await import('../vfs/fuse/mount.ts')
@@ -390,10 +392,14 @@ export class VolumeHost implements VolumeHandle {
       this.#options.logger.info({ directory }, 'removed a dead mount')
     }
     const fsName = `wormhole-${this.name}`
-    const { mountpoint } = await this.#threads.fs.call('mount', { directory, fsName })
+    // A mount of an ordinary user is private: numbers of other machines would lock him out.
+    const chosen =
+      owner ?? this.#settings.owner ?? (process.geteuid?.() === 0 ? 'numeric' : 'mounter')
+    const args = { directory, fsName, owner: chosen }
+    const { mountpoint } = await this.#threads.fs.call('mount', args)
     this.#mountpoint = mountpoint
     this.#mountFailure = undefined
-    this.#saveSettings({ mountpoint: directory })
+    this.#saveSettings({ mountpoint: directory, ...(owner ? { owner } : {}) })
     return { mountpoint }
   }
 

@@ -1,5 +1,6 @@
 /** `struct stat` in plain numbers from what the tree and an open file say. */
 import type { NodeView } from '../crdt/interface.ts'
+import { decodeTime } from './private-attributes.ts'
 import type { Attr } from './interface.ts'
 
 /** File type bits of `st_mode` (inode(7)), and the mask that selects them. */
@@ -27,6 +28,26 @@ export interface FileState {
   readonly mtimeNs: bigint
 }
 
+/** What is known of a node beside its view. */
+export interface NodeState {
+  readonly ino: number
+  /** 0: nothing was changed here since the node was made. */
+  readonly ctimeNs: bigint
+  /** A time that a program has set; undefined when none is remembered. */
+  readonly atimeNs: bigint | undefined
+  /** Bytes that take space. */
+  readonly allocatedBytes: number
+  readonly file: FileState | undefined
+  /** Who owns everything, whatever the tree says. */
+  readonly owner: Owner | undefined
+}
+
+/** A user and a group. */
+export interface Owner {
+  readonly uid: number
+  readonly gid: number
+}
+
 /** Splits ns since 1970 into whole seconds (rounded down) and the rest. */
 export function splitNs(ns: bigint): { seconds: number; nanoseconds: number } {
   let seconds = Number(ns / NS_PER_S)
@@ -46,7 +67,8 @@ export function fileTypeOf(view: NodeView): number {
   return view.content.kind === 'special' ? view.content.fileType : S_IFREG
 }
 
-function sizeOf(view: NodeView): number {
+/** The size of what a node is. */
+export function sizeOf(view: NodeView): number {
   const content = view.content
   if (content.kind === 'file') return content.sizeBytes
   return content.kind === 'symlink' ? content.target.length : 0
@@ -57,40 +79,41 @@ function sizeOf(view: NodeView): number {
  * plus a counter, so it serves as µs.
  */
 function remoteCtimeNs(view: NodeView): bigint {
-  const ns = BigInt(Math.max(view.content.hlc, view.attributes.hlc)) * 1000n
-  return ns > view.mtimeNs ? ns : view.mtimeNs
+  return BigInt(Math.max(view.content.hlc, view.attributes.hlc)) * 1000n
 }
 
-/** The attributes of a node. `ctimeNs` 0: nothing was changed here since the node was made. */
-export function attrOf(
-  view: NodeView,
-  ino: number,
-  ctimeNs: bigint,
-  file: FileState | undefined,
-): Attr {
+/** The attributes of a node. */
+export function attrOf(view: NodeView, state: NodeState): Attr {
+  const { ino, ctimeNs, allocatedBytes, file } = state
+  const owner = state.owner ?? view.attributes
   const sizeBytes = file ? file.sizeBytes : sizeOf(view)
   const mtime = splitNs(file ? file.mtimeNs : view.mtimeNs)
   const ctime = splitNs(ctimeNs === 0n ? remoteCtimeNs(view) : ctimeNs)
+  const atimeNs = state.atimeNs ?? decodeTime(view.attributes.xattrs)
+  const atime = atimeNs === undefined ? mtime : splitNs(atimeNs)
   return {
     ino,
     sizeBytes,
-    blocks: Math.ceil(sizeBytes / BLOCK_SIZE_BYTES),
-    atimeS: mtime.seconds,
-    atimeNs: mtime.nanoseconds,
+    blocks: Math.ceil(allocatedBytes / BLOCK_SIZE_BYTES),
+    atimeS: atime.seconds,
+    atimeNs: atime.nanoseconds,
     mtimeS: mtime.seconds,
     mtimeNs: mtime.nanoseconds,
     ctimeS: ctime.seconds,
     ctimeNs: ctime.nanoseconds,
     mode: fileTypeOf(view) | view.attributes.mode,
     nlink: view.nlink,
-    uid: view.attributes.uid,
-    gid: view.attributes.gid,
+    uid: owner.uid,
+    gid: owner.gid,
     rdev: view.content.kind === 'special' ? view.content.rdev : 0,
   }
 }
 
-/** Permission bits after a write, truncation or chown by somebody without CAP_FSETID. */
-export function withoutSetId(mode: number): number {
-  const groupMayExecute = (mode & S_IXGRP) !== 0
-  return mode & ~S_ISUID & (groupMayExecute ? ~S_ISGID : -1)
+/**
+ * Permission bits after a write, truncation or chown by somebody without CAP_FSETID. Set-group-ID
+ * without execution by the group stays for members of the group.
+ */
+export function withoutSetId(mode: number, isInGroup: () => boolean): number {
+  const keepsGroup = (mode & S_ISGID) !== 0 && (mode & S_IXGRP) === 0 && isInGroup()
+  return mode & ~S_ISUID & (keepsGroup ? -1 : ~S_ISGID)
 }

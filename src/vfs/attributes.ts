@@ -9,14 +9,17 @@ import {
 } from '../crdt/registers.ts'
 import { WormholeError } from '../errors.ts'
 import { S_IFMT, withoutSetId } from './attr.ts'
-import { checkWritable, type Core } from './core.ts'
+import { changeAttributes, checkWritable, isInGroup, type Core } from './core.ts'
 import type { Files } from './files.ts'
 import type { Attr, AttrChanges, RequestContext } from './interface.ts'
 import type { Node } from './nodes.ts'
+import { isBarePrefix, isStoredName, totalBytes, withTime } from './private-attributes.ts'
 
 /** Read only, never listed, so that `cp -a` does not copy them. */
 const VIRTUAL_PREFIX = 'user.wormhole.'
-const STORED_PREFIXES = ['user.', 'trusted.', 'security.']
+const S_ISETID = 0o6000
+const S_IWGRP = 0o020
+const S_IWOTH = 0o002
 
 /** The attribute operations. */
 export class Attributes {
@@ -43,16 +46,38 @@ export class Attributes {
     } else if (mtimeNs !== undefined) {
       Object.assign(wanted, { mtimeNs })
     }
-    if (Object.keys(wanted).length > 0) this.#change(node, wanted)
+    const atimeNs = changes.atimeNs === undefined ? undefined : storableTime(changes.atimeNs)
+    if (atimeNs !== undefined) Object.assign(wanted, this.#accessed(node, atimeNs, mtimeNs))
+    if (Object.keys(wanted).length > 0) changeAttributes(this.#core, node, wanted)
     return nodes.attr(node)
   }
 
+  /**
+   * A set time of last access. Readers are told that of the last change unless another was set, so
+   * only one that differs is stored.
+   */
+  #accessed(node: Node, atimeNs: bigint, mtimeNs: bigint | undefined): AttributeChanges {
+    const { nodes, clock } = this.#core
+    const view = nodes.view(node)
+    const shownNs = mtimeNs ?? (node.file?.isDirty ? node.file.mtimeNs : view.mtimeNs)
+    const { xattrs: before } = view.attributes
+    const xattrs = withTime(before, atimeNs === shownNs ? undefined : atimeNs)
+    nodes.touch(node, clock.nowNs())
+    node.atimeNs = atimeNs
+    return xattrs === before || totalBytes(xattrs) > XATTR_TOTAL_BYTES_MAX ? {} : { xattrs }
+  }
+
   #wanted(context: RequestContext, node: Node, changes: AttrChanges): AttributeChanges {
-    const { uid, gid } = changes
-    const isOwned = uid !== undefined || gid !== undefined
+    const { nodes, clock } = this.#core
+    if (Object.keys(changes).length === 0) return this.#unowned(context, node)
+    const isOwned = changes.uid !== undefined || changes.gid !== undefined
+    // Where everything belongs to one, giving it away is accepted and changes nothing.
+    const { uid, gid } = nodes.owner ? {} : changes
+    if (isOwned && nodes.owner) nodes.touch(node, clock.nowNs())
     let mode = changes.mode === undefined ? undefined : changes.mode & ~S_IFMT
-    if (mode === undefined && isOwned && context.clearsSetId && node.kind === 'file') {
-      mode = withoutSetId(this.#core.nodes.view(node).attributes.mode)
+    if (mode === undefined && isOwned && context.clearsSetId && node.kind !== 'directory') {
+      const { attributes } = nodes.view(node)
+      mode = withoutSetId(attributes.mode, () => isInGroup(context, attributes.gid))
     }
     return {
       ...(mode === undefined ? {} : { mode }),
@@ -61,15 +86,22 @@ export class Attributes {
     }
   }
 
-  /** Changes attributes in the tree; of a node that has left it, only here. */
-  #change(node: Node, changes: AttributeChanges): void {
-    const { nodes, overlay, publisher, clock } = this.#core
-    if (!node.isUnlinked) {
-      const edit = overlay.setAttributes(node.inode, changes)
-      if (edit.puts.length > 0) publisher.commit(edit)
-    }
-    if (node.detached) nodes.detach(node, withChanges(node.detached, changes))
+  /**
+   * chown(2) to nobody else, and what the kernel asks for before some changes of the bytes: only
+   * the set-user-ID bits go, and `ctime` moves. Nothing tells the two apart, so nobody is refused;
+   * but who neither owns the file nor may write it takes nothing away.
+   */
+  #unowned(context: RequestContext, node: Node): AttributeChanges {
+    const { nodes, clock } = this.#core
+    const { attributes } = nodes.view(node)
+    const { mode } = attributes
+    const { uid, gid } = nodes.owner ?? attributes
     nodes.touch(node, clock.nowNs())
+    if (node.kind === 'directory' || (mode & S_ISETID) === 0) return {}
+    const isMember = isInGroup(context, gid)
+    const mayWrite = (mode & S_IWOTH) !== 0 || (isMember && (mode & S_IWGRP) !== 0)
+    if (context.uid !== 0 && context.uid !== uid && !mayWrite) return {}
+    return { mode: withoutSetId(mode, () => isMember) }
   }
 
   getxattr(node: Node, name: string): Buffer | undefined {
@@ -78,7 +110,7 @@ export class Attributes {
       const value = this.#virtual(node, view, name.slice(VIRTUAL_PREFIX.length))
       return value === undefined ? undefined : Buffer.from(value, 'utf8')
     }
-    if (name.startsWith('system.')) throw unsupported(name)
+    checkNamespace(name)
     return view.attributes.xattrs.get(name)
   }
 
@@ -103,16 +135,18 @@ export class Attributes {
     }
     if (mode === 'replace' && !before.has(name)) throw noAttribute(name)
     const xattrs = new Map(before).set(name, Buffer.from(value))
-    let totalBytes = 0
-    for (const [key, bytes] of xattrs) totalBytes += key.length + bytes.length
-    if (totalBytes > XATTR_TOTAL_BYTES_MAX) {
-      throw new WormholeError('LIMIT_EXCEEDED', `extended attributes of ${totalBytes} bytes`)
+    const bytes = totalBytes(xattrs)
+    if (bytes > XATTR_TOTAL_BYTES_MAX) {
+      throw new WormholeError('LIMIT_EXCEEDED', `extended attributes of ${bytes} bytes`)
     }
-    this.#change(node, { xattrs })
+    changeAttributes(this.#core, node, { xattrs })
   }
 
-  listxattr(node: Node): string[] {
-    return [...this.#core.nodes.view(node).attributes.xattrs.keys()]
+  /** Names that the caller may know: `trusted.` ones are for root. */
+  listxattr(context: RequestContext, node: Node): string[] {
+    const names = [...this.#core.nodes.view(node).attributes.xattrs.keys()]
+    const isRoot = context.uid === 0
+    return names.filter((name) => isStoredName(name) && (isRoot || !name.startsWith('trusted.')))
   }
 
   removexattr(node: Node, name: string): void {
@@ -120,7 +154,7 @@ export class Attributes {
     checkXattrName(name)
     const xattrs = new Map(this.#core.nodes.view(node).attributes.xattrs)
     if (!xattrs.delete(name)) throw noAttribute(name)
-    this.#change(node, { xattrs })
+    changeAttributes(this.#core, node, { xattrs })
   }
 }
 
@@ -130,17 +164,13 @@ function storableTime(ns: bigint): bigint {
   return ns > TIME_NS_MAX ? TIME_NS_MAX : ns
 }
 
-function withChanges(view: NodeView, changes: AttributeChanges): NodeView {
-  const { mode, uid, gid, xattrs } = { ...view.attributes, ...changes }
-  return {
-    ...view,
-    attributes: { ...view.attributes, mode, uid, gid, xattrs },
-    mtimeNs: changes.mtimeNs ?? view.mtimeNs,
-  }
-}
-
 function unsupported(name: string): WormholeError {
   return new WormholeError('UNSUPPORTED', `attributes like ${name} are not supported`)
+}
+
+function checkNamespace(name: string): void {
+  if (!isStoredName(name)) throw unsupported(name)
+  if (isBarePrefix(name)) throw new WormholeError('BAD_ARGUMENT', `${name} is no whole name`)
 }
 
 function noAttribute(name: string): WormholeError {
@@ -151,7 +181,7 @@ function checkXattrName(name: string): void {
   if (name.startsWith(VIRTUAL_PREFIX)) {
     throw new WormholeError('NOT_PERMITTED', `${name} is read only`)
   }
-  if (!STORED_PREFIXES.some((prefix) => name.startsWith(prefix))) throw unsupported(name)
+  checkNamespace(name)
   if (name.length > XATTR_NAME_BYTES_MAX) {
     throw new WormholeError('OUT_OF_RANGE', `attribute name of ${name.length} bytes`)
   }

@@ -129,6 +129,7 @@ export class Reconciler {
       isSame(told, attr, LASTING_FIELDS) && (!wasKnown || isSame(told, attr, CHANGING_FIELDS))
     if (isSameStill && !hasContent) return
     node.ctimeNs = 0n
+    node.atimeNs = undefined
     node.attr = undefined
     nodes.attr(node)
     if (hasContent) {

@@ -26,7 +26,6 @@ const ENOTCONN = 107
 const ETIMEDOUT = 110
 const EHOSTUNREACH = 113
 const EUCLEAN = 117
-const EDQUOT = 122
 const ENOKEY = 126
 
 /** Input/output error: what a bug becomes. */
@@ -37,6 +36,8 @@ export const ENOSYS = 38
 export const ENODATA = 61
 /** The value does not fit in the buffer that was offered. */
 export const ERANGE = 34
+/** There is no data, or no hole, from there on. */
+export const ENXIO = 6
 /** The request must be asked again. */
 export const EAGAIN = 11
 
@@ -65,7 +66,7 @@ export const ERRNO: Record<ErrorCode, number> = {
   IS_DIRECTORY: EISDIR,
   JOURNAL_CORRUPT: EUCLEAN,
   KEY_MISSING: ENOKEY,
-  LIMIT_EXCEEDED: EDQUOT,
+  LIMIT_EXCEEDED: ENOSPC,
   LOG_LOST: EIO,
   MOUNT_FAILED: ENODEV,
   MOUNT_UNAVAILABLE: ENODEV,

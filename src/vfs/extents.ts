@@ -1,11 +1,12 @@
 /**
- * The bytes of one open file that are in no content yet: sorted, non-overlapping extents in memory.
+ * What one open file has over its base content: sorted, non-overlapping extents of written bytes
+ * in memory, and of holes, which have been punched and read as zeros.
  *
  * Every extent belongs to a generation. `freeze` ends a generation: its bytes are never changed any
  * more (only cut out of the list when newer ones cover them), so a content can be built from them
  * while writing goes on; `drop` forgets them once the content holds them.
  */
-import type { DirtyExtent } from '../chunks/interface.ts'
+import type { ByteRange, DirtyExtent } from '../chunks/interface.ts'
 
 /** Appends grow an extent up to this size: one write of the kernel. */
 const EXTENT_BYTES_MAX = 1024 * 1024
@@ -13,26 +14,46 @@ const EXTENT_BYTES_MAX = 1024 * 1024
 interface Extent {
   offset: number
   length: number
-  /** At least `length` bytes; what lies beyond is room to grow. */
-  buffer: Buffer
+  /** At least `length` bytes; what lies beyond is room to grow. Undefined: a hole. */
+  buffer: Buffer | undefined
   generation: number
 }
 
-/** A piece of dirty data. `bytes` is a view: do not keep it across a write. */
+/** A piece of the file. `bytes` is a view: do not keep it across a write; undefined in a hole. */
 export interface DirtyPiece {
   readonly offset: number
-  readonly bytes: Buffer
+  readonly length: number
+  readonly bytes: Buffer | undefined
 }
+
+/** What a hole in the list counts for: about the memory it takes. */
+const HOLE_COST_BYTES = 256
 
 /** Written bytes, merged. All offsets are bytes from the start of the file. */
 export class Extents {
   readonly #list: Extent[] = []
   #generation = 1
   #bytes = 0
+  #holes = 0
+  #holeBytes = 0
 
-  /** Bytes held (memory that cut extents still pin is not counted). */
+  /** Written bytes held (memory that cut extents still pin is not counted). */
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** What the list takes of memory. */
+  get costBytes(): number {
+    return this.#bytes + this.#holes * HOLE_COST_BYTES
+  }
+
+  /** Bytes in holes. */
+  get holeBytes(): number {
+    return this.#holeBytes
+  }
+
+  get isEmpty(): boolean {
+    return this.#list.length === 0
   }
 
   /** The generation that new writes belong to. */
@@ -59,7 +80,7 @@ export class Extents {
     const end = offset + bytes.length
     const index = this.#indexAfter(offset)
     const hit = this.#list[index]
-    if (hit && hit.generation === this.#generation && hit.offset <= offset) {
+    if (hit?.buffer && hit.generation === this.#generation && hit.offset <= offset) {
       if (hit.offset + hit.length >= end) {
         hit.buffer.set(bytes, offset - hit.offset)
         return
@@ -76,7 +97,7 @@ export class Extents {
   }
 
   #appendTo(extent: Extent | undefined, offset: number, bytes: Uint8Array): boolean {
-    if (!extent || extent.generation !== this.#generation) return false
+    if (!extent?.buffer || extent.generation !== this.#generation) return false
     const length = extent.length + bytes.length
     if (extent.offset + extent.length !== offset || length > EXTENT_BYTES_MAX) return false
     if (length > extent.buffer.length) {
@@ -101,19 +122,65 @@ export class Extents {
       const extent = this.#list[to] as Extent
       if (extent.offset >= end) break
       const extentEnd = extent.offset + extent.length
-      this.#bytes -= Math.min(end, extentEnd) - Math.max(start, extent.offset)
+      this.#count(extent, -1)
       if (extent.offset < start) {
         const length = start - extent.offset
-        kept.push({ ...extent, length, buffer: extent.buffer.subarray(0, length) })
+        kept.push({ ...extent, length, buffer: extent.buffer?.subarray(0, length) })
         at++
       }
       if (extentEnd > end) {
-        const buffer = extent.buffer.subarray(end - extent.offset, extent.length)
+        const buffer = extent.buffer?.subarray(end - extent.offset, extent.length)
         kept.push({ ...extent, offset: end, length: extentEnd - end, buffer })
       }
     }
+    for (const extent of kept) this.#count(extent, 1)
     if (to > from) this.#list.splice(from, to - from, ...kept)
     return at
+  }
+
+  #count(extent: Extent, sign: 1 | -1): void {
+    if (extent.buffer) {
+      this.#bytes += sign * extent.length
+    } else {
+      this.#holes += sign
+      this.#holeBytes += sign * extent.length
+    }
+  }
+
+  /**
+   * Makes `[start, end)` a hole. From `coverEnd` on nothing lies below that would have to be
+   * covered: what was written there is forgotten.
+   */
+  punch(start: number, end: number, coverEnd: number): void {
+    if (start >= end) return
+    const at = this.#cut(start, end)
+    let to = Math.min(end, coverEnd)
+    if (to <= start) return
+    let from = start
+    const before = this.#list[at - 1]
+    const after = this.#list[at]
+    let first = at
+    let count = 0
+    if (before && this.#joins(before, from)) {
+      from = before.offset
+      first--
+      count++
+      this.#count(before, -1)
+    }
+    if (after && !after.buffer && after.generation === this.#generation && after.offset === to) {
+      to = after.offset + after.length
+      count++
+      this.#count(after, -1)
+    }
+    const generation = this.#generation
+    const hole: Extent = { offset: from, length: to - from, buffer: undefined, generation }
+    this.#list.splice(first, count, hole)
+    this.#count(hole, 1)
+  }
+
+  #joins(hole: Extent, end: number): boolean {
+    const isHole = !hole.buffer && hole.generation === this.#generation
+    return isHole && hole.offset + hole.length === end
   }
 
   /** Forgets everything from `sizeBytes` on. */
@@ -124,7 +191,7 @@ export class Extents {
     }
   }
 
-  /** The dirty pieces within `[start, end)`, in order. */
+  /** The pieces within `[start, end)`, in order: written bytes and holes. */
   pieces(start: number, end: number): DirtyPiece[] {
     const found: DirtyPiece[] = []
     for (let index = this.#indexAfter(start); index < this.#list.length; index++) {
@@ -132,19 +199,25 @@ export class Extents {
       if (extent.offset >= end) break
       const from = Math.max(start, extent.offset)
       const to = Math.min(end, extent.offset + extent.length)
-      const bytes = extent.buffer.subarray(from - extent.offset, to - extent.offset)
-      found.push({ offset: from, bytes })
+      const bytes = extent.buffer?.subarray(from - extent.offset, to - extent.offset)
+      found.push({ offset: from, length: to - from, bytes })
     }
     return found
   }
 
   /** Ends the generation. The extents are views of memory that stays as it is. */
-  freeze(): { readonly generation: number; readonly extents: DirtyExtent[] } {
-    const extents = this.#list.map((extent) => ({
-      offset: extent.offset,
-      bytes: extent.buffer.subarray(0, extent.length),
-    }))
-    return { generation: this.#generation++, extents }
+  freeze(): {
+    readonly generation: number
+    readonly extents: DirtyExtent[]
+    readonly holes: ByteRange[]
+  } {
+    const extents: DirtyExtent[] = []
+    const holes: ByteRange[] = []
+    for (const { offset, length, buffer } of this.#list) {
+      if (buffer) extents.push({ offset, bytes: buffer.subarray(0, length) })
+      else holes.push({ offset, length })
+    }
+    return { generation: this.#generation++, extents, holes }
   }
 
   /** Forgets the bytes of this generation and older ones: a content holds them now. */
@@ -152,7 +225,7 @@ export class Extents {
     let kept = 0
     for (const extent of this.#list) {
       if (extent.generation > generation) this.#list[kept++] = extent
-      else this.#bytes -= extent.length
+      else this.#count(extent, -1)
     }
     this.#list.length = kept
   }

@@ -16,10 +16,12 @@ import type { InodeId } from '../types.ts'
 import type { JournalPort } from './interface.ts'
 import {
   encodeBegin,
+  encodeHole,
   encodeRebase,
   encodeState,
   encodeWrite,
   RECORD_BEGIN,
+  RECORD_HOLE,
   RECORD_REBASE,
   RECORD_STATE,
   RECORD_WRITE,
@@ -102,12 +104,49 @@ export class FileJournal {
   /** Journals a truncation or a set time, after the bytes written before it. */
   appendState(file: OpenFile): void {
     if (file.isDropped) return
+    const { key } = this.#catchUp(file)
+    this.#journal.append(RECORD_STATE, encodeState(key, file.sizeBytes, file.mtimeNs))
+    this.schedule()
+  }
+
+  /**
+   * Journals a range that will be punched, after the bytes written before. Call before: those in
+   * the range may have made the file longer.
+   */
+  appendHole(
+    file: OpenFile,
+    range: { readonly offset: number; readonly length: number },
+    mtimeNs: bigint,
+  ): void {
+    if (file.isDropped) return
+    const { key } = this.#catchUp(file)
+    this.#journal.append(RECORD_HOLE, encodeHole(key, range, mtimeNs))
+    this.schedule()
+  }
+
+  /** Journals all that a file has over its base, which no session of it tells. */
+  appendAll(file: OpenFile): void {
+    for (const hole of file.holes()) this.appendHole(file, hole, file.mtimeNs)
+    this.appendState(file)
+  }
+
+  /**
+   * Journals that a file, empty until now, has taken `base` as its content. Call after it did; its
+   * older sessions are then forgotten.
+   */
+  appendAdopted(file: OpenFile, base: Base): void {
+    const count = file.sessions.length
+    file.sessions.push({ key: 0, ranges: [] })
+    this.appendRebase(file, count, base)
+    this.forgetSessions(file.sessions.splice(0, count))
+  }
+
+  /** Appends all that was written to a file, and begins its live session if it has not. */
+  #catchUp(file: OpenFile): Session {
     this.#appendRanges(file)
     const live = file.sessions[file.sessions.length - 1] as Session
     this.#begin(file, live, undefined)
-    const bytes = encodeState(live.key, file.sizeBytes, file.mtimeNs)
-    this.#journal.append(RECORD_STATE, bytes)
-    this.schedule()
+    return live
   }
 
   /** Appends all bytes written so far, of every file. */
@@ -154,10 +193,11 @@ export class FileJournal {
       this.#begin(file, session, undefined)
       for (let index = 0; index < ranges.length; index += 2) {
         const [start, end] = [ranges[index] as number, ranges[index + 1] as number]
-        for (const piece of file.dirtyPieces(start, end)) {
-          for (let at = 0; at < piece.bytes.length; at += WRITE_BYTES_MAX) {
-            const bytes = piece.bytes.subarray(at, at + WRITE_BYTES_MAX)
-            const record = encodeWrite(session.key, piece.offset + at, file.mtimeNs, bytes)
+        for (const { offset, length, bytes: all } of file.dirtyPieces(start, end)) {
+          // A hole has a record of its own.
+          for (let at = 0; all && at < length; at += WRITE_BYTES_MAX) {
+            const bytes = all.subarray(at, at + WRITE_BYTES_MAX)
+            const record = encodeWrite(session.key, offset + at, file.mtimeNs, bytes)
             this.#journal.append(RECORD_WRITE, record)
           }
         }

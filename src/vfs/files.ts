@@ -2,21 +2,42 @@
 import { constants } from 'node:fs'
 import { WormholeError } from '../errors.ts'
 import { withoutSetId } from './attr.ts'
-import { checkWritable, type Core } from './core.ts'
+import { changeAttributes, checkWritable, isInGroup, type Core } from './core.ts'
 import type { OpenReply, Reply, RequestContext } from './interface.ts'
 import type { Node } from './nodes.ts'
 import { OpenFile } from './open-file.ts'
 
-const { O_RDONLY, O_APPEND, O_TRUNC } = constants
+const { O_RDONLY, O_TRUNC } = constants
 const O_ACCMODE = 3
-/** FALLOC_FL_KEEP_SIZE of linux/falloc.h. */
+/** Flags of fallocate(2), from linux/falloc.h. */
 const FALLOC_KEEP_SIZE = 1
+const FALLOC_PUNCH_HOLE = 2
+const FALLOC_ZERO_RANGE = 16
+/** What fallocate can do, without FALLOC_KEEP_SIZE or with it. */
+const FALLOC_MODES = new Set([
+  0,
+  FALLOC_KEEP_SIZE,
+  FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE,
+  FALLOC_ZERO_RANGE,
+  FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE,
+])
+/** Most bytes that one request copies: a program that copies more asks again. */
+const COPY_BYTES_MAX = 16 * 1024 * 1024
+/** Bytes read at once while copying. */
+const COPY_STEP_BYTES = 1024 * 1024
+/** A smaller file is copied faster than its chunks are looked for. */
+const SHARE_BYTES_MIN = 64 * 1024
+
+/** A place in an open file. */
+export interface HandlePlace {
+  readonly handle: number
+  readonly offset: number
+}
 
 interface Handle {
   readonly node: Node
   readonly file: OpenFile
   readonly canWrite: boolean
-  readonly isAppending: boolean
 }
 
 /** Asks for the abort signal only when a read has to wait. */
@@ -86,8 +107,7 @@ export class Files {
     if (canWrite) file.writers++
     if (flags & O_TRUNC) this.#empty(context, node, file, canWrite)
     const handle = this.#nextHandle++
-    const isAppending = (flags & O_APPEND) !== 0
-    this.#handles.set(handle, { node, file, canWrite, isAppending })
+    this.#handles.set(handle, { node, file, canWrite })
     const keepCache = !node.isStale
     node.isStale = false
     return { handle, keepCache }
@@ -122,12 +142,27 @@ export class Files {
     return file.read(this.#core.contents, offset, length, new LazySignal(context))
   }
 
-  write(context: RequestContext, handle: number, offset: number, bytes: Buffer): Reply<number> {
-    const { node, file, canWrite, isAppending } = this.#handle(handle)
-    if (!canWrite) throw new WormholeError('BAD_HANDLE', 'not open for writing')
-    const wait = this.writeBytes(node, file, isAppending ? file.sizeBytes : offset, bytes)
-    if (context.clearsSetId) this.#clearSetId(node)
-    return wait ? wait.then(() => bytes.length) : bytes.length
+  write(
+    context: RequestContext,
+    handle: number,
+    offset: number,
+    bytes: Buffer,
+    isAppending = false,
+  ): Reply<number> {
+    const { node, file } = this.#writable(handle)
+    const at = isAppending ? file.sizeBytes : offset
+    // The last byte that a file may have is written, those behind it are not.
+    const count = Math.min(bytes.length, Number.MAX_SAFE_INTEGER - at)
+    if (count === 0 && bytes.length > 0) throw tooLarge()
+    const wait = this.writeBytes(node, file, at, bytes.subarray(0, count))
+    this.#dropPrivileges(context, node, context.clearsSetId === true)
+    return wait ? wait.then(() => count) : count
+  }
+
+  #writable(handle: number): Handle {
+    const found = this.#handle(handle)
+    if (!found.canWrite) throw new WormholeError('BAD_HANDLE', 'not open for writing')
+    return found
   }
 
   /** Copies bytes into a file. A promise when memory is short. */
@@ -146,13 +181,18 @@ export class Files {
     return writeback.changed(file)
   }
 
-  #clearSetId(node: Node): void {
-    const { nodes, overlay, publisher, clock } = this.#core
-    const { mode } = nodes.view(node).attributes
-    const cleared = withoutSetId(mode)
-    if (cleared === mode || node.detached) return
-    publisher.commit(overlay.setAttributes(node.inode, { mode: cleared }))
-    nodes.touch(node, clock.nowNs())
+  /** What a change of the bytes takes away: set-user-ID bits, and capabilities from anybody. */
+  #dropPrivileges(context: RequestContext, node: Node, clearsSetId: boolean): void {
+    if (!clearsSetId && !node.hasCapability) return
+    const { attributes } = this.#core.nodes.view(node)
+    const { mode } = attributes
+    const { gid } = this.#core.nodes.owner ?? attributes
+    const cleared = clearsSetId ? withoutSetId(mode, () => isInGroup(context, gid)) : mode
+    const xattrs = new Map(attributes.xattrs)
+    const hadCapability = xattrs.delete('security.capability')
+    if (cleared === mode && !hadCapability) return
+    node.hasCapability = false
+    changeAttributes(this.#core, node, { mode: cleared, xattrs })
   }
 
   /** Cuts or grows a file. Published at the close of its handle, or soon when it has none. */
@@ -165,7 +205,7 @@ export class Files {
     nodes.touch(node, nowNs)
     void writeback.changed(file)
     if (file.writers === 0) writeback.closed(file)
-    if (context.clearsSetId) this.#clearSetId(node)
+    this.#dropPrivileges(context, node, context.clearsSetId === true)
     if (file.handles === 0) this.releaseFile(node)
   }
 
@@ -199,20 +239,154 @@ export class Files {
     range: { readonly offset: number; readonly length: number },
     mode: number,
   ): void {
-    const { node, file, canWrite } = this.#handle(handle)
-    if (!canWrite) throw new WormholeError('BAD_HANDLE', 'not open for writing')
-    if ((mode & ~FALLOC_KEEP_SIZE) !== 0) {
+    const { node, file } = this.#writable(handle)
+    if (!FALLOC_MODES.has(mode)) {
       throw new WormholeError('UNSUPPORTED', `fallocate mode ${mode} is not supported`)
     }
+    const { nodes, clock, options } = this.#core
     const end = range.offset + range.length
-    if (end - file.sizeBytes > this.#core.options.space().freeBytes) {
+    if (end > Number.MAX_SAFE_INTEGER) throw tooLarge()
+    const isPunch = (mode & FALLOC_PUNCH_HOLE) !== 0
+    if (!isPunch && end - file.sizeBytes > options.space().freeBytes) {
       throw new WormholeError('DISK_FULL', 'not enough space to allocate')
     }
-    if (mode === 0 && end > file.sizeBytes) this.truncate(context, node, end)
+    this.#dropPrivileges(context, node, context.uid !== 0)
+    if (isPunch || mode & FALLOC_ZERO_RANGE) this.#punch(node, file, range)
+    if ((mode & FALLOC_KEEP_SIZE) === 0 && end > file.sizeBytes) this.truncate(context, node, end)
+    else nodes.touch(node, clock.nowNs())
+  }
+
+  /** Makes a range zeros that take no space; what lies behind the size is nothing already. */
+  #punch(
+    node: Node,
+    file: OpenFile,
+    range: { readonly offset: number; readonly length: number },
+  ): void {
+    const { files, writeback, nodes, clock } = this.#core
+    const length = Math.min(range.length, file.sizeBytes - range.offset)
+    if (length <= 0) return
+    const nowNs = clock.nowNs()
+    files.appendHole(file, { offset: range.offset, length }, nowNs)
+    file.punch(range.offset, length, nowNs)
+    nodes.touch(node, nowNs)
+    void writeback.changed(file)
+  }
+
+  /** Where data, or a hole, begins at or after `offset`; undefined behind the last of it. */
+  seek(
+    context: RequestContext,
+    handle: number,
+    offset: number,
+    what: 'data' | 'hole',
+  ): Reply<number | undefined> {
+    const { file } = this.#handle(handle)
+    if (offset >= file.sizeBytes) return undefined
+    return file.seek(this.#core.contents, offset, what, new LazySignal(context))
+  }
+
+  /** Copies bytes and holes; fewer than asked at the end of the file, or when it is very much. */
+  async copyRange(
+    context: RequestContext,
+    from: HandlePlace,
+    to: HandlePlace,
+    length: number,
+  ): Promise<number> {
+    const source = this.#handle(from.handle)
+    const target = this.#writable(to.handle)
+    this.#dropPrivileges(context, target.node, context.uid !== 0)
+    if (await this.#share(context, source, target, { from, to, length })) {
+      return source.file.sizeBytes
+    }
+    const left = source.file.sizeBytes - from.offset
+    const room = Number.MAX_SAFE_INTEGER - to.offset
+    if (left > 0 && room === 0 && length > 0) throw tooLarge()
+    const wanted = Math.min(length, left, room, COPY_BYTES_MAX)
+    const signal = new LazySignal(context)
+    let done = 0
+    while (done < wanted) {
+      const step = await this.#copyStep(source.file, target, signal, {
+        from: from.offset + done,
+        to: to.offset + done,
+        length: wanted - done,
+      })
+      if (step === 0) break
+      done += step
+    }
+    return Math.max(done, 0)
+  }
+
+  /** Copies one hole, or some data; 0 at the end of the file. */
+  async #copyStep(
+    source: OpenFile,
+    target: Handle,
+    signal: LazySignal,
+    step: { readonly from: number; readonly to: number; readonly length: number },
+  ): Promise<number> {
+    const { contents } = this.#core
+    const { from, to } = step
+    const end = Math.min(from + step.length, source.sizeBytes)
+    if (end <= from) return 0
+    const data = Math.min((await source.seek(contents, from, 'data', signal)) ?? end, end)
+    if (data > from) {
+      this.#zero(target, to, data - from)
+      return data - from
+    }
+    const hole = (await source.seek(contents, from, 'hole', signal)) ?? end
+    const length = Math.min(hole - from, end - from, COPY_STEP_BYTES)
+    const pieces = await source.read(contents, from, length, signal)
+    const bytes = Buffer.concat(pieces)
+    await this.writeBytes(target.node, target.file, to, bytes)
+    return bytes.length
+  }
+
+  /** Zeros at a place, which may lie at or behind the end. */
+  #zero({ node, file }: Handle, offset: number, length: number): void {
+    const { files, writeback, nodes, clock } = this.#core
+    this.#punch(node, file, { offset, length })
+    if (offset + length <= file.sizeBytes) return
+    const nowNs = clock.nowNs()
+    file.truncate(offset + length, nowNs)
+    files.appendState(file)
+    nodes.touch(node, nowNs)
+    void writeback.changed(file)
+  }
+
+  /**
+   * A whole file copied into an empty one shares its content. Only when all of it is on this
+   * device, so that the copy is kept where the original may not be.
+   */
+  async #share(
+    context: RequestContext,
+    { file: source }: Handle,
+    { node, file }: Handle,
+    what: { readonly from: HandlePlace; readonly to: HandlePlace; readonly length: number },
+  ): Promise<boolean> {
+    const { contents, options, files, writeback, nodes, clock } = this.#core
+    const { base } = source
+    const isWhole = (): boolean =>
+      source.isWhole && source.base === base && file.sizeBytes === 0 && !file.isFrozen
+    const isAsked = what.from.offset === 0 && what.to.offset === 0
+    if (!isAsked || what.length < base.sizeBytes || base.sizeBytes < SHARE_BYTES_MIN) return false
+    if (!isWhole()) return false
+    const addresses = await contents.addresses(base, { signal: context.signal() })
+    const isHere = addresses.every(
+      (address) => (options.stateOf?.({ type: 'chunk', address }) ?? 'local') === 'local',
+    )
+    if (!isHere || !isWhole()) return false
+    const nowNs = clock.nowNs()
+    file.adopt(base, nowNs)
+    files.appendAdopted(file, base)
+    nodes.touch(node, nowNs)
+    void writeback.changed(file)
+    return true
   }
 
   /** Closes every handle (the kernel session is over). */
   releaseAll(): void {
     for (const handle of [...this.#handles.keys()]) this.release(handle)
   }
+}
+
+function tooLarge(): WormholeError {
+  return new WormholeError('FILE_TOO_LARGE', 'files end at 2^53 − 1 bytes')
 }

@@ -5,7 +5,7 @@ import type { FileName } from '../types.ts'
 import type { Attributes } from './attributes.ts'
 import type { Core } from './core.ts'
 import type { Directories } from './directories.ts'
-import type { Files } from './files.ts'
+import type { Files, HandlePlace } from './files.ts'
 import type {
   Attr,
   AttrChanges,
@@ -22,7 +22,7 @@ import type { Node } from './nodes.ts'
 
 const BLOCK_SIZE_BYTES = 4096
 /** The volume has no limit on files: a number that programs accept. */
-const FILES_MAX = 2 ** 32
+const FILES_FREE = 2 ** 32
 
 /** The parts that `VfsFileSystem` puts together. */
 export interface FileSystemParts {
@@ -161,8 +161,14 @@ export class VfsFileSystem implements FileSystem {
     return this.#files.read(context, handle, offset, length)
   }
 
-  write(context: RequestContext, handle: number, offset: number, bytes: Buffer): Reply<number> {
-    return this.#files.write(context, handle, offset, bytes)
+  write(
+    context: RequestContext,
+    handle: number,
+    offset: number,
+    bytes: Buffer,
+    isAppending?: boolean,
+  ): Reply<number> {
+    return this.#files.write(context, handle, offset, bytes, isAppending)
   }
 
   flush(handle: number): void {
@@ -212,8 +218,8 @@ export class VfsFileSystem implements FileSystem {
       blockSizeBytes: BLOCK_SIZE_BYTES,
       blocks: Math.floor(totalBytes / BLOCK_SIZE_BYTES),
       blocksFree: Math.floor(freeBytes / BLOCK_SIZE_BYTES),
-      files: FILES_MAX,
-      filesFree: FILES_MAX,
+      files: this.#core.overlay.fileCount + FILES_FREE,
+      filesFree: FILES_FREE,
     }
   }
 
@@ -231,8 +237,8 @@ export class VfsFileSystem implements FileSystem {
     this.#attributes.setxattr(this.#node(nodeId), name, value, mode)
   }
 
-  listxattr(nodeId: number): string[] {
-    return this.#attributes.listxattr(this.#node(nodeId))
+  listxattr(context: RequestContext, nodeId: number): string[] {
+    return this.#attributes.listxattr(context, this.#node(nodeId))
   }
 
   removexattr(_context: RequestContext, nodeId: number, name: string): void {
@@ -247,5 +253,33 @@ export class VfsFileSystem implements FileSystem {
     mode: number,
   ): void {
     this.#files.fallocate(context, handle, { offset, length }, mode)
+  }
+
+  seek(
+    context: RequestContext,
+    handle: number,
+    offset: number,
+    what: 'data' | 'hole',
+  ): Reply<number | undefined> {
+    return this.#files.seek(context, handle, offset, what)
+  }
+
+  copyRange(
+    context: RequestContext,
+    from: HandlePlace,
+    to: HandlePlace,
+    length: number,
+  ): Promise<number> {
+    return this.#files.copyRange(context, from, to, length)
+  }
+
+  temporary(
+    context: RequestContext,
+    parent: number,
+    mode: number,
+    flags: number,
+  ): { entry: EntryReply; open: OpenReply } {
+    const { node, entry } = this.#names.temporary(context, this.#node(parent), mode)
+    return { entry, open: this.#files.open(context, node, flags & ~constants.O_TRUNC) }
   }
 }

@@ -60,6 +60,8 @@ export interface RequestContext {
    * may execute (the caller lacks CAP_FSETID). Absent means false.
    */
   readonly clearsSetId?: boolean
+  /** Supplementary groups, read when asked for. Absent means none. */
+  groups?(): readonly number[]
   signal(): AbortSignal
 }
 
@@ -146,7 +148,14 @@ export interface FileSystem {
     length: number,
   ): Reply<readonly Buffer[]>
   /** `bytes` is a view that is valid only until the call returns (not until its promise does). */
-  write(context: RequestContext, handle: number, offset: number, bytes: Buffer): Reply<number>
+  write(
+    context: RequestContext,
+    handle: number,
+    offset: number,
+    bytes: Buffer,
+    /** At the end of the file as it is now, wherever `offset` is. */
+    isAppending?: boolean,
+  ): Reply<number>
   flush(handle: number): Reply<void>
   release(handle: number): Reply<void>
   fsync(handle: number, isDataOnly: boolean): Reply<void>
@@ -183,9 +192,9 @@ export interface FileSystem {
     value: Buffer,
     mode: 'any' | 'create' | 'replace',
   ): Reply<void>
-  listxattr(nodeId: number): Reply<string[]>
+  listxattr(context: RequestContext, nodeId: number): Reply<string[]>
   removexattr(context: RequestContext, nodeId: number, name: string): Reply<void>
-  /** Makes sure `[offset, offset + length)` can be written; grows the file unless `keepSize`. */
+  /** `mode` as in fallocate(2): makes room, grows the file, makes a hole or zeros. */
   fallocate(
     context: RequestContext,
     handle: number,
@@ -193,6 +202,30 @@ export interface FileSystem {
     length: number,
     mode: number,
   ): Reply<void>
+  /**
+   * Where data, or a hole, begins at or after `offset`; undefined when there is none. The end of
+   * the file is a hole. Optional: without it the kernel takes all for data.
+   */
+  seek?(
+    context: RequestContext,
+    handle: number,
+    offset: number,
+    what: 'data' | 'hole',
+  ): Reply<number | undefined>
+  /** Copies bytes between open files; returns how many. Optional: programs then read and write. */
+  copyRange?(
+    context: RequestContext,
+    from: { readonly handle: number; readonly offset: number },
+    to: { readonly handle: number; readonly offset: number },
+    length: number,
+  ): Reply<number>
+  /** A file without a name in a directory, opened; `link` may name it. Optional. */
+  temporary?(
+    context: RequestContext,
+    parent: number,
+    mode: number,
+    flags: number,
+  ): Reply<{ entry: EntryReply; open: OpenReply }>
 }
 
 /** Tells the kernel that something it may have cached has changed. Never blocks the caller. */
@@ -254,6 +287,9 @@ export interface Problem {
 export type PolicyOf = (
   text: Buffer,
 ) => { readonly policy: string } | { readonly problems: readonly PolicyProblem[] }
+
+/** Whom files belong to: the numbers in the tree, or all to who mounted. */
+export type OwnerChoice = 'numeric' | 'mounter'
 
 /** Everything a `Vfs` is made of. */
 export interface VfsOptions {

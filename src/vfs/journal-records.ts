@@ -19,6 +19,7 @@ export const RECORD_BEGIN = 2
 export const RECORD_WRITE = 3
 export const RECORD_STATE = 4
 export const RECORD_REBASE = 5
+export const RECORD_HOLE = 6
 /** All of them, by what the README calls them. */
 export const RECORD_NAMES = {
   edit: RECORD_EDIT,
@@ -26,6 +27,7 @@ export const RECORD_NAMES = {
   write: RECORD_WRITE,
   state: RECORD_STATE,
   rebase: RECORD_REBASE,
+  hole: RECORD_HOLE,
 }
 
 /** What an edit also says about dirty files. Sessions are named by the number of their `begin`. */
@@ -70,6 +72,13 @@ export type VfsRecord =
       readonly type: 'state'
       readonly key: number
       readonly sizeBytes: number
+      readonly mtimeNs: bigint
+    }
+  | {
+      readonly type: 'hole'
+      readonly key: number
+      readonly offset: number
+      readonly length: number
       readonly mtimeNs: bigint
     }
   | {
@@ -206,6 +215,16 @@ export function encodeState(key: number, sizeBytes: number, mtimeNs: bigint): Bu
   return new ByteWriter(32).u8(VERSION).varint(key).varint(sizeBytes).i64(mtimeNs).finish()
 }
 
+/** A range that reads as zeros from here on; the size stays. */
+export function encodeHole(
+  key: number,
+  range: { readonly offset: number; readonly length: number },
+  mtimeNs: bigint,
+): Buffer {
+  const writer = new ByteWriter(32).u8(VERSION).varint(key)
+  return writer.varint(range.offset).varint(range.length).i64(mtimeNs).finish()
+}
+
 /** Session `done` and older ones are in `base`; `next` goes on over it. */
 export function encodeRebase(done: number, next: number, base: Base): Buffer {
   const writer = new ByteWriter(64).u8(VERSION).varint(done).varint(next)
@@ -241,6 +260,11 @@ function decodeBody(reader: ByteReader, record: JournalPortRecord): VfsRecord {
     case RECORD_STATE: {
       const [key, sizeBytes, mtimeNs] = [reader.varint(), reader.varint(), reader.i64()]
       return { type: 'state', key, sizeBytes, mtimeNs }
+    }
+    case RECORD_HOLE: {
+      const [key, offset, length] = [reader.varint(), reader.varint(), reader.varint()]
+      if (offset + length > Number.MAX_SAFE_INTEGER) reader.fail('a hole over 2^53')
+      return { type: 'hole', key, offset, length, mtimeNs: reader.i64() }
     }
     case RECORD_REBASE: {
       const [done, next] = [reader.varint(), reader.varint()]

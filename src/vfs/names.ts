@@ -3,10 +3,12 @@
  *
  * Each changes the tree by one edit, so that it appears whole or not at all here and elsewhere.
  */
+import { NAME_BYTES_MAX } from '../crdt/registers.ts'
 import type { Created, Overlay } from '../crdt/overlay.ts'
 import type { Edit, NodeView } from '../crdt/interface.ts'
 import { WormholeError } from '../errors.ts'
-import type { FileName, InodeId } from '../types.ts'
+import { newInodeId } from '../crdt/ids.ts'
+import type { Hlc, FileName, InodeId } from '../types.ts'
 import { S_IFDIR, S_IFMT, S_IFREG, S_ISGID } from './attr.ts'
 import { checkWritable, combineEdits, type Core } from './core.ts'
 import type { Files } from './files.ts'
@@ -40,7 +42,11 @@ export class Names {
   lookup(parent: Node, name: FileName): EntryReply | undefined {
     const { overlay, nodes } = this.#core
     const found = overlay.lookup(parent.inode, name)
-    if (!found) return undefined
+    if (!found) {
+      // The kernel asks for longer names, too.
+      if (name.length > NAME_BYTES_MAX) throw new WormholeError('NAME_TOO_LONG', 'over 255 bytes')
+      return undefined
+    }
     const node = nodes.obtain(found.id, found.kind)
     const reply = nodes.refer(node)
     nodes.addPlace(parent, name, node)
@@ -117,8 +123,81 @@ export class Names {
     return this.#made(parent, name, this.#core.overlay.symlink(parent.inode, name, options)).entry
   }
 
+  /** A regular file without a name: all of it goes with its last handle, unless `link` names it. */
+  temporary(
+    context: RequestContext,
+    parent: Node,
+    mode: number,
+  ): { node: Node; entry: EntryReply } {
+    checkWritable(this.#core)
+    const { nodes, clock, options } = this.#core
+    const { kind } = nodes.view(parent)
+    if (kind !== 'directory') throw new WormholeError('NOT_A_DIRECTORY', 'is not a directory')
+    const mtimeNs = clock.nowNs()
+    const hlc = 0 as Hlc
+    const attributes = { ...this.#attributes(context, parent, mode, false), xattrs: new Map(), hlc }
+    const node = nodes.obtainDetached({
+      id: newInodeId('file', 0, options.random),
+      kind: 'file',
+      parent: parent.inode,
+      name: '' as FileName,
+      content: { kind: 'file', ref: { type: 'empty' }, sizeBytes: 0, mtimeNs, hlc, baseHlc: hlc },
+      version: '',
+      attributes,
+      mtimeNs,
+      nlink: 0,
+    })
+    node.isUnlinked = node.isTemporary = true
+    nodes.touch(node, mtimeNs)
+    return { node, entry: nodes.refer(node) }
+  }
+
+  /**
+   * Gives a temporary file a name: its bytes become a content first, so that the one edit that
+   * makes the name carries them, and nobody ever sees the name without them.
+   */
+  async #linkTemporary(node: Node, parent: Node, name: FileName): Promise<EntryReply> {
+    const { overlay, nodes, publisher, clock, writeback, files, policies } = this.#core
+    const file = node.file
+    if (!file) throw new WormholeError('NOT_FOUND', 'the file is not open any more')
+    if (overlay.lookup(parent.inode, name)) {
+      throw new WormholeError('ALREADY_EXISTS', 'the name is taken')
+    }
+    file.handles++
+    try {
+      if (!file.isWhole) await writeback.store(file)
+      const text = policies.isPolicyFile(name) ? await policies.textOf(file) : undefined
+      if (!node.isTemporary) throw new WormholeError('NOT_FOUND', 'the file got a name meanwhile')
+      const { mode, uid, gid, xattrs } = nodes.view(node).attributes
+      const { base: content, mtimeNs } = file
+      const made = { mode, uid, gid, xattrs, content, mtimeNs }
+      const created = overlay.createFile(parent.inode, name, made)
+      const place = { parent: parent.inode, name }
+      publisher.commit(this.#withPolicy(created.edit, [this.#policyAt(place, text)]))
+      node.isUnlinked = node.isTemporary = false
+      node.detached = undefined
+      nodes.rebind(node, created.id)
+      file.named(created.id, overlay.contentBase(created.id), nodes.view(node).version)
+      if (file.isDirty) {
+        files.appendAll(file)
+        void writeback.changed(file)
+        writeback.closed(file)
+      }
+      const nowNs = clock.nowNs()
+      nodes.touch(node, nowNs)
+      nodes.touch(parent, nowNs)
+      const entry = nodes.refer(node)
+      nodes.addPlace(parent, name, node)
+      return entry
+    } finally {
+      file.handles--
+      this.#files.releaseFile(node)
+    }
+  }
+
   link(node: Node, parent: Node, name: FileName): Reply<EntryReply> {
     checkWritable(this.#core)
+    if (node.isTemporary) return this.#linkTemporary(node, parent, name)
     if (node.kind === 'directory') throw new WormholeError('NOT_PERMITTED', 'is a directory')
     if (node.isUnlinked) throw new WormholeError('NOT_FOUND', 'the file has no name any more')
     return this.#withText(name, node, (text) => {
@@ -239,7 +318,8 @@ export class Names {
           : policies.removal(fromPlace.parent),
     ]
     if (flags === 0 && mover && this.#isSave(mover, victim)) {
-      this.#save(fromPlace, mover, victim as NonNullable<typeof victim>, policyEdits)
+      const old = victim as NonNullable<typeof victim>
+      this.#save(fromPlace, mover, old, [...policyEdits, this.#touched(from, to)])
     } else {
       const flag = isExchange ? 'exchange' : flags & RENAME_NOREPLACE ? 'noreplace' : 'replace'
       const edit = this.#withPolicy(overlay.rename(fromPlace, toPlace, flag), policyEdits)
@@ -255,6 +335,13 @@ export class Names {
       nodes.touch(victim.node, nowNs)
       nodes.addPlace(from.parent, from.name, victim.node)
     }
+  }
+
+  /** A save from another directory changes this one, too, though no name here is new. */
+  #touched(from: { parent: Node }, to: { parent: Node }): Edit | undefined {
+    if (from.parent === to.parent) return undefined
+    const { overlay, clock } = this.#core
+    return overlay.setAttributes(to.parent.inode, { mtimeNs: clock.nowNs() })
   }
 
   /** Whether a rename over an existing name is an editor's save: README.md, "Save by rename". */
@@ -280,7 +367,7 @@ export class Names {
     from: NamePlace,
     mover: { node: Node; view: NodeView },
     victim: { node: Node; view: NodeView },
-    policyEdits: readonly (Edit | undefined)[],
+    more: readonly (Edit | undefined)[],
   ): void {
     const { overlay, nodes, files, publisher, writeback } = this.#core
     const { inode } = victim.node
@@ -295,7 +382,7 @@ export class Names {
       const { ref, sizeBytes } = content
       edits.push(overlay.setContent(inode, { ref, sizeBytes, mtimeNs: mover.view.mtimeNs }))
     }
-    edits.push(overlay.setAttributes(inode, { mode, uid, gid, xattrs }), ...policyEdits)
+    edits.push(overlay.setAttributes(inode, { mode, uid, gid, xattrs }), ...more)
     const edit = combineEdits(this.#core, edits)
     if (!edit) throw new TypeError('a save always takes a name away')
     const oldFile = victim.node.file

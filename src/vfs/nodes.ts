@@ -7,11 +7,11 @@
  * (Two versions on one node would mix in the kernel's page cache: README.md, "Open files".)
  */
 import { strict as assert } from 'node:assert'
-import type { NodeView, OpRef } from '../crdt/interface.ts'
+import type { ContentRef, NodeView, OpRef } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
 import { WormholeError } from '../errors.ts'
 import type { FileName, InodeId } from '../types.ts'
-import { attrOf } from './attr.ts'
+import { attrOf, sizeOf, type Owner } from './attr.ts'
 import type { Attr, EntryReply } from './interface.ts'
 import type { OpenFile } from './open-file.ts'
 
@@ -43,12 +43,18 @@ export class Node {
   detachedOps: readonly OpRef[] = []
   /** No name is left here: nothing written to it is published. */
   isUnlinked = false
+  /** It has had no name yet (`O_TMPFILE`), and may get one. */
+  isTemporary = false
+  /** It has a `security.capability`, which goes with the first write. */
+  hasCapability = false
   /** The kernel's pages are of an older version: the next open drops them. */
   isStale = false
   /** Version whose bytes the kernel may have cached. */
   version = ''
   /** Last local change of anything, ns since 1970; 0 when none is remembered. */
   ctimeNs = 0n
+  /** The time of last access as a program has set it. */
+  atimeNs: bigint | undefined
   /** Monotonic time of creation through this node table; for save-by-rename. */
   createdMs = -Infinity
   /** Names under which the kernel knows this node; almost always one. */
@@ -93,6 +99,19 @@ export function inoOf(inode: InodeId): number {
   return value < INO_MIN ? value + INO_MIN : value
 }
 
+/** Contents up to this have no manifest, and so no holes. */
+const SMALL_BYTES = 64 * 1024
+/** Of files that nobody changes here, smaller ones are not asked for their holes at each `stat`. */
+const LARGE_BYTES = 16 * 1024 * 1024
+/** Contents whose holes are remembered. */
+const HOLES_COUNT_MAX = 10_000
+
+/** Bytes of a content that lie in holes; undefined where that would cost too much. */
+export type HolesOf = (content: {
+  readonly ref: ContentRef
+  readonly sizeBytes: number
+}) => number | undefined
+
 /** All nodes the kernel, a handle or an unpublished file refers to. */
 export class NodeTable {
   readonly #overlay: Overlay
@@ -100,10 +119,15 @@ export class NodeTable {
   readonly #current = new Map<InodeId, Node>()
   /** Who has an `st_ino`; a second inode with the same bits gets the next free number. */
   readonly #inoOwner = new Map<number, InodeId>()
+  readonly #holesOf: HolesOf
+  /** By address of the manifest. */
+  readonly #holes = new Map<string, number>()
   #nextId = ROOT_NODE_ID + 1
+  #owner: Owner | undefined
 
-  constructor(overlay: Overlay) {
+  constructor(overlay: Overlay, holesOf: HolesOf) {
     this.#overlay = overlay
+    this.#holesOf = holesOf
     const root = new Node({ id: ROOT_NODE_ID, ino: 1, inode: overlay.root, kind: 'directory' })
     root.lookups = 1
     this.#byId.set(root.id, root)
@@ -187,6 +211,16 @@ export class NodeTable {
     if (!current || current === node) this.#inoOwner.delete(node.ino)
   }
 
+  /** Who owns everything from now on; undefined: whom the tree says. */
+  set owner(owner: Owner | undefined) {
+    this.#owner = owner
+    for (const node of this.#byId.values()) node.attr = undefined
+  }
+
+  get owner(): Owner | undefined {
+    return this.#owner
+  }
+
   /** What a node shows. @throws {WormholeError} `NOT_FOUND` when it is gone from the tree. */
   view(node: Node): NodeView {
     const view = node.detached ?? this.#overlay.node(node.inode)
@@ -202,8 +236,37 @@ export class NodeTable {
     else node.lastView = view
     const isAhead = node.file && (node.file.isDirty || node.file.version !== view.version)
     const state = isAhead ? node.file : undefined
-    node.attr = node.told = attrOf(view, node.ino, node.ctimeNs, state)
+    const { xattrs } = view.attributes
+    node.hasCapability = xattrs.size > 0 && xattrs.has('security.capability')
+    node.attr = node.told = attrOf(view, {
+      ino: node.ino,
+      ctimeNs: node.ctimeNs,
+      atimeNs: node.atimeNs,
+      allocatedBytes: this.#allocatedBytes(node, view, state),
+      file: state,
+      owner: this.#owner,
+    })
     return node.attr
+  }
+
+  #allocatedBytes(node: Node, view: NodeView, file: OpenFile | undefined): number {
+    if (file) return file.allocatedBytes(this.#holeBytes(node, file.base))
+    const { content } = view
+    const sizeBytes = sizeOf(view)
+    return content.kind === 'file' ? sizeBytes - this.#holeBytes(node, content) : sizeBytes
+  }
+
+  #holeBytes(node: Node, content: Parameters<HolesOf>[0]): number {
+    const { ref, sizeBytes } = content
+    if (ref.type !== 'manifest' || sizeBytes <= SMALL_BYTES) return 0
+    const known = this.#holes.get(ref.address)
+    if (known !== undefined) return known
+    if (!node.file && node.ctimeNs === 0n && sizeBytes < LARGE_BYTES) return 0
+    const found = this.#holesOf(content)
+    if (found === undefined) return 0
+    if (this.#holes.size >= HOLES_COUNT_MAX) this.#holes.clear()
+    this.#holes.set(ref.address, found)
+    return found
   }
 
   /** The kernel now knows `node` by this name, and nothing else. */

@@ -1,19 +1,19 @@
 /**
  * The one open file behind all handles of a node: written bytes over a base content.
  *
- * Reads see dirty extents over `base`, zeros where neither has anything. `freeze` takes a snapshot
- * that a content is built from while writing goes on; `settle` makes the built content the new
- * base. `ops` are the register values that a publication replaces: they belong to the open file and
- * move on only with its own publications, so that a version that arrived meanwhile is never
- * overwritten. What of the dirty bytes the journal already has is noted in `sessions`
- * (file-journal.ts).
+ * Reads see dirty extents over `base`, zeros in holes and where neither has anything. `freeze`
+ * takes a snapshot that a content is built from while writing goes on; `settle` makes the built
+ * content the new base. `ops` are the register values that a publication replaces: they belong to
+ * the open file and move on only with its own publications, so that a version that arrived
+ * meanwhile is never overwritten. What of the dirty bytes the journal already has is noted in
+ * `sessions` (file-journal.ts).
  */
 import { strict as assert } from 'node:assert'
-import type { ContentStore, DirtyExtent } from '../chunks/interface.ts'
+import type { ByteRange, ContentStore, DirtyExtent } from '../chunks/interface.ts'
 import type { ContentRef, OpRef, VersionId } from '../crdt/interface.ts'
 import { WormholeError } from '../errors.ts'
 import type { InodeId } from '../types.ts'
-import { Extents } from './extents.ts'
+import { Extents, type DirtyPiece } from './extents.ts'
 
 /** A finished content. */
 export interface Base {
@@ -38,6 +38,7 @@ export interface Session {
 export interface Snapshot {
   readonly generation: number
   readonly extents: readonly DirtyExtent[]
+  readonly holes: readonly ByteRange[]
   readonly base: Base
   /** Bytes of `base` that count; the rest was truncated away. */
   readonly baseLimit: number
@@ -114,9 +115,27 @@ export class OpenFile {
     this.#baseLimit = options.base.sizeBytes
   }
 
-  /** Written bytes held in memory. */
+  /** Memory that what was written takes. */
   get dirtyBytes(): number {
-    return this.#dirty.bytes
+    return this.#dirty.costBytes
+  }
+
+  /** Nothing is written over the base, or cut from it. */
+  get isWhole(): boolean {
+    return this.#dirty.isEmpty && this.sizeBytes === this.base.sizeBytes && !this.#isCut
+  }
+
+  get #isCut(): boolean {
+    return this.#baseLimit < this.base.sizeBytes
+  }
+
+  /**
+   * About how many bytes take space, when `baseHoleBytes` of the base do not: bytes written over
+   * others count twice, at most the size.
+   */
+  allocatedBytes(baseHoleBytes: number): number {
+    const below = Math.max(0, this.#baseLimit - baseHoleBytes - this.#dirty.holeBytes)
+    return Math.min(this.sizeBytes, below + this.#dirty.bytes)
   }
 
   /** Whether a snapshot waits for `settle` or `thaw`. */
@@ -162,6 +181,73 @@ export class OpenFile {
     this.#changed(mtimeNs)
   }
 
+  /** A temporary file has got a name; what the content that made it lacks is dirty. */
+  named(inode: InodeId, ops: readonly OpRef[], version: VersionId): void {
+    this.inode = inode
+    this.ops = ops
+    this.version = version
+    this.isDropped = false
+    this.isDirty = !this.isWhole
+    const ranges: number[] = []
+    for (const { offset, length, bytes } of this.#dirty.pieces(0, this.sizeBytes)) {
+      if (bytes) ranges.push(offset, offset + length)
+    }
+    this.sessions = [{ key: 0, ranges }]
+  }
+
+  /** Takes a finished content as the whole of an empty file. Whoever calls journals it. */
+  adopt(base: Base, mtimeNs: bigint): void {
+    assert(!this.#snapshot && this.sizeBytes === 0, 'only an empty file adopts a content')
+    this.base = base
+    this.#baseLimit = this.sizeBytes = base.sizeBytes
+    this.#changed(mtimeNs)
+  }
+
+  /** The holes over the base. */
+  holes(): DirtyPiece[] {
+    return this.#dirty.pieces(0, this.sizeBytes).filter(({ bytes }) => !bytes)
+  }
+
+  /** Makes a range zeros that take no space; the size stays. Whoever calls journals it. */
+  punch(offset: number, length: number, mtimeNs: bigint): void {
+    const end = Math.min(offset + length, this.sizeBytes)
+    this.#dirty.punch(offset, end, Math.max(this.#baseLimit, this.#snapshot?.limit ?? 0))
+    this.#changed(mtimeNs)
+  }
+
+  /**
+   * Where data, or a hole, begins at or after `offset`, which is below the size. Without one: the
+   * size for a hole, undefined for data.
+   */
+  async seek(
+    contents: ContentStore,
+    offset: number,
+    what: 'data' | 'hole',
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<number | undefined> {
+    let at = offset
+    while (at < this.sizeBytes) {
+      const [piece] = this.#dirty.pieces(at, this.sizeBytes)
+      if (piece && piece.offset === at) {
+        if ((what === 'data') === (piece.bytes !== undefined)) return at
+        at += piece.length
+        continue
+      }
+      const gapEnd = piece?.offset ?? this.sizeBytes
+      const baseEnd = Math.min(gapEnd, this.#baseLimit)
+      if (at < baseEnd) {
+        const found = await contents.seek(this.base, at, what, options)
+        if (found < baseEnd) return found
+        at = baseEnd
+      } else if (what === 'hole') {
+        return at
+      } else {
+        at = gapEnd
+      }
+    }
+    return what === 'hole' ? this.sizeBytes : undefined
+  }
+
   /** A modification time that a program set. */
   setMtime(mtimeNs: bigint): void {
     const isSynced = this.isSynced
@@ -181,7 +267,7 @@ export class OpenFile {
   ): Buffer[] | Promise<Buffer[]> {
     const end = Math.min(offset + length, this.sizeBytes)
     if (end <= offset) return []
-    if (this.#dirty.bytes === 0 && end <= this.#baseLimit) {
+    if (this.#dirty.isEmpty && end <= this.#baseLimit) {
       return contents.read(this.base, { offset, length: end - offset }, options)
     }
     const parts: Buffer[] = []
@@ -199,26 +285,28 @@ export class OpenFile {
     let at = offset
     for (const piece of this.#dirty.pieces(offset, end)) {
       if (piece.offset > at) gap(at, piece.offset)
-      parts.push(piece.bytes)
-      at = piece.offset + piece.bytes.length
+      if (piece.bytes) parts.push(piece.bytes)
+      else pushZeros(parts, piece.length)
+      at = piece.offset + piece.length
     }
     if (at < end) gap(at, end)
     return slots.length === 0 ? parts : joinLater(parts, slots)
   }
 
   /** Dirty pieces of a range, for the journal. */
-  dirtyPieces(start: number, end: number): readonly DirtyExtent[] {
+  dirtyPieces(start: number, end: number): readonly DirtyPiece[] {
     return this.#dirty.pieces(start, end)
   }
 
   /** Starts a publication or a segment; writes go on in a new generation and session. */
   freeze(): Snapshot {
     assert(!this.#snapshot, 'one snapshot at a time')
-    const { generation, extents } = this.#dirty.freeze()
+    const { generation, extents, holes } = this.#dirty.freeze()
     const isFixed = this.sizeBytes >= FIXED_MODE_BYTES_MIN && this.#jumps >= FIXED_MODE_JUMPS_MIN
     this.#snapshot = {
       generation,
       extents,
+      holes,
       base: this.base,
       baseLimit: this.#baseLimit,
       sizeBytes: this.sizeBytes,
@@ -281,13 +369,14 @@ async function joinLater(
 
 /** Builds what a snapshot holds. Chunks are stored, not yet synced. */
 export async function buildSnapshot(contents: ContentStore, snapshot: Snapshot): Promise<Base> {
-  const { base, baseLimit, sizeBytes, extents, mode } = snapshot
+  const { base, baseLimit, sizeBytes, extents, holes, mode } = snapshot
   let from: Base | undefined = baseLimit === 0 ? undefined : base
   if (from && baseLimit < from.sizeBytes) {
     from = await contents.build({ base: from, sizeBytes: baseLimit, extents: [], mode })
   }
   if (sizeBytes === 0) return EMPTY_BASE
-  if (from && extents.length === 0 && sizeBytes === from.sizeBytes) return from
-  const built = await contents.build({ base: from, sizeBytes, extents, mode })
+  const isSame = from !== undefined && extents.length === 0 && holes.length === 0
+  if (from && isSame && sizeBytes === from.sizeBytes) return from
+  const built = await contents.build({ base: from, sizeBytes, extents, holes, mode })
   return { ref: built.ref, sizeBytes: built.sizeBytes }
 }

@@ -16,7 +16,7 @@ import { decodeRecord, type Mark, type VfsRecord } from './journal-records.ts'
 import type { Node } from './nodes.ts'
 import { OpenFile, type Base } from './open-file.ts'
 
-type Change = Extract<VfsRecord, { readonly type: 'write' | 'state' }>
+type Change = Extract<VfsRecord, { readonly type: 'write' | 'state' | 'hole' }>
 type Begin = Extract<VfsRecord, { readonly type: 'begin' }>
 
 /** A dirty file as the journal tells it. */
@@ -59,6 +59,7 @@ export class JournalReader {
       case 'rebase':
         return this.#settle(this.#bySession.get(decoded.next), decoded.done, decoded.base)
       case 'write':
+      case 'hole':
       case 'state': {
         const sessions = this.#bySession.get(decoded.key)?.sessions
         sessions?.find(({ key }) => key === decoded.key)?.changes.push(decoded)
@@ -152,6 +153,7 @@ function restore(core: Core, found: FoundFile, base: Base): OpenFile {
   for (const { changes } of found.sessions) {
     for (const change of changes) {
       if (change.type === 'write') file.write(change.offset, change.bytes, change.mtimeNs)
+      else if (change.type === 'hole') file.punch(change.offset, change.length, change.mtimeNs)
       else file.truncate(change.sizeBytes, change.mtimeNs)
     }
   }

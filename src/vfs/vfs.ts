@@ -3,9 +3,10 @@
  * the order of its start and end. Everything here belongs to one thread.
  */
 import { strict as assert } from 'node:assert'
+import type { ContentStore } from '../chunks/interface.ts'
 import type { Edit, TreeDelta } from '../crdt/interface.ts'
 import type { Created } from '../crdt/overlay.ts'
-import { errorToData, hasCode } from '../errors.ts'
+import { errorToData, hasCode, WormholeError } from '../errors.ts'
 import { nameFromText, type FileName } from '../types.ts'
 import { Attributes } from './attributes.ts'
 import { checkWritable, LOCAL_CONTEXT, type Core } from './core.ts'
@@ -14,7 +15,7 @@ import { Directories } from './directories.ts'
 import { FileJournal } from './file-journal.ts'
 import { Files } from './files.ts'
 import { VfsFileSystem } from './filesystem.ts'
-import type { FileSystem, KernelNotifier, PathApi, VfsOptions } from './interface.ts'
+import type { FileSystem, KernelNotifier, OwnerChoice, PathApi, VfsOptions } from './interface.ts'
 import { Names } from './names.ts'
 import { NodeTable } from './nodes.ts'
 import type { Base, OpenFile } from './open-file.ts'
@@ -51,7 +52,7 @@ export class Vfs {
     const { overlay, journal, committer, contents, clock, coveredTo, policyOf } = options
     const { onProblem } = options
     assert(journal.nextNumber > coveredTo, 'a covered journal number must never be given again')
-    const nodes = new NodeTable(overlay)
+    const nodes = new NodeTable(overlay, (content) => holesOrNone(contents, content))
     const onError = (error: unknown): void => onProblem(errorToData(error))
     const files = new FileJournal({ journal, clock, onError })
     const publisher = new Publisher({
@@ -101,6 +102,15 @@ export class Vfs {
   /** Edits journalled here and not yet in the log. */
   get pendingEdits(): number {
     return this.#core.publisher.pendingCount
+  }
+
+  /**
+   * Whom everything belongs to, for the next mount: this process's user and group (`mounter`), or
+   * whom the tree says. Nothing may be mounted.
+   */
+  setOwner(choice: OwnerChoice): void {
+    const { uid, gid } = LOCAL_CONTEXT
+    this.#core.nodes.owner = choice === 'mounter' ? { uid, gid } : undefined
   }
 
   /** Where kernel caches are told about changes; undefined while nothing is mounted. */
@@ -204,5 +214,15 @@ export class Vfs {
       name = nameFromText(`recovered ${file.inode} ${count}`)
     }
     return overlay.createFile(overlay.root, name, options)
+  }
+}
+
+/** A damaged manifest is told by who reads the file, not by who asks for its attributes. */
+function holesOrNone(contents: ContentStore, content: Base): number | undefined {
+  try {
+    return contents.holeBytes(content)
+  } catch (error) {
+    if (error instanceof WormholeError) return undefined
+    throw error
   }
 }

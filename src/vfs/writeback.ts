@@ -364,23 +364,30 @@ export class Writeback {
     }
   }
 
-  /** Stores what is dirty now as a content that only this device knows. */
+  /** Resolves when what is dirty now is a content that only this device knows: the file's base. */
+  store(file: OpenFile): Promise<void> {
+    return this.#exclusively(file, () => this.#storeSegment(file))
+  }
+
+  async #storeSegment(file: OpenFile): Promise<void> {
+    const { contents, files } = this.#options
+    if (file.isFrozen) return
+    const snapshot = file.freeze()
+    try {
+      const base = await buildSnapshot(contents, snapshot)
+      await contents.sync()
+      files.appendRebase(file, snapshot.sessionCount, base)
+      files.forgetSessions(file.settle(base, false))
+      this.#count(file)
+    } catch (error) {
+      if (file.isFrozen) file.thaw()
+      throw error
+    }
+  }
+
+  /** Stores what is dirty now, in the background. */
   #startSegment(file: OpenFile): void {
-    void this.#exclusively(file, async () => {
-      const { contents, files } = this.#options
-      if (file.isFrozen) return
-      const snapshot = file.freeze()
-      try {
-        const base = await buildSnapshot(contents, snapshot)
-        await contents.sync()
-        files.appendRebase(file, snapshot.sessionCount, base)
-        files.forgetSessions(file.settle(base, false))
-        this.#count(file)
-      } catch (error) {
-        if (file.isFrozen) file.thaw()
-        throw error
-      }
-    }).catch((error: unknown) => {
+    void this.store(file).catch((error: unknown) => {
       const { code, message } = errorToData(error)
       this.#options.onProblem({ code, message: `a file cannot be stored: ${message}` })
       if (!(error instanceof WormholeError)) throw error

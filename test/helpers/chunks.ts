@@ -1,7 +1,7 @@
 /** Seeded bytes, edits and keys for tests of chunks. */
 import type { ChunkKeysData } from '../../src/chunks/keys.ts'
 import { ChunkKeyRing } from '../../src/chunks/keys.ts'
-import type { DirtyExtent } from '../../src/chunks/interface.ts'
+import type { ByteRange, DirtyExtent } from '../../src/chunks/interface.ts'
 
 /** Numbers in [0, 1) from a 32-bit seed: mulberry32 (Tommy Ettinger, public domain). */
 export function createRandom(seed: number): () => number {
@@ -33,11 +33,11 @@ export function createText(random: () => number, count: number): Buffer {
   return Buffer.from(parts.join('')).subarray(0, count)
 }
 
-/** A new size and some extents, and what a file with these bytes then is. */
+/** A new size, some holes and extents, and what a file with these bytes then is. */
 export function editRandomly(
   random: () => number,
   model: Buffer,
-): { extents: DirtyExtent[]; result: Buffer<ArrayBuffer> } {
+): { extents: DirtyExtent[]; holes: ByteRange[]; result: Buffer<ArrayBuffer> } {
   const below = (limit: number): number => Math.floor(random() * limit)
   const kind = random()
   let size = model.length
@@ -49,10 +49,16 @@ export function editRandomly(
     const make = random() < 0.5 ? createBytes : createText
     extents.push({ offset: below(size + 1), bytes: make(random, length) })
   }
+  const holes: ByteRange[] = []
+  for (let count = below(4); count > 0; count--) {
+    holes.push({ offset: below(model.length + 1), length: below(random() < 0.5 ? 300_000 : 9_000) })
+  }
   const result = Buffer.alloc(size)
   model.copy(result)
+  for (const { offset, length } of holes)
+    result.fill(0, Math.min(offset, size), Math.min(offset + length, size))
   for (const { offset, bytes } of extents) result.set(bytes.subarray(0, size - offset), offset)
-  return { extents, result }
+  return { extents, holes, result }
 }
 
 /** Fixed keys as plain data. */

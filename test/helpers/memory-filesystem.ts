@@ -312,7 +312,7 @@ export class MemoryFileSystem implements FileSystem {
     this.#touch(node, false)
   }
 
-  listxattr(nodeId: number): Reply<string[]> {
+  listxattr(_: RequestContext, nodeId: number): Reply<string[]> {
     return [...this.node(nodeId).attributes.keys()]
   }
 

@@ -107,9 +107,19 @@ export class MemoryContents implements ContentStore {
     return this.isRemote ? Promise.resolve(pieces) : pieces
   }
 
+  /** Whole buffers know no holes. */
+  seek(content: Stored, offset: number, what: 'data' | 'hole'): number {
+    return what === 'data' ? Math.min(offset, content.sizeBytes) : content.sizeBytes
+  }
+
+  holeBytes(): number {
+    return 0
+  }
+
   async build(options: Parameters<ContentStore['build']>[0]): Promise<BuiltContent> {
     const bytes = Buffer.alloc(options.sizeBytes)
     if (options.base) this.bytesOf(options.base).copy(bytes)
+    for (const { offset, length } of options.holes ?? []) bytes.fill(0, offset, offset + length)
     for (const extent of options.extents) bytes.set(extent.bytes, extent.offset)
     await Promise.resolve()
     return this.#store(bytes)

@@ -47,8 +47,13 @@ export abstract class VfsUser {
     return (this.fs.open(CONTEXT, nodeId, flags) as { handle: number }).handle
   }
 
-  async write(handle: number, offset: number, text: string | Buffer): Promise<void> {
-    await this.fs.write(CONTEXT, handle, offset, Buffer.from(text))
+  async write(
+    handle: number,
+    offset: number,
+    text: string | Buffer,
+    isAppending = false,
+  ): Promise<void> {
+    await this.fs.write(CONTEXT, handle, offset, Buffer.from(text), isAppending)
   }
 
   async read(handle: number, offset = 0, length = 1 << 20): Promise<string> {

@@ -2,6 +2,7 @@
  * Devices of one volume, each with the real file system over the real tree, on memory ports and
  * simulated time. Contents are shared between them; changes travel when the test says so.
  */
+import type { ContentStore } from '../../src/chunks/interface.ts'
 import { MemoryRowStore } from '../../src/crdt/memory.ts'
 import { Overlay } from '../../src/crdt/overlay.ts'
 import { TreeWriter } from '../../src/crdt/writer.ts'
@@ -46,6 +47,8 @@ export class VfsDevice extends VfsUser {
   /** Own groups, in order, as other devices get them. */
   readonly log: (readonly ShardChange[])[] = []
   journal = new MemoryJournal()
+  /** Used instead of `contents` from the next start on. */
+  storage: ContentStore | undefined
   role: Role = 'writer'
   /** Thrown by submissions. */
   failure: WormholeError | undefined
@@ -105,7 +108,7 @@ export class VfsDevice extends VfsUser {
       overlay: this.overlay,
       journal: this.journal,
       committer: { submit: (edits) => this.#submit(edits, process) },
-      contents: this.contents,
+      contents: this.storage ?? this.contents,
       clock,
       random,
       role: () => this.role,

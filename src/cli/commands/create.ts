@@ -12,6 +12,7 @@ const INVITE_BYTES_MAX = 64 * 1024
 
 interface DeviceOptions {
   mount?: string
+  owner?: string
   device?: string
   label?: string[]
 }
@@ -61,7 +62,7 @@ function exitCode(report: CreatedReport): number {
 function deviceParams(
   context: Context,
   options: DeviceOptions,
-): { mount?: string; deviceName: string; labels: Record<string, string> } {
+): { mount?: string; owner?: string; deviceName: string; labels: Record<string, string> } {
   const labels: Record<string, string> = {}
   for (const text of options.label ?? []) {
     const match = /^([A-Za-z0-9][\w.-]*)=(.*)$/.exec(text)
@@ -73,7 +74,8 @@ function deviceParams(
   const deviceName = options.device ?? hostname()
   if (deviceName.trim() === '') throw new WormholeError('BAD_ARGUMENT', 'the device needs a name')
   const mount = options.mount === undefined ? {} : { mount: context.localPath(options.mount) }
-  return { ...mount, deviceName, labels }
+  const owner = options.owner === undefined ? {} : { owner: options.owner }
+  return { ...mount, ...owner, deviceName, labels }
 }
 
 async function readInvite(context: Context): Promise<string> {

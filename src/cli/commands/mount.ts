@@ -3,8 +3,13 @@ import { EXIT_DONE, type Context } from '../context.ts'
 import { clean } from '../format.ts'
 
 /** Mounts a volume. */
-export async function mount(context: Context, [directory]: [string]): Promise<number> {
-  const params = { ...context.words, directory: context.localPath(directory) }
+export async function mount(
+  context: Context,
+  [directory]: [string],
+  { owner }: { owner?: string },
+): Promise<number> {
+  const chosen = owner === undefined ? {} : { owner }
+  const params = { ...context.words, directory: context.localPath(directory), ...chosen }
   const report = await context.call('mount', params)
   await context.report(report, () =>
     clean(`Volume ${report.volume} is mounted at ${report.mountpoint}.`),

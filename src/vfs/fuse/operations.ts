@@ -3,8 +3,7 @@
  * (struct fuse_*_in, which the dispatcher checks), and how it becomes a call of the file system.
  *
  * Not offered, answered ENOSYS once so that the kernel falls back by itself: ACCESS (it checks
- * modes, `default_permissions`), LSEEK (no holes known), COPY_FILE_RANGE (read and write), IOCTL,
- * POLL, BMAP, TMPFILE, STATX, and locks (kept by the kernel).
+ * modes, `default_permissions`), IOCTL, POLL, BMAP, STATX, and locks (kept by the kernel).
  */
 import { WormholeError } from '../../errors.ts'
 import { ENODATA, ENOSYS, ERANGE } from '../errno.ts'
@@ -18,10 +17,12 @@ import {
 } from '../interface.ts'
 import { readDirectory, readDirectoryPlus } from './directory.ts'
 import { negotiate } from './init.ts'
+import { copyRange, fallocate, seek } from './ranges.ts'
 import {
   FSYNC_DATA_ONLY,
   GETATTR_HANDLE,
   OPCODE,
+  OPEN_APPEND,
   OPEN_KILL_SUIDGID,
   SETATTR_VALID,
   TRANSFER_BYTES_MAX,
@@ -90,13 +91,13 @@ function setattr(session: Session, request: RequestBuffer): void {
   if (valid & SETATTR_VALID.UID) changes.uid = request.u32(76)
   if (valid & SETATTR_VALID.GID) changes.gid = request.u32(80)
   if (valid & SETATTR_VALID.SIZE) changes.sizeBytes = request.position(16)
+  const isNow = valid & (SETATTR_VALID.ATIME_NOW | SETATTR_VALID.MTIME_NOW)
+  const nowNs = isNow ? session.clock.nowNs() : 0n
   if (valid & SETATTR_VALID.ATIME) {
-    const isNow = valid & SETATTR_VALID.ATIME_NOW
-    changes.atimeNs = isNow ? session.clock.nowNs() : request.timeNs(32, 56)
+    changes.atimeNs = valid & SETATTR_VALID.ATIME_NOW ? nowNs : request.timeNs(32, 56)
   }
   if (valid & SETATTR_VALID.MTIME) {
-    const isNow = valid & SETATTR_VALID.MTIME_NOW
-    changes.mtimeNs = isNow ? session.clock.nowNs() : request.timeNs(40, 60)
+    changes.mtimeNs = valid & SETATTR_VALID.MTIME_NOW ? nowNs : request.timeNs(40, 60)
   }
   const handle = valid & SETATTR_VALID.HANDLE ? request.u64(8) : undefined
   const caller = new Caller(request, 0, (valid & SETATTR_VALID.KILL_SUIDGID) !== 0)
@@ -126,7 +127,8 @@ function write(session: Session, request: RequestBuffer): void {
   const caller = new Caller(request, 0, (request.u32(20) & WRITE_KILL_SUIDGID) !== 0)
   const handle = session.checkHandle(session.files, request.u64(0))
   const bytes = request.data(request.u32(16))
-  const result = session.fileSystem.write(caller, handle, request.position(8), bytes)
+  const isAppending = (request.u32(32) & OPEN_APPEND) !== 0
+  const result = session.fileSystem.write(caller, handle, request.position(8), bytes, isAppending)
   session.answer(request, result, replySize, caller)
 }
 
@@ -375,7 +377,8 @@ const TABLE: Record<number, Operation> = {
     name: 'LISTXATTR',
     bodyBytes: 8,
     handle(session, request) {
-      const names = session.fileSystem.listxattr(request.nodeId)
+      const caller = new Caller(request, 0, false)
+      const names = session.fileSystem.listxattr(caller, request.nodeId)
       answerValue(
         session,
         request,
@@ -393,17 +396,28 @@ const TABLE: Record<number, Operation> = {
       session.answer(request, result, replyDone, caller)
     },
   },
-  [OPCODE.FALLOCATE]: {
-    name: 'FALLOCATE',
-    bodyBytes: 32,
+  [OPCODE.FALLOCATE]: { name: 'FALLOCATE', bodyBytes: 32, handle: fallocate },
+  [OPCODE.LSEEK]: { name: 'LSEEK', bodyBytes: 24, handle: seek },
+  [OPCODE.COPY_FILE_RANGE]: {
+    name: 'COPY_FILE_RANGE',
+    bodyBytes: 56,
+    handle: (session, request) => copyRange(session, request, { has32Bits: true }),
+  },
+  [OPCODE.COPY_FILE_RANGE_64]: {
+    name: 'COPY_FILE_RANGE_64',
+    bodyBytes: 56,
+    handle: (session, request) => copyRange(session, request, { has32Bits: false }),
+  },
+  [OPCODE.TMPFILE]: {
+    name: 'TMPFILE',
+    bodyBytes: 16,
     handle(session, request) {
-      const caller = new Caller(request, 0, false)
-      const handle = session.checkHandle(session.files, request.u64(0))
-      const offset = request.position(8)
-      const length = request.position(16)
-      const mode = request.u32(24)
-      const result = session.fileSystem.fallocate(caller, handle, offset, length, mode)
-      session.answer(request, result, replyDone, caller)
+      const { fileSystem } = session
+      const caller = new Caller(request, request.u32(8), false)
+      const flags = request.u32(0)
+      if (!fileSystem.temporary) return void session.replies.errno(request.unique, ENOSYS)
+      const result = fileSystem.temporary(caller, request.nodeId, request.u32(4), flags)
+      session.answer(request, result, replyCreated, caller)
     },
   },
   [OPCODE.INIT]: { name: 'INIT', bodyBytes: 16, handle: negotiate },

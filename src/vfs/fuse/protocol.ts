@@ -58,7 +58,11 @@ export const OPCODE = {
   FALLOCATE: 43,
   READDIRPLUS: 44,
   RENAME2: 45,
+  LSEEK: 46,
+  COPY_FILE_RANGE: 47,
   SYNCFS: 50,
+  TMPFILE: 51,
+  COPY_FILE_RANGE_64: 53,
 } as const
 
 /** struct fuse_init_in.flags. */
@@ -102,6 +106,12 @@ export const WRITE_KILL_SUIDGID = 1 << 2
 export const FSYNC_DATA_ONLY = 1 << 0
 /** struct fuse_open_out.open_flags: pages of earlier opens stay. */
 export const OPEN_KEEP_CACHE = 1 << 1
+
+/** O_APPEND of open(2), as in struct fuse_write_in.flags: what the handle says at the moment. */
+export const OPEN_APPEND = 0o2000
+/** lseek(2). */
+export const SEEK_DATA = 3
+export const SEEK_HOLE = 4
 
 /** setxattr(2) flags. */
 export const XATTR_CREATE = 1

@@ -110,6 +110,12 @@ export class ReplyWriter {
     return this.#send(unique, 8)
   }
 
+  /** A place in a file, or a long size: struct fuse_lseek_out, struct fuse_copy_file_range_out. */
+  position(unique: number, position: number): boolean {
+    this.#put64(BODY, position)
+    return this.#send(unique, 8)
+  }
+
   /** Bytes of a file, a link or an attribute. They are written before this returns. */
   data(unique: number, parts: readonly Buffer[]): boolean {
     let total = 0

@@ -6,6 +6,7 @@
 import { WormholeError } from '../../errors.ts'
 import type { FileName } from '../../types.ts'
 import type { RequestContext } from '../interface.ts'
+import { groupsOf } from './groups.ts'
 import { HIGH, IN_HEADER_BYTES, REQUEST_BYTES_MAX } from './protocol.ts'
 
 /** Who asks, and the way to tell the file system that the answer is no longer wanted. */
@@ -24,6 +25,10 @@ export class Caller implements RequestContext {
     this.pid = request.pid
     this.umask = umask
     this.clearsSetId = clearsSetId
+  }
+
+  groups(): readonly number[] {
+    return groupsOf(this.pid)
   }
 
   signal(): AbortSignal {

@@ -46,6 +46,28 @@ function createFetcher(from: SealedWriter, into: () => ContentStoreUnderTest) {
   return { asked, fetcher }
 }
 
+/** What `seek` and `holeBytes` say of holes agrees, and there are zeros in them. */
+async function checkHoles(
+  contents: ContentStore,
+  content: Parameters<ContentStore['read']>[0],
+  model: Buffer,
+  label: string,
+): Promise<void> {
+  let total = 0
+  for (let at = 0; at < model.length;) {
+    const hole = await contents.seek(content, at, 'hole')
+    const data = await contents.seek(content, hole, 'data')
+    assert(hole >= at && data >= hole, label)
+    assert(
+      model.subarray(hole, data).every((byte) => byte === 0),
+      label,
+    )
+    total += data - hole
+    at = data
+  }
+  assert.equal(contents.holeBytes(content), total, label)
+}
+
 /** Runs the suite. */
 export function contentStoreSuite(name: string, create: CreateContentStore): void {
   test(`${name}: sizes around every limit`, async (t) => {
@@ -88,6 +110,7 @@ export function contentStoreSuite(name: string, create: CreateContentStore): voi
           base: content,
           sizeBytes: model.length,
           extents: edit.extents,
+          holes: edit.holes,
           mode: mode === 'mixed' ? (step % 2 ? 'fixed' : 'content-defined') : mode,
         })
         assert.equal(content.sizeBytes, model.length)
@@ -95,6 +118,7 @@ export function contentStoreSuite(name: string, create: CreateContentStore): voi
         const offset = Math.floor(random() * (model.length + 1))
         const part = Buffer.concat(await contents.read(content, { offset, length: 70_000 }))
         assert(part.equals(model.subarray(offset, offset + 70_000)), `seed ${seed} step ${step}`)
+        await checkHoles(contents, content, model, `seed ${seed} step ${step}`)
       }
     }
   })
@@ -181,6 +205,40 @@ export function contentStoreSuite(name: string, create: CreateContentStore): voi
     })
     assert.equal(await read(199_999, 6), '\0near\0')
     assert.equal((await contents.addresses(built)).length, 2, 'one node, one chunk')
+  })
+
+  test(`${name}: punched ranges become holes, and their bytes are in no chunk`, async (t) => {
+    const { contents } = await create(t, {})
+    const random = createRandom(31)
+    const bytes = createBytes(random, 3_000_000)
+    for (const mode of ['content-defined', 'fixed'] as const) {
+      const extents = [{ offset: 0, bytes }]
+      const full = await contents.build({ base: undefined, sizeBytes: bytes.length, extents, mode })
+      assert.equal(contents.holeBytes(full), 0)
+      assert.equal(await contents.seek(full, 5, 'hole'), bytes.length)
+      const cut = await contents.build({
+        base: full,
+        sizeBytes: bytes.length,
+        extents: [{ offset: 1_000_000, bytes: Buffer.from('island') }],
+        holes: [
+          { offset: 500_001, length: 1_500_000 },
+          { offset: 1_900_000, length: 100_002 },
+        ],
+        mode,
+      })
+      assert.equal(contents.holeBytes(cut), 1_500_001 - 6, mode)
+      assert.equal(await contents.seek(cut, 0, 'hole'), 500_001)
+      assert.equal(await contents.seek(cut, 500_001, 'data'), 1_000_000)
+      assert.equal(await contents.seek(cut, 1_000_000, 'hole'), 1_000_006)
+      assert.equal(await contents.seek(cut, 1_000_006, 'data'), 2_000_002)
+      assert(cut.newBytes < 2_000_000, `${mode}: ${cut.newBytes} new bytes`)
+      const model = Buffer.from(bytes).fill(0, 500_001, 2_000_002)
+      model.write('island', 1_000_000)
+      assert((await readAll(contents, cut)).equals(model), mode)
+      const all = { base: cut, sizeBytes: bytes.length, extents: [], mode }
+      const empty = await contents.build({ ...all, holes: [{ offset: 0, length: bytes.length }] })
+      assert.equal((await contents.addresses(empty)).length, 1, 'one node, no chunk')
+    }
   })
 
   test(`${name}: what is missing is fetched, or refused`, async (t) => {

@@ -9,11 +9,13 @@ import {
   decodeRecord,
   encodeBegin,
   encodeEdit,
+  encodeHole,
   encodeRebase,
   encodeState,
   encodeWrite,
   RECORD_BEGIN,
   RECORD_EDIT,
+  RECORD_HOLE,
   RECORD_REBASE,
   RECORD_STATE,
   RECORD_WRITE,
@@ -43,6 +45,7 @@ const records: [title: string, type: number, sample: Buffer][] = [
   ['a begin', RECORD_BEGIN, encodeBegin(begin)],
   ['a write', RECORD_WRITE, encodeWrite(4, 70_000, 5n, Buffer.from('bytes'))],
   ['a state', RECORD_STATE, encodeState(4, 70_000, 5n)],
+  ['a hole', RECORD_HOLE, encodeHole(4, { offset: 70_000, length: 9 }, 5n)],
   ['a rebase', RECORD_REBASE, encodeRebase(3, 4, base)],
 ]
 for (const [title, type, sample] of records) {

@@ -157,6 +157,56 @@ class Run {
     open.node.bytes.set(bytes, offset)
   }
 
+  /** A hole, or zeros that may make the file longer. */
+  async zero(): Promise<void> {
+    const open = this.opens[this.random.below(this.opens.length || 1)]
+    if (!open) return
+    const isHole = this.random.below(2) === 0
+    const offset = this.random.below(3000)
+    const length = 1 + this.random.below(1500)
+    await this.device.fs.fallocate(CONTEXT, open.handle, offset, length, isHole ? 3 : 16)
+    const before = open.node.bytes
+    const size = isHole ? before.length : Math.max(before.length, offset + length)
+    open.node.bytes = Buffer.concat([before], size)
+    open.node.bytes.fill(0, Math.min(offset, size), Math.min(offset + length, size))
+  }
+
+  async copy(): Promise<void> {
+    const from = this.opens[this.random.below(this.opens.length || 1)]
+    const to = this.opens[this.random.below(this.opens.length || 1)]
+    if (!from || !to || from.node === to.node) return
+    const [offset, at] = [this.random.below(2000), this.random.below(2000)]
+    const length = this.random.below(2000)
+    const bytes = from.node.bytes.subarray(offset, offset + length)
+    const source = { handle: from.handle, offset }
+    const target = { handle: to.handle, offset: at }
+    const count = await this.device.fs.copyRange?.(CONTEXT, source, target, length)
+    assert.equal(count, bytes.length, this.label)
+    if (bytes.length === 0) return
+    const size = Math.max(to.node.bytes.length, at + bytes.length)
+    to.node.bytes = Buffer.concat([to.node.bytes], size)
+    to.node.bytes.set(bytes, at)
+  }
+
+  /** A file that gets its name after its first bytes. */
+  async temporary(): Promise<void> {
+    const { node, nodeId } = this.directory()
+    const entry = this.name()
+    const reply = await this.device.fs.temporary?.(CONTEXT, nodeId, 0o600, 2)
+    if (!reply) assert.fail('no temporary files')
+    const { handle } = reply.open
+    const made = createNode('file', 0o600)
+    made.bytes = Buffer.alloc(this.random.below(900), 't')
+    await this.device.write(handle, 0, made.bytes)
+    const code = await this.code(() =>
+      this.device.fs.link(CONTEXT, reply.entry.nodeId, nodeId, name(entry)),
+    )
+    assert.equal(code, node.entries.has(entry) ? 'ALREADY_EXISTS' : undefined, this.label)
+    if (code) made.nlink = 0
+    else node.entries.set(entry, made)
+    this.opens.push({ handle, node: made })
+  }
+
   async readBack(): Promise<void> {
     const open = this.opens[this.random.below(this.opens.length || 1)]
     if (!open) return
@@ -278,8 +328,11 @@ class Run {
   }
 
   async step(): Promise<void> {
-    const kind = this.random.below(101)
-    if (kind < 12) await this.create()
+    const kind = this.random.below(111)
+    if (kind >= 108) await this.temporary()
+    else if (kind >= 105) await this.copy()
+    else if (kind >= 101) await this.zero()
+    else if (kind < 12) await this.create()
     else if (kind < 22) await this.open()
     else if (kind < 42) await this.write()
     else if (kind < 52) await this.readBack()

@@ -168,6 +168,7 @@ function commands(
       return mount.notifier.settled()
     },
     bugs: () => bugs,
+    requestCounts: () => mount.requestCounts(),
     cpuMicros: () => {
       const { user, system } = process.cpuUsage()
       return user + system

@@ -86,10 +86,26 @@ test('cli: the text of status, devices and conflicts', async (t) => {
 
 test('cli: init and join pass everything on', async (t) => {
   const { home, wormhole } = await serveFakeHome(t)
-  const options = ['--mount', 'm', '--device', 'd', '--label', 'k=v', '--label', 'x=']
+  const options = [
+    '--mount',
+    'm',
+    '--owner',
+    'mounter',
+    '--device',
+    'd',
+    '--label',
+    'k=v',
+    '--label',
+    'x=',
+  ]
   const init = ['init', '--another']
   const made = parsed(await wormhole([...init, ...options, '--json'], { cwd: '/base' }))
-  const asked = { mount: '/base/m', deviceName: 'd', labels: { k: 'v', x: '' } }
+  const asked = {
+    mount: '/base/m',
+    owner: 'mounter',
+    deviceName: 'd',
+    labels: { k: 'v', x: '' },
+  }
   assert.deepEqual(home.asked, { name: 'm', ...asked })
   assert.deepEqual((made as { invite: string }).invite, 'invite-1')
   const text = await wormhole([...init, '--name', 'n', '--device', 'd'])

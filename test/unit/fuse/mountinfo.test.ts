@@ -8,6 +8,7 @@ import { test } from 'node:test'
 import { CODES, WormholeError } from '../../../src/errors.ts'
 import { ERRNO, errnoOf } from '../../../src/vfs/errno.ts'
 import { mountSource } from '../../../src/vfs/fuse/mount.ts'
+import { decodeGroups, groupsOf } from '../../../src/vfs/fuse/groups.ts'
 import { decodeMountInfo, findMount } from '../../../src/vfs/fuse/mountinfo.ts'
 import { escapeMountPoint } from '../../../src/vfs/fuse/unmounter.ts'
 
@@ -46,4 +47,13 @@ test('every code has an errno that the kernel accepts; bugs are EIO', () => {
   }
   assert.equal(errnoOf(new WormholeError('NOT_FOUND', 'x')), 2)
   assert.equal(errnoOf(new Error('x')), 5)
+})
+
+test('supplementary groups are those of the process; a process that is gone has none', () => {
+  assert.deepEqual(decodeGroups('Name:\tsh\nGroups:\t4 1001 2000 \nNgid:\t0\n'), [4, 1001, 2000])
+  assert.deepEqual(decodeGroups('Groups:\t\n'), [])
+  assert.deepEqual(decodeGroups(''), [])
+  const own = process.getgroups?.() ?? []
+  assert.ok(groupsOf(process.pid).every((group) => own.includes(group)))
+  assert.deepEqual(groupsOf(2 ** 30), [])
 })

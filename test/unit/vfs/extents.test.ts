@@ -9,14 +9,17 @@ import { SeededRandom } from '../../helpers/sim-clock.ts'
 
 const SIZE = 4096
 
-/** The dirty bytes as text, `.` where nothing is dirty. */
+/** The dirty bytes as text, `.` where nothing is dirty, `_` in holes. */
 function dump(extents: Extents): string {
   const shown = Buffer.alloc(SIZE, '.')
-  for (const { offset, bytes } of extents.pieces(0, SIZE)) shown.set(bytes, offset)
+  for (const { offset, length, bytes } of extents.pieces(0, SIZE)) {
+    if (bytes) shown.set(bytes, offset)
+    else shown.fill('_', offset, offset + length)
+  }
   return shown.toString('latin1')
 }
 
-test('random writes and cuts equal a buffer with holes', () => {
+test('random writes, cuts and holes equal a buffer with holes', () => {
   const seed = 8134
   const random = new SeededRandom(seed)
   const extents = new Extents()
@@ -29,6 +32,13 @@ test('random writes and cuts equal a buffer with holes', () => {
       model.fill('.', size)
     } else if (kind === 1) {
       extents.freeze()
+    } else if (kind < 5) {
+      const start = random.below(SIZE)
+      const end = start + random.below(300)
+      const coverEnd = random.below(SIZE)
+      extents.punch(start, Math.min(end, SIZE), coverEnd)
+      model.fill('.', start, Math.min(end, SIZE))
+      model.fill('_', start, Math.min(end, Math.max(start, coverEnd), SIZE))
     } else {
       const offset = random.below(SIZE)
       const length = random.below(Math.min(200, SIZE - offset) + 1)
@@ -37,8 +47,11 @@ test('random writes and cuts equal a buffer with holes', () => {
       model.set(bytes, offset)
     }
     assert.equal(dump(extents), model.toString('latin1'), `seed ${seed} step ${step}`)
-    const held = model.filter((byte) => byte !== 46).length
+    const holes = model.filter((byte) => byte === 95).length
+    const held = model.filter((byte) => byte !== 46).length - holes
     assert.equal(extents.bytes, held, `seed ${seed} step ${step}`)
+    assert.equal(extents.holeBytes, holes, `seed ${seed} step ${step}`)
+    assert.equal(extents.isEmpty, held + holes === 0, `seed ${seed} step ${step}`)
   }
 })
 
@@ -64,7 +77,7 @@ test('appends grow one extent up to 1 MiB, then start another', () => {
   for (let at = 0; at < 40; at++) extents.write(at * piece.length, piece)
   const pieces = extents.pieces(0, 40 * piece.length)
   assert.deepEqual(
-    pieces.map(({ bytes }) => bytes.length / 1024),
+    pieces.map(({ length }) => length / 1024),
     [1024, 1024, 512],
   )
 })

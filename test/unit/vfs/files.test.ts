@@ -7,7 +7,6 @@ import test from 'node:test'
 import { WormholeError } from '../../../src/errors.ts'
 import { CONTEXT, createWorld, name, ROOT, VfsDevice } from '../../helpers/vfs-world.ts'
 
-const O_WRONLY_APPEND = 1 | 0o2000
 const O_TRUNC = 0o1000
 const O_EXCL = 0o200
 
@@ -76,10 +75,10 @@ test('an unlinked file stays readable and writable through its handles', async (
 test('O_APPEND writes at the end of the moment, O_TRUNC empties, O_EXCL refuses', async () => {
   const device = await oneDevice()
   const nodeId = await device.put('log', 'one\n')
-  const first = device.open(nodeId, O_WRONLY_APPEND)
-  const second = device.open(nodeId, O_WRONLY_APPEND)
-  await device.write(first, 0, 'two\n')
-  await device.write(second, 0, 'three\n')
+  const first = device.open(nodeId, 1)
+  const second = device.open(nodeId, 1)
+  await device.write(first, 0, 'two\n', true)
+  await device.write(second, 0, 'three\n', true)
   assert.equal(await device.cat('log'), 'one\ntwo\nthree\n')
   device.close(first)
   device.close(second)
@@ -265,14 +264,19 @@ test('a journal without room is told, and flushed as soon as there is room', asy
   assert.equal(await device.cat('f'), 'kept')
 })
 
-test('fallocate grows unless told otherwise; other modes are unsupported', async () => {
+test('fallocate grows unless told otherwise; modes nobody asked for are unsupported', async () => {
   const device = await oneDevice()
   const { nodeId, handle } = device.create(ROOT, 'f')
   await device.fs.fallocate(CONTEXT, handle, 0, 100, 1)
   assert.equal((await attrOf(device, nodeId)).sizeBytes, 0)
   await device.fs.fallocate(CONTEXT, handle, 0, 100, 0)
   assert.equal((await attrOf(device, nodeId)).sizeBytes, 100)
-  assert.throws(() => device.fs.fallocate(CONTEXT, handle, 0, 10, 3), { code: 'UNSUPPORTED' })
+  for (const mode of [2, 8, 32, 64]) {
+    assert.throws(() => device.fs.fallocate(CONTEXT, handle, 0, 10, mode), { code: 'UNSUPPORTED' })
+  }
+  assert.throws(() => device.fs.fallocate(CONTEXT, handle, 1, Number.MAX_SAFE_INTEGER, 3), {
+    code: 'FILE_TOO_LARGE',
+  })
   assert.throws(() => device.fs.fallocate(CONTEXT, handle, 0, 2e9, 0), { code: 'DISK_FULL' })
 })
 

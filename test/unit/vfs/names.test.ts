@@ -93,13 +93,13 @@ test('extended attributes', async () => {
   assert.throws(() => fs.setxattr(CONTEXT, nodeId, 'user.wormhole.id', Buffer.from('2'), 'any'), {
     code: 'NOT_PERMITTED',
   })
-  assert.deepEqual(await fs.listxattr(nodeId), ['user.a'])
+  assert.deepEqual(await fs.listxattr(CONTEXT, nodeId), ['user.a'])
   assert.equal((await fs.getxattr(nodeId, 'user.a'))?.toString(), '1')
   assert.equal((await fs.getxattr(nodeId, 'user.wormhole.state'))?.toString(), 'local')
   assert.equal((await fs.getxattr(nodeId, 'user.wormhole.id'))?.length, 16)
   await fs.removexattr(CONTEXT, nodeId, 'user.a')
   assert.throws(() => fs.removexattr(CONTEXT, nodeId, 'user.a'), { code: 'NO_ATTRIBUTE' })
-  assert.deepEqual(await fs.listxattr(nodeId), [])
+  assert.deepEqual(await fs.listxattr(CONTEXT, nodeId), [])
 })
 
 test('a listing is stable while names come and go, and goes on after any entry', async () => {

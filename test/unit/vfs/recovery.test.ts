@@ -28,6 +28,11 @@ const STORY: readonly ((device: VfsDevice) => Promise<unknown>)[] = [
   async (device) => device.fs.link(CONTEXT, device.find('a')?.nodeId ?? 0, ROOT, name('hard')),
   (device) => device.put('hard', 'through a link'),
   async (device) => device.fs.unlink(CONTEXT, ROOT, name('c')),
+  async (device) => {
+    const handle = device.open(device.find('a')?.nodeId ?? 0)
+    await device.fs.fallocate(CONTEXT, handle, 3, 4, 3)
+    device.close(handle)
+  },
   (device) => device.clock.run(200),
   async (device) => device.fs.symlink(CONTEXT, ROOT, name('s'), Buffer.from('a')),
 ]
