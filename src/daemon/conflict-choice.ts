@@ -9,8 +9,8 @@ export type Keep = string
  * Of several the newest is meant; of equally old ones the first.
  */
 export function chooseVersion(
-  versions: readonly Pick<ConflictReport['versions'][number], 'isOwn' | 'time'>[],
-  keep: Keep,
+  versions: readonly Pick<ConflictReport['versions'][number], 'deviceId' | 'time'>[],
+  { keep, self }: { readonly keep: Keep; readonly self: string },
 ): number | 'both' | undefined {
   if (keep === 'both') return keep
   if (/^[1-9]\d{0,5}$/.test(keep)) {
@@ -20,7 +20,8 @@ export function chooseVersion(
   if (keep !== 'newest' && keep !== 'mine' && keep !== 'theirs') return undefined
   let best: number | undefined
   for (const [index, version] of versions.entries()) {
-    if (keep !== 'newest' && version.isOwn !== (keep === 'mine')) continue
+    const isOwn = version.deviceId === self
+    if (keep !== 'newest' && isOwn !== (keep === 'mine')) continue
     const isNewer = best === undefined || version.time > (versions[best]?.time ?? '')
     if (isNewer) best = index
   }

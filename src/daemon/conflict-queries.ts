@@ -61,7 +61,7 @@ export class ConflictQueries {
       versions: view.versions.map((version) => ({
         version: version.version,
         device: version.deviceName,
-        isOwn: version.device === this.#self,
+        ...(version.device === undefined ? {} : { deviceId: version.device }),
         time: stampToIso(version.content.hlc),
         size: sizeOf(version),
         ...(version.shownAs === undefined
@@ -96,7 +96,7 @@ export class ConflictQueries {
     )
     if (!found) throw new WormholeError('NOT_FOUND', `there is no conflict at ${path}`)
     const { view, report } = found
-    const index = chooseVersion(report.versions, keep)
+    const index = chooseVersion(report.versions, { keep, self: this.#self })
     if (index === undefined) {
       const allowed = `1 to ${view.versions.length}, both, newest, mine or theirs`
       throw new WormholeError('BAD_ARGUMENT', `there is no version "${keep}": keep ${allowed}`)
@@ -125,7 +125,7 @@ export class ConflictQueries {
   }): Promise<ResolutionReport[]> {
     const results: ResolutionReport[] = []
     for (const { view, report } of this.#conflicts(args.path)) {
-      const index = chooseVersion(report.versions, args.keep)
+      const index = chooseVersion(report.versions, { keep: args.keep, self: this.#self })
       if (index === undefined) {
         results.push({ ...report, skipped: `it has no version "${args.keep}"` })
         continue

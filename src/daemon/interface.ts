@@ -119,8 +119,8 @@ export interface ConflictReport {
   versions: {
     version: string
     device: string
-    /** Written by this device. */
-    isOwn: boolean
+    /** Id of the device; absent where the log does not say. All devices report the same. */
+    deviceId?: string
     time: string
     size: number
     /** Where this version can be read; absent when only in the history. */

@@ -54,7 +54,7 @@ export async function describeDevice(
     files,
     conflicts: conflicts.map(({ versions, ...rest }) => ({
       ...rest,
-      versions: versions.map(({ isOwn, ...version }) => version),
+      versions: versions.map(({ deviceId, ...version }) => version),
     })),
     history,
     policy: values.map(({ line, ...value }) => value),

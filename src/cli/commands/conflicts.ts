@@ -206,7 +206,7 @@ function describe(context: Context, conflict: ConflictReport): string {
     ],
     conflict.versions.map((version, index) => [
       `${index + 1}`,
-      version.isOwn ? `${version.device} (this device)` : version.device,
+      version.device,
       formatTime(version.time),
       formatBytes(version.size),
       version.state,

@@ -27,7 +27,7 @@ const CONFLICT: ConflictReport = {
     {
       version: 'v1',
       device: 'alice',
-      isOwn: true,
+      deviceId: 'a',
       time: '2026-11-20T14:00:00.000Z',
       size: 5,
       state: 'current',
@@ -35,7 +35,7 @@ const CONFLICT: ConflictReport = {
     {
       version: 'v2',
       device: 'bob',
-      isOwn: false,
+      deviceId: 'b',
       time: '2026-11-20T14:01:00.000Z',
       size: 6,
       state: 'past',
