@@ -44,6 +44,12 @@ export class Restorer {
     const { parent, name, source } = this.#find(path)
     const at = this.#moment(options, source)
     const target = to === undefined ? undefined : this.#directory(to)
+    if (target === undefined && !this.#overlay.node(parent)) {
+      throw new WormholeError(
+        'NOT_FOUND',
+        `the directory of ${path} is deleted, too: restore that one, or use --to DIR`,
+      )
+    }
     const items: Item[] = []
     const run = new Run(this.#overlay, this.#vfs, {
       at,

@@ -44,6 +44,8 @@ test('files, versions and trees come back', async (t) => {
   }
   assert.deepEqual(await restore('/photos', '--dry-run'), all)
   assert.equal((await bob.run(['ls', '/'])).stdout, 'note\n', 'a preview does nothing')
+  const orphan = await bob.run(['restore', '/photos/2026/a'], { codes: [1] })
+  assert.match(orphan.stderr, /the directory of \/photos\/2026\/a is deleted, too/)
   assert.deepEqual(await restore('/photos/2026/a', '--to', '/'), { '/a': 'copied' })
   assert.deepEqual(await restore('/photos'), all)
   assert.deepEqual([await cat('/photos/2026/a'), await cat('/photos/b')], ['picture a', 'first'])
