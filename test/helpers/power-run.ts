@@ -37,6 +37,8 @@ interface Held {
 const NAMES = ['a', 'b', 'c', 'd', 'e', 'f']
 const RDWR = 2
 const TRUNC = 0o1000
+/** FALLOC_FL_PUNCH_HOLE with FALLOC_FL_KEEP_SIZE. */
+const PUNCH_HOLE = 3
 const SIMULATED_MS_MAX = 60_000
 const BIG_BYTES = 5 * 1024 * 1024
 /** Steps shown when none fits. */
@@ -148,7 +150,8 @@ export class PowerRun {
     else if (kind < 50) await this.#useHeld()
     else if (kind < 60) await this.#names(entry)
     else if (kind < 66) await this.#chmod(entry)
-    else if (kind < 72) await this.#temporary()
+    else if (kind < 69) await this.#temporary()
+    else if (kind < 72) await this.#nameless(entry)
     else if (kind < 80) await this.#remote()
     else if (kind < 86) await this.#step('drain', () => this.#alice.vfs.drain(), true)
     else {
@@ -214,14 +217,60 @@ export class PowerRun {
     const held = this.#held[this.#below(this.#held.length || 1)]
     if (!held) return
     const { entry, handle } = held
-    const kind = this.#below(4)
-    if (kind < 2) {
+    const kind = this.#below(7)
+    if (kind === 4) await this.#punch(entry, handle, this.#below(4000), 1 + this.#below(3000))
+    else if (kind === 5) await this.#copy(entry, handle)
+    else if (kind < 2 || kind === 6) {
       const [offset, text] = [this.#below(4000), this.#text()]
       await this.#step(`write at ${offset} of ${entry}`, () => {
         return this.#alice.write(handle, offset, text)
       })
     } else if (kind === 2) await this.#sync(entry, handle)
     else await this.#step(`close ${entry}`, async () => this.#drop(entry))
+  }
+
+  #punch(entry: string, handle: number, offset: number, length: number): Promise<void> {
+    return this.#step(`punch ${length} at ${offset} of ${entry}`, async () => {
+      await this.#alice.fs.fallocate(CONTEXT, handle, offset, length, PUNCH_HOLE)
+    })
+  }
+
+  /** Copies the start of the big file, or shares its content with one that is empty. */
+  async #copy(entry: string, handle: number): Promise<void> {
+    const { fs } = this.#alice
+    const big = this.#alice.lookup(ROOT, 'big')
+    if (!big || entry === 'big') return
+    const from = { handle: this.#alice.open(big.nodeId, 0), offset: 0 }
+    const found = this.#alice.lookup(ROOT, entry)
+    const isShare = found !== undefined && this.#below(2) === 0
+    if (isShare) {
+      await this.#step(`empty ${entry}`, async () => {
+        await fs.setattr(CONTEXT, found.nodeId, { sizeBytes: 0 }, handle)
+      })
+      await this.#step('drain', () => this.#alice.vfs.drain(), true)
+    }
+    // What is copied in one piece appears whole or not at all, as what is shared does.
+    const length = isShare ? BIG_BYTES : 70_000
+    await this.#step(`copy ${length} of big to ${entry}`, async () => {
+      await fs.copyRange?.(CONTEXT, from, { handle, offset: 0 }, length)
+    })
+    this.#alice.close(from.handle)
+  }
+
+  /** A file that gets its name when it is written. */
+  async #nameless(entry: string): Promise<void> {
+    const { fs } = this.#alice
+    if (this.#alice.lookup(ROOT, entry)) return
+    const made = await fs.temporary?.(CONTEXT, ROOT, 0o600, RDWR)
+    if (!made) return
+    const { handle } = made.open
+    await this.#step('write a file without a name', () =>
+      this.#alice.write(handle, 0, this.#text()),
+    )
+    await this.#step(`link it as ${entry}`, async () => {
+      await fs.link(CONTEXT, made.entry.nodeId, ROOT, name(entry))
+    })
+    await this.#step(`close ${entry}`, async () => this.#alice.close(handle))
   }
 
   /** Links, removes, renames or makes a directory. */
@@ -290,6 +339,7 @@ export class PowerRun {
       piece.fill(`${offset} of big. `)
       await this.#step(`write big at ${offset}`, () => this.#alice.write(handle, offset, piece))
     }
+    if (this.#below(2) === 0) await this.#punch('big', handle, 100_000, BIG_BYTES / 2)
     if (this.#below(2) === 0) await this.#sync('big', handle)
     await this.#step('close big', async () => this.#alice.close(handle))
   }
