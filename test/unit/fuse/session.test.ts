@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { WormholeError } from '../../../src/errors.ts'
 import { INIT_FLAG, OPCODE } from '../../../src/vfs/fuse/protocol.ts'
+import type { FileName } from '../../../src/types.ts'
 import type { RequestContext } from '../../../src/vfs/interface.ts'
 import { MemoryFileSystem } from '../../helpers/memory-filesystem.ts'
 import { Kernel, text, words } from './kernel.ts'
@@ -239,4 +240,69 @@ test('bugs become EIO with the name of the operation; forgetting too much is cla
   assert.equal(kernel.ask(OPCODE.LSEEK, ROOT).errno, 22, 'too short')
   assert.equal(kernel.ask(4096, ROOT).errno, 38)
   assert.equal(kernel.ask(OPCODE.RENAME2, ROOT, words(1, 0, 4, 0), text('a'), text('b')).errno, 22)
+})
+
+test('ranges, appending writes and files without a name carry their 64-bit numbers', () => {
+  const asked: unknown[] = []
+  class Ranges extends MemoryFileSystem {
+    seek(_: RequestContext, ...what: [number, number, 'data' | 'hole']): number | undefined {
+      asked.push(what)
+      return what[2] === 'data' ? undefined : 2 ** 40 + 7
+    }
+
+    copyRange(_: RequestContext, ...what: [object, object, number]): number {
+      asked.push(what)
+      return what[2]
+    }
+
+    temporary(context: RequestContext, parent: number, mode: number, flags: number) {
+      asked.push([parent, mode, flags, context.umask])
+      const made = this.create(context, parent, 'nameless' as FileName, mode, flags)
+      return made as Exclude<typeof made, Promise<unknown>>
+    }
+
+    override write(
+      ...what: [RequestContext, number, number, Buffer, boolean?]
+    ): ReturnType<MemoryFileSystem['write']> {
+      asked.push(what[4])
+      return super.write(what[0], what[1], what[2], what[3])
+    }
+  }
+  const kernel = new Kernel(new Ranges())
+  const { handle } = create(kernel, 'file')
+  const whence = (value: number) => words(handle, 0, 5, 256, value, 0)
+  assert.equal(kernel.ask(OPCODE.LSEEK, ROOT, whence(3)).errno, 6, 'ENXIO')
+  const found = kernel.ask(OPCODE.LSEEK, ROOT, whence(4)).body
+  assert.deepEqual([found.readUInt32LE(0), found.readUInt32LE(4)], [7, 256])
+  assert.equal(kernel.ask(OPCODE.LSEEK, ROOT, whence(0)).errno, 22)
+  assert.equal(kernel.ask(OPCODE.LSEEK, ROOT, words(99, 0, 0, 0, 3, 0)).errno, 9)
+  const offset = 256 * 2 ** 32 + 5
+  assert.deepEqual(asked.splice(0), [
+    [handle, offset, 'data'],
+    [handle, offset, 'hole'],
+  ])
+  const copy = words(handle, 0, 1, 0, 9, 0, handle, 0, 2, 1, 0, 3, 0, 0)
+  const long = kernel.ask(OPCODE.COPY_FILE_RANGE_64, ROOT, copy).body
+  assert.deepEqual([long.readUInt32LE(0), long.readUInt32LE(4)], [0, 3])
+  assert.equal(kernel.ask(OPCODE.COPY_FILE_RANGE, ROOT, copy).body.readUInt32LE(0), 0x7ffff000)
+  const places = [
+    { handle, offset: 1 },
+    { handle, offset: 2 ** 32 + 2 },
+  ]
+  assert.deepEqual(asked.splice(0), [
+    [...places, 3 * 2 ** 32],
+    [...places, 0x7ffff000],
+  ])
+  const appending = words(handle, 0, 0, 0, 1, 0, 0, 0, 0o2001, 0)
+  assert.equal(kernel.ask(OPCODE.WRITE, ROOT, appending, Buffer.from('x')).errno, 0)
+  const plain = transfer(handle, 0, 1)
+  assert.equal(kernel.ask(OPCODE.WRITE, ROOT, plain, Buffer.from('x')).errno, 0)
+  assert.deepEqual(asked.splice(0), [true, false])
+  const made = kernel.ask(OPCODE.TMPFILE, ROOT, words(O_RDWR, 0o100600, 0o022, 0), text('/'))
+  assert.deepEqual([made.errno, made.body.length], [0, 144])
+  assert.deepEqual(asked, [[ROOT, 0o100600, O_RDWR, 0o022]])
+  const without = new Kernel(new MemoryFileSystem())
+  const other = create(without, 'file').handle
+  assert.equal(without.ask(OPCODE.LSEEK, ROOT, words(other, 0, 0, 0, 3, 0)).errno, 38)
+  assert.equal(without.ask(OPCODE.TMPFILE, ROOT, words(2, 0o100600, 0, 0), text('/')).errno, 38)
 })
