@@ -245,3 +245,27 @@ test('what the path API changes reaches the kernel', async () => {
   await device.clock.settle(paths.remove('/g'), 10_000)
   assert.ok(device.notifier.notes.includes(`entry ${ROOT} g`))
 })
+
+test('a save from another directory changes the times of both', async () => {
+  const device = (await createWorld(1))[0] as VfsDevice
+  await device.put('f', 'old')
+  const made = await device.fs.mkdir(CONTEXT, ROOT, name('d'), 0o755)
+  await device.put('new', 'new', made.nodeId)
+  await device.drain()
+  const timeOf = async (nodeId: number): Promise<number> => {
+    const { mtimeS, mtimeNs } = await device.fs.getattr(nodeId, undefined)
+    return mtimeS * 1e9 + mtimeNs
+  }
+  const before = [await timeOf(ROOT), await timeOf(made.nodeId)]
+  const inode = await device.fs.getxattr(device.find('f')?.nodeId ?? 0, 'user.wormhole.id')
+  await device.clock.run(5000)
+  const from = { parent: made.nodeId, name: name('new') }
+  await device.fs.rename(CONTEXT, from, { parent: ROOT, name: name('f') }, 0)
+  assert.deepEqual(
+    await device.fs.getxattr(device.find('f')?.nodeId ?? 0, 'user.wormhole.id'),
+    inode,
+    'it is a save',
+  )
+  assert.ok((await timeOf(ROOT)) > (before[0] as number), 'where it went')
+  assert.ok((await timeOf(made.nodeId)) > (before[1] as number), 'where it came from')
+})
