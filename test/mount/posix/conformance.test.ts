@@ -18,7 +18,7 @@ import { createMount } from '../vfs/harness.ts'
 const PROMISES = fileURLToPath(new URL('./promises.py', import.meta.url))
 const FSX = fileURLToPath(new URL('./fsx.py', import.meta.url))
 const DIFFER = fileURLToPath(new URL('./differ.py', import.meta.url))
-/** One scene of so many; `POSIX_SHARE=1` runs all of the 6,192. */
+/** One scene of so many; `POSIX_SHARE=1` runs all of the 7,192. */
 const SHARE = Number(process.env.POSIX_SHARE ?? 8)
 const FIRST_SEED = Number(process.env.POSIX_SEED ?? Date.now() % 1_000_000)
 const SEEDS = Number(process.env.POSIX_SEEDS ?? 6)
