@@ -51,6 +51,7 @@ export const CODES = {
   PEER_UNREACHABLE: 'later',
   POLICY_INVALID: 'never',
   READ_ONLY: 'never',
+  REVOKED: 'never',
   SNAPSHOT_INVALID: 'elsewhere',
   TIMEOUT: 'later',
   UNSUPPORTED: 'never',

@@ -13,6 +13,8 @@ import type { Random } from './system.ts'
 /** Bytes that sealing adds: nonce and tag. */
 export const SEAL_OVERHEAD_BYTES = 24 + 16
 export const KEY_BYTES = 32
+/** What a sealed box adds: an ephemeral public key and a tag (libsodium, `crypto_box_seal`). */
+export const BOX_OVERHEAD_BYTES = 32 + 16
 export const SIGNATURE_BYTES = 64
 export const HASH_BYTES = 32
 

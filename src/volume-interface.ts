@@ -1,7 +1,8 @@
 /** The ports of a volume: what it is made of, and what it tells its surroundings. Types only. */
 import type { TreeDelta } from './crdt/interface.ts'
 import type { TreeWriter } from './crdt/writer.ts'
-import type { FeedStore, LogKeys } from './log/interface.ts'
+import type { FeedStore } from './log/interface.ts'
+import type { KeyRing } from './log/key-ring.ts'
 import type { SigningKeys } from './seal.ts'
 import type { Clock, HybridClock, Random } from './system.ts'
 import type { DeviceId, FeedHead, FeedId, VolumeId } from './types.ts'
@@ -11,10 +12,13 @@ export interface VolumeOptions {
   readonly id: VolumeId
   readonly device: DeviceId
   readonly deviceName: string
+  /** Who let this device in, if that is known. */
+  readonly guide?: DeviceId
   /** The feed that this home writes, unless the volume knows of a later generation. */
   readonly feed: FeedId
   readonly signing: SigningKeys
-  readonly keys: LogKeys
+  /** Its own: the volume adds what it is handed. */
+  readonly keys: KeyRing
   readonly feeds: FeedStore
   readonly tree: TreeWriter
   readonly clock: Clock

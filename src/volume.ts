@@ -24,19 +24,22 @@ import type { Want, WantsQuery } from './crdt/wants.ts'
 import type { TreeWriter } from './crdt/writer.ts'
 import { WormholeError, errorToData } from './errors.ts'
 import { Branches } from './log/branches.ts'
-import { EntryQueue, findLost } from './log/entry-queue.ts'
+import { EntryQueue } from './log/entry-queue.ts'
 import { verifyFrame } from './log/entry.ts'
 import type { Finding } from './finding.ts'
 import { encodeApplied, encodeGeneration, readApplied } from './log/applied.ts'
+import { Lane } from './log/lane.ts'
 import { missingEntries } from './log/missing.ts'
 import type { ControlOp, Entry, FeedTip, TreePart } from './log/interface.ts'
 import { MemberTable, type FoldResult } from './log/membership.ts'
 import { OwnFeed } from './log/own-feed.ts'
-import { ownLosses } from './log/own-loss.ts'
+import { judgeLosses, settleLosses } from './log/own-loss.ts'
 import { RetryLoop } from './log/retry-loop.ts'
 import { Strangers } from './log/strangers.ts'
+import { Turns, type Farewell } from './log/turns.ts'
 import type { DeviceId, FeedHead, FeedId, Frontier, Role, VolumeId } from './types.ts'
 import { feedDevice, feedRoot } from './types.ts'
+import { applyEntry } from './volume-apply.ts'
 import type { VolumeOptions } from './volume-interface.ts'
 
 export type { VolumeEvents, VolumeOptions } from './volume-interface.ts'
@@ -53,26 +56,27 @@ const SNAPSHOT_ROW = 'snapshot'
 /** See the head of this file. */
 export class Volume {
   readonly id: VolumeId
+  /** Revocations, keys, and what follows from them. */
+  readonly turns: Turns
   readonly #options: VolumeOptions
   #applied = new Map<FeedId, FeedHead>()
   #members: MemberTable
   #coveredTo = 0
-  #lane: Promise<unknown> = Promise.resolve()
+  readonly #lane = new Lane()
   readonly #applying: RetryLoop
   readonly #queue: EntryQueue
   #stamps = new Map<DeviceId, number>()
   readonly #own: OwnFeed
   readonly #strangers: Strangers
   readonly #branches: Branches
-  #isClosed = false
 
   private constructor(options: VolumeOptions) {
-    const { id, feeds, keys, events, tree } = options
+    const { id, feeds, events } = options
     this.id = id
     this.#options = options
     this.#members = new MemberTable(id)
     const onProblem = events.onProblem.bind(events)
-    this.#queue = new EntryQueue({ volume: id, keys, feeds, tree, onProblem })
+    this.#queue = new EntryQueue({ ...options, volume: id, onProblem })
     this.#applying = new RetryLoop({
       clock: options.clock,
       run: () => this.#applyAll(),
@@ -81,6 +85,7 @@ export class Volume {
     this.#own = new OwnFeed(options)
     this.#strangers = new Strangers(feeds)
     this.#branches = new Branches({ feeds, queue: this.#queue, onProblem })
+    this.turns = new Turns({ ...options, volume: id, queue: this.#queue })
   }
 
   /** Opens a volume: reads how far the index is and applies what the feeds hold beyond it. */
@@ -91,6 +96,7 @@ export class Volume {
     for (const stamp of volume.#stamps.values()) options.hlc.observe(stamp)
     await volume.#exclusive(() => volume.#applyReady())
     volume.#branches.tell(volume.#members)
+    volume.#applying.request()
     return volume
   }
 
@@ -132,9 +138,22 @@ export class Volume {
     return tips.map((tip) => this.#options.feeds.locate(tip) !== undefined)
   }
 
-  /** This device's role; undefined while its admission has not arrived here. */
+  /** This device's role; undefined while its admission has not arrived, or once it is revoked. */
   role(): Role | undefined {
+    if (this.turns.revokedBy(this.#members)) return undefined
     return this.#members.member(this.#options.device)?.role
+  }
+
+  /**
+   * Takes note that this device was revoked, if it is proved.
+   * @throws {WormholeError} `ENTRY_INVALID`, `NOT_PERMITTED`.
+   */
+  takeFarewell(farewell: Farewell): Promise<void> {
+    return this.#exclusive(() => {
+      if (this.turns.revokedBy(this.#members)) return
+      this.#commit(this.turns.takeFarewell(farewell, this.#members))
+      this.#options.events.onMembers()
+    })
   }
 
   /**
@@ -142,22 +161,16 @@ export class Volume {
    *
    * @throws {WormholeError} `DISK_FULL`, `WRITER_BROKEN`, `IO_ERROR`: nothing was published, try
    *   again later. `READ_ONLY` when this device may not write, `NOT_A_MEMBER` while its admission
-   *   has not arrived: everybody would refuse what it wrote. `FEED_CORRUPT` while own entries
-   *   build on others that were lost here.
+   *   has not arrived, `REVOKED` when it was: everybody would refuse what it wrote. `FEED_CORRUPT`
+   *   while own entries build on others that were lost here.
    */
   submit(edits: readonly Edit[]): Promise<{ coveredTo: number }> {
     return this.#exclusive(async () => {
-      if (this.#checkMember() === 'reader') {
+      if ((await this.#prepare()) === 'reader') {
         throw new WormholeError('READ_ONLY', 'this device is a reader of the volume')
       }
-      const folded = this.#options.tree.fold(edits)
-      if (folded.changes.length > 0) {
-        const part = { epoch: 0, changes: folded.changes, coveredTo: folded.coveredTo }
-        await this.#appendOwn([], part, folded.hlc)
-      }
-      this.#coveredTo = Math.max(this.#coveredTo, folded.coveredTo)
-      this.#commit()
-      if (folded.changes.length > 0) this.#tellHead(this.#own.feed)
+      const { changes, coveredTo, hlc } = this.#options.tree.fold(edits)
+      await this.#publish([], { changes, coveredTo }, hlc)
       return { coveredTo: this.#coveredTo }
     })
   }
@@ -171,22 +184,22 @@ export class Volume {
    */
   write(control: readonly ControlOp[] | (() => readonly ControlOp[])): Promise<void> {
     return this.#exclusive(async () => {
-      this.#checkMember()
+      await this.#prepare()
       const statements = typeof control === 'function' ? control() : control
-      if (statements.length === 0) return
-      await this.#appendOwn(statements, undefined, this.#options.hlc.tick())
-      this.#commit()
-      this.#tellHead(this.#own.feed)
+      if (statements.length > 0) await this.#publish(statements)
     })
   }
 
-  /** @throws {WormholeError} `NOT_A_MEMBER`, `FEED_CORRUPT`. */
-  #checkMember(): Role {
+  /** Before own entries. @throws {WormholeError} `NOT_A_MEMBER`, `REVOKED`, `FEED_CORRUPT`. */
+  async #prepare(): Promise<Role> {
     if (this.#isBehind(this.#own.feed)) {
       throw new WormholeError('FEED_CORRUPT', 'own entries build on lost ones that peers may have')
     }
+    await this.#answer()
     const role = this.role()
     if (role !== undefined) return role
+    if (this.turns.revokedBy(this.#members))
+      throw new WormholeError('REVOKED', 'revoked by an admin')
     throw new WormholeError('NOT_A_MEMBER', 'the admission of this device has not arrived yet')
   }
 
@@ -202,7 +215,8 @@ export class Volume {
     const { feeds, device } = this.#options
     const root = feedRoot(feed)
     const checked = frames.map((bytes) => verifyFrame(bytes, { volume: this.id, feed: root }))
-    this.#strangers.admit(root, checked, this.#members)
+    const named = (other: FeedId): number => this.#queue.named(other, this.#members)
+    this.#strangers.admit(root, checked, this.#members, named)
     const news = await this.#exclusive(async () => {
       if (!this.#branches.admit(root, checked)) return undefined
       const before = feeds.frontier()
@@ -283,15 +297,13 @@ export class Volume {
   /** Finishes what is running and closes feeds. The row store belongs to the caller. */
   async close(): Promise<void> {
     await this.#applying.close()
-    this.#isClosed = true
-    await this.#lane
+    await this.#lane.close()
     await this.#options.feeds.close()
   }
 
   /** Runs one change at a time; whatever fails leaves the state of the last commit. */
   #exclusive<T>(run: () => T | Promise<T>): Promise<T> {
-    const result = this.#lane.then(async () => {
-      if (this.#isClosed) throw new WormholeError('VOLUME_CLOSED', 'the volume is closed')
+    return this.#lane.run(async () => {
       try {
         await this.#applyOwnLeftover()
         return await run()
@@ -301,8 +313,6 @@ export class Volume {
         throw error
       }
     })
-    this.#lane = result.catch(() => undefined)
-    return result
   }
 
   /** Reads the state of the last index transaction. */
@@ -314,6 +324,7 @@ export class Volume {
     this.#coveredTo = tree.coveredTo
     this.#queue.reset()
     this.#members = MemberTable.restore(id, (key) => tree.meta(MEMBER_ROW + key))
+    this.turns.reload(this.#members, (name) => tree.meta(name))
     this.#own.choose(generation)
     tree.become({ actor: this.#own.actor, device, deviceName })
   }
@@ -327,24 +338,11 @@ export class Volume {
    * @throws {WormholeError} `LOG_LOST` in that case.
    */
   #checkIndex(): void {
-    const { feeds, tree, device, deviceName, events } = this.#options
-    const members = this.#members
-    const losses = ownLosses({ feeds, applied: this.#applied, members, device })
-    const lost = findLost(feeds, this.#applied)
+    const { tree, device, deviceName, events } = this.#options
+    const about = { ...this.#options, applied: this.#applied, members: this.#members }
     for (const { code, message } of this.missingEntries()) events.onProblem({ code, message })
-    if (lost.length + losses.length === 0) return
-    this.#queue.expect(lost)
-    // What others have said must be here in full: else there is nothing to say it anew upon.
-    const isRest = this.missingEntries({ isAll: true }).every((missing) => {
-      return missing.feed !== undefined && feedDevice(missing.feed) === device
-    })
-    for (const { feed, isHeldElsewhere, hasMembers, from } of losses) {
-      this.#own.retire(feedRoot(feed))
-      if (isHeldElsewhere || hasMembers || !isRest) continue
-      feeds.setAside(feed, from)
-      const message = `own entries from ${from} on are lost, and nobody is known to have them`
-      throw new WormholeError('LOG_LOST', message)
-    }
+    const losses = judgeLosses(about, this.missingEntries({ isAll: true }))
+    if (!settleLosses(losses, { ...about, own: this.#own, queue: this.#queue })) return
     tree.become({ actor: this.#own.actor, device, deviceName })
     this.#commit()
   }
@@ -355,15 +353,8 @@ export class Volume {
    */
   restore(old: RowStore): Promise<void> {
     return this.#exclusive(async () => {
-      this.#checkMember()
-      const { tree, hlc } = this.#options
-      for (const { changes, coveredTo } of tree.restore(old)) {
-        const part = { epoch: 0, changes, coveredTo }
-        if (changes.length > 0) await this.#appendOwn([], part, hlc.tick())
-        this.#coveredTo = Math.max(this.#coveredTo, coveredTo)
-        this.#commit()
-      }
-      this.#tellHead(this.#own.feed)
+      await this.#prepare()
+      for (const part of this.#options.tree.restore(old)) await this.#publish([], part)
     })
   }
 
@@ -382,22 +373,30 @@ export class Volume {
     return feedDevice(feed) === device && feeds.isWrittenHere(feed, appliedLength)
   }
 
-  /** Seals, signs and stores one own entry, and takes it into the tables (not yet committed). */
-  async #appendOwn(
+  /** Writes an own entry, if it says anything, and commits: durable, applied, told (W2). */
+  async #publish(
     control: readonly ControlOp[],
-    tree: TreePart | undefined,
-    stamp: number,
+    { changes, coveredTo }: Omit<TreePart, 'epoch'> = { changes: [], coveredTo: 0 },
+    stamp: number = this.#options.hlc.tick(),
   ): Promise<void> {
-    const frontier = new Map(this.#applied)
-    frontier.delete(this.#own.feed)
-    const previousFrontier = this.#members.frontierOf(this.#own.feed)
-    const body = { control, tree, frontier, hlc: stamp }
-    this.#fold(await this.#own.append(body, previousFrontier))
+    const { feed } = this.#own
+    const isSaying = control.length + changes.length > 0
+    if (isSaying) {
+      const frontier = new Map(this.#applied)
+      frontier.delete(feed)
+      const tree = changes.length > 0 ? { epoch: 0, changes, coveredTo } : undefined
+      const body = { control, tree, frontier, hlc: stamp }
+      this.#fold(await this.#own.append(body, this.#members.frontierOf(feed)))
+    }
+    this.#coveredTo = Math.max(this.#coveredTo, coveredTo)
+    this.#commit()
+    if (isSaying) this.#tellHead(feed)
   }
 
   /** Takes an entry's statements into the tables and counts it as applied. */
   #fold(entry: Entry): FoldResult {
     const folded = this.#members.fold(entry)
+    this.turns.learn(folded)
     for (const actor of folded.actors) this.#options.tree.registerActor(actor)
     for (const message of folded.problems) {
       this.#options.events.onProblem({ code: 'ENTRY_INVALID', message })
@@ -408,14 +407,17 @@ export class Volume {
   }
 
   /** One index transaction for everything since the last, then the news. */
-  #commit(): void {
+  #commit(fact?: readonly [name: string, row: Uint8Array]): void {
     const { tree, events } = this.#options
     const { generation } = this.#own
     const meta = encodeApplied({ frontier: this.#applied, stamps: this.#stamps, generation })
     const memberRows = this.#members.takeRows()
     for (const [key, row] of memberRows) meta.set(MEMBER_ROW + key, row)
-    events.onDelta(tree.commit(meta), this.#coveredTo)
-    if (memberRows.has(MEMBERS_ROW)) events.onMembers()
+    if (fact) meta.set(...fact)
+    const delta = tree.commit(meta)
+    const isMoved = this.turns.choose(this.#members)
+    events.onDelta(delta, this.#coveredTo)
+    if (memberRows.has(MEMBERS_ROW) || isMoved) events.onMembers()
   }
 
   #tellFailure(what: string, error: unknown): void {
@@ -430,9 +432,24 @@ export class Volume {
 
   /** Applies all whose turn it is. */
   async #applyAll(): Promise<void> {
-    if (this.#queue.next(this.#members, this.#applied) === undefined) return
-    await this.#drain()
-    for (let isMore = true; isMore;) isMore = await this.#exclusive(() => this.#applySlice())
+    const isMore = this.#queue.next(this.#members, this.#applied) !== undefined
+    if (isMore) await this.#drain()
+    else if (!this.turns.answer(this.#members)) return
+    const step = async (): Promise<boolean> => {
+      if (this.#isStopped()) await this.#answer()
+      return this.#applySlice()
+    }
+    while (await this.#exclusive(step));
+    await this.#exclusive(() => this.#answer())
+  }
+
+  #isStopped = (): boolean => this.turns.isDue(this.#members, this.#applied)
+
+  /** Answers revocations and changes of keys before anything else is written. */
+  async #answer(): Promise<void> {
+    const isAble = !this.#isBehind(this.#own.feed) && this.role() !== undefined
+    const ops = isAble ? this.turns.answer(this.#members) : undefined
+    if (ops) await this.#publish(ops)
   }
 
   /** Closes the pending local edits into an own entry, if this device may write one. */
@@ -446,7 +463,7 @@ export class Volume {
   }
 
   async #applyReady(): Promise<void> {
-    while (this.#applySlice()) await Promise.resolve()
+    while (!this.#isStopped() && this.#applySlice()) await Promise.resolve()
   }
 
   /**
@@ -466,7 +483,7 @@ export class Volume {
         this.#applied.set(feed, { length: seq + 1, hash })
       }
       count++
-      if (this.#options.clock.monotonicMs() >= endMs) break
+      if (this.#options.clock.monotonicMs() >= endMs || this.#isStopped()) break
     }
     if (count === 0) return false
     this.#commit()
@@ -475,26 +492,9 @@ export class Volume {
 
   /** Takes one entry into tables and shards; a refused one stays in the chain, counts as empty. */
   #apply(entry: Entry): void {
-    const { tree, hlc, events } = this.#options
-    const author = feedDevice(entry.feed)
     const { verdict } = this.#fold(entry)
-    const changes = entry.tree?.changes ?? []
-    let refusal = verdict.state === 'valid' ? undefined : verdict.reason
-    if (!refusal && changes.length > 0) {
-      const check = tree.check(changes, { actors: this.#members.actorsFor(entry) })
-      if (!check.isValid) refusal = check.reason ?? 'its changes are not valid'
-    }
-    if (refusal) {
-      const message = `entry ${entry.seq} of device ${author} is refused: ${refusal}`
-      events.onProblem({ code: 'ENTRY_INVALID', message })
-      return
-    }
-    hlc.observe(entry.hlc)
-    // Journal numbers in what came back from a peer may be those of another journal.
     const isOwn = this.#own.hasWritten(entry)
-    if (changes.length > 0) {
-      tree.apply(changes, isOwn ? { coveredTo: entry.tree?.coveredTo ?? 0 } : undefined)
-    }
-    if (isOwn) this.#coveredTo = Math.max(this.#coveredTo, entry.tree?.coveredTo ?? 0)
+    const about = { ...this.#options, members: this.#members, isOwn }
+    this.#coveredTo = Math.max(this.#coveredTo, applyEntry(entry, verdict, about))
   }
 }

@@ -57,6 +57,7 @@ const HINTS: Record<ErrorCode, string> = {
   PEER_UNREACHABLE: 'Check that a member is online. See: wormhole peers, wormhole doctor.',
   POLICY_INVALID: 'See: wormhole policy check.',
   READ_ONLY: 'This device is a reader of the volume.',
+  REVOKED: 'An admin lets devices in again with: wormhole invite.',
   SNAPSHOT_INVALID: 'Nothing to do: the log is fetched instead.',
   TIMEOUT: 'Try again, or allow more time with --timeout. See: wormhole peers.',
   UNSUPPORTED: 'After an upgrade restart the daemon: wormhole down; wormhole up.',

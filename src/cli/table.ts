@@ -292,6 +292,13 @@ const CARE: readonly CommandSpec[] = [
     load: async () => ({ run: (await import('./commands/invite.ts')).invite }),
   },
   {
+    name: 'revoke',
+    about: 'take a device out of the volume, and change its keys',
+    arguments: [{ name: '<device>', about: 'its name, or the beginning of its id' }],
+    options: [{ flags: '--yes', about: 'do not ask' }],
+    load: async () => ({ run: (await import('./commands/revoke.ts')).revoke }),
+  },
+  {
     name: 'bootstrap',
     about: 'run an own node by which devices find each other',
     options: [

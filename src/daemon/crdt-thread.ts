@@ -13,8 +13,10 @@ import { errorToData, hasCode } from '../errors.ts'
 import { createActor } from '../log/actors.ts'
 import { DiskFeedStore } from '../log/feeds.ts'
 import { describeFeedDamage } from '../log/salvage.ts'
+import { KeyRing } from '../log/key-ring.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
 import type { ControlOp, FeedTip } from '../log/interface.ts'
+import type { Farewell } from '../log/turns.ts'
 import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
 import { sealToBox } from '../seal.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
@@ -23,7 +25,8 @@ import { feedId, type DeviceId, type FeedId, type InodeId } from '../types.ts'
 import type { Edit } from '../crdt/interface.ts'
 import { Volume, type VolumeEvents } from '../volume.ts'
 import { Acknowledger } from './acknowledger.ts'
-import { stampToIso } from './reports.ts'
+import { HomeFilesStore } from './home-files.ts'
+import { revokedData, stampToIso } from './reports.ts'
 import { Retention } from './retention.ts'
 import { Snapshots } from './snapshots.ts'
 import { historyDaysOf, strategyOf } from './strategy.ts'
@@ -31,6 +34,7 @@ import type {
   CrdtThreadData,
   DeltaEvent,
   HeadEvent,
+  KeysEvent,
   MembersData,
   ProblemEvent,
   SubmitPendingApi,
@@ -39,12 +43,19 @@ import type {
 
 const data = workerData as CrdtThreadData
 const identity = identityFromSeed(data.seed)
-const secrets = VolumeSecrets.decode(data.secrets)
+const files = new HomeFilesStore({ home: '', disk: systemDisk, random: systemRandom })
+let onKeys = (): void => {}
+const keys = new KeyRing({
+  secrets: VolumeSecrets.decode(data.secrets),
+  box: identity.box,
+  save: (secrets) => files.saveSecrets(data.paths.directory, secrets),
+  onChange: () => onKeys(),
+})
 const hlc = new HybridClock(systemClock)
 
 /** Chunks of an admission: everything a joiner needs, sealed to its box key. */
 function sealedSecrets(boxKey: Uint8Array): Uint8Array {
-  return sealToBox(boxKey, secrets.encode())
+  return sealToBox(boxKey, keys.secrets.encode())
 }
 
 function membersData(volume: Volume): MembersData {
@@ -55,6 +66,8 @@ function membersData(volume: Volume): MembersData {
     members: table.members().map(({ device, name, role }) => ({ device, name, role })),
     invites: table.openInvites(systemClock.nowMs()),
     knownInvites: table.knownInvites(),
+    ...revokedData(volume),
+    meeting: volume.turns.meeting.map((generation) => keys.secrets.topic(generation) as Buffer),
   }
 }
 
@@ -83,9 +96,10 @@ async function openVolume(feeds: DiskFeedStore, events: VolumeEvents): Promise<O
       id: data.volume,
       device: identity.device,
       deviceName: data.deviceName,
+      ...(data.guide ? { guide: data.guide } : {}),
       feed,
       signing: identity.signing,
-      keys: secrets.logKeys(),
+      keys,
       feeds,
       tree,
       clock: systemClock,
@@ -184,6 +198,11 @@ async function start() {
       return last
     },
     write: (control: ControlOp[]) => volume.write(control),
+    revoke: async (device: DeviceId) => {
+      await volume.write(() => volume.turns.revocation(volume.members, device))
+      return { left: membersData(volume).members }
+    },
+    takeFarewell: (farewell: Farewell) => volume.takeFarewell(farewell),
     admit: async (request: AdmissionRequest) => {
       // Checked when it is its turn: of two at a time, only one may have the last use.
       await volume.write(() => {
@@ -197,6 +216,7 @@ async function start() {
       for (const run of runs) feeds.salvage(run)
     },
     published: () => published,
+    members: () => membersData(volume),
     missingEntries: (how: { isAll: boolean }) => volume.missingEntries(how),
     wantAgain: (contents: { inode: InodeId; version: string }[]) =>
       volume.tend((tree) => tree.wantAgain(contents)),
@@ -220,6 +240,11 @@ async function start() {
     },
     told: () => {},
   })
+  onKeys = () => {
+    const event = { secrets: keys.secrets.encode(), current: keys.currentGeneration }
+    fs.emit('keys', event satisfies KeysEvent)
+    main.emit('keys', event satisfies KeysEvent)
+  }
   const state = await openOrRebuild(feeds, {
     onHead: (feed, head) => main.emit('head', { feed, head } satisfies HeadEvent),
     onDelta: (delta, coveredTo) => {
@@ -239,7 +264,6 @@ async function start() {
   })
   const { rows, tree } = state
   const volume: Volume = state.volume
-  const keys = secrets.logKeys()
   const { paths } = data
   const onTaken = (): void => main.emit('wants', {} satisfies WantsEvent)
   const system = { disk: systemDisk, clock: systemClock, random: systemRandom }

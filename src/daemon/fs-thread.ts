@@ -32,6 +32,7 @@ import {
   type DeltaEvent,
   type FsBegin,
   type FsThreadData,
+  type KeysEvent,
   type MainApi,
   type ProblemEvent,
   type SubmitApi,
@@ -79,14 +80,18 @@ async function start() {
     numberMin: begin.coveredTo + 1,
     onDamage: (damage) => onProblem({ code: 'JOURNAL_CORRUPT', message: describeDamage(damage) }),
   })
+  const keys = new ChunkKeyRing(chunkKeysData(VolumeSecrets.decode(data.secrets)))
   const contents = store.contents({
-    keys: new ChunkKeyRing(chunkKeysData(VolumeSecrets.decode(data.secrets))),
+    keys,
     fetcher: {
       fetch: (addresses: readonly ChunkAddress[], { priority, signal }) =>
         main.call('fetch', { addresses, priority }, { signal }),
     },
   })
   const crdt = new Rpc<SubmitApi>(data.crdt, { submitPending: () => vfs.submitPending() })
+  crdt.on<KeysEvent>('keys', ({ secrets, current }) => {
+    keys.update(chunkKeysData(VolumeSecrets.decode(secrets), current))
+  })
   const vfs: Vfs = await Vfs.open({
     overlay,
     journal,

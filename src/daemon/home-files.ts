@@ -21,7 +21,7 @@ import { identityFromSeed, type Identity } from '../log/keys.ts'
 import { hash } from '../seal.ts'
 import type { Disk, Random } from '../system.ts'
 import type { KnownAddresses } from '../swarm/interface.ts'
-import type { InodeId, VolumeId } from '../types.ts'
+import type { DeviceId, InodeId, VolumeId } from '../types.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
 
 const VERSION = 1
@@ -44,6 +44,10 @@ export interface VolumeSettings {
   readonly tlsPort?: number
   /** Directories whose policy file may have mistakes. */
   readonly policySuspects?: readonly InodeId[]
+  /** Who let this device in. */
+  readonly admittedBy?: DeviceId
+  /** Revoked, and let in again; the log does not say so here yet. */
+  readonly isReadmitted?: boolean
 }
 
 /** Reads and writes the files of one home. */
@@ -115,6 +119,7 @@ export class HomeFilesStore {
       Array.isArray(addresses) &&
       addresses.every(isKnownAddresses) &&
       ['number', 'undefined'].includes(typeof tlsPort) &&
+      ['string', 'undefined'].includes(typeof settings['admittedBy']) &&
       (policySuspects === undefined || isListOfTexts(policySuspects))
     if (!isValid) throw new WormholeError('IO_ERROR', `${file} is damaged: fields are wrong`)
     return settings as unknown as VolumeSettings
@@ -131,6 +136,11 @@ export class HomeFilesStore {
     return bytes
   }
 
+  /** Replaces the secrets of a volume: durable, and whole or not at all. */
+  saveSecrets(directory: string, secrets: Uint8Array): void {
+    this.#writeChecked(path.join(directory, 'secrets'), secrets)
+  }
+
   /** Writes keys and settings anew, as a running daemon knows them. */
   restore(
     directory: string,
@@ -142,7 +152,7 @@ export class HomeFilesStore {
   ): void {
     const identity = Buffer.concat([Buffer.from([VERSION]), known.seed])
     this.#writeChecked(path.join(this.home, 'identity'), identity)
-    this.#writeChecked(path.join(directory, 'secrets'), known.secrets)
+    this.saveSecrets(directory, known.secrets)
     this.saveSettings(directory, known.settings)
   }
 

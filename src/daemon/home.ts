@@ -137,7 +137,8 @@ class Home implements HomeHandle {
     onProgress: Progress,
   ): Promise<CreatedReport> {
     const invite = decodeInvite(options.invite)
-    if (this.#hosts.some((host) => host.id === invite.volume)) {
+    const known = this.#hosts.find((host) => host.id === invite.volume)
+    if (known && !known.isRevoked) {
       throw new WormholeError(
         'ALREADY_EXISTS',
         'this device is already a member of that volume: `wormhole status` shows it, `wormhole ' +
@@ -156,13 +157,18 @@ class Home implements HomeHandle {
       name: invite.volume.slice(0, 8),
       generation: 0,
       addresses: admission.addresses,
+      admittedBy: admission.member,
     }
     onProgress({ text: 'admitted; fetching names', done: 0, total: 0 })
-    const directory = await this.#files.createVolume(settings, encoded, () => Promise.resolve())
-    const host = await this.#open(directory)
+    const host = known ?? (await this.#openJoined(settings, encoded))
+    if (known) await known.readmit(encoded, admission)
     await host.admitted({ signal: options.signal })
     await this.#label(host, options.labels)
     return this.#created(host, options)
+  }
+
+  async #openJoined(settings: VolumeSettings, secrets: Uint8Array): Promise<VolumeHost> {
+    return this.#open(await this.#files.createVolume(settings, secrets, () => Promise.resolve()))
   }
 
   async close(): Promise<void> {

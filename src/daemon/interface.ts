@@ -3,7 +3,7 @@
  * so fields are documented, stable and only ever added. Types only. Paths are text from the
  * volume's root (`/` first); times are ISO 8601 UTC strings; sizes are bytes.
  */
-import type { Role } from '../types.ts'
+import type { DeviceId, Role } from '../types.ts'
 import type { Keep } from './conflict-choice.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
 
@@ -21,6 +21,8 @@ export interface VolumeStatus {
   id: string
   name: string
   role: Role
+  /** Who revoked this device and when; absent while it is a member. */
+  revokedBy?: { name: string; at: string }
   /** Where it is mounted; undefined when it is not. */
   mountpoint: string | undefined
   /** Where it was mounted before and could not be mounted again, and why; else absent. */
@@ -56,13 +58,28 @@ export interface ActivityReport {
 export interface DeviceReport {
   id: string
   name: string
-  role: Role
+  /** Undefined for a device that was revoked. */
+  role: Role | undefined
   isSelf: boolean
   isConnected: boolean
   /** Newest entry we have of it. */
   lastEntryAt: string | undefined
   /** Whether what it last told it had equals what we have. */
   isInSync: boolean
+  /**
+   * When it was revoked and by whom; `aside`: how many of its entries are kept and not applied.
+   * Absent for members.
+   */
+  revoked?: { at: string; by: string; aside: number }
+}
+
+/** `wormhole revoke`. */
+export interface RevokeReport {
+  volume: string
+  device: { id: string; name: string }
+  /** Members that are left, this device included, and how many of them are admins. */
+  members: number
+  admins: number
 }
 
 /** `wormhole peers`. */
@@ -288,6 +305,11 @@ export interface VolumeHandle {
    * only admin device is lost. Works on any member. @throws {WormholeError} `BAD_ARGUMENT`.
    */
   recoveryInvite(code: string): Promise<{ invite: string }>
+  /**
+   * Revokes a member and changes the keys. Resolves when that is in the log and this device seals
+   * with the new ones. @throws {WormholeError} `NOT_PERMITTED`, `NOT_A_MEMBER`, `BAD_ARGUMENT`.
+   */
+  revoke(device: DeviceId): Promise<RevokeReport>
   /** `owner` is kept for later mounts; without it the one chosen before counts. */
   mount(directory: string, owner?: OwnerChoice): Promise<{ mountpoint: string }>
   /** Mounts it where it was mounted before. `status` tells a failure; only a bug is thrown. */

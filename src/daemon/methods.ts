@@ -6,7 +6,7 @@
  * The socket is private to its owner, so parameters are checked for sense, not for hostility.
  */
 import { WormholeError, hasCode } from '../errors.ts'
-import type { Role } from '../types.ts'
+import type { DeviceId, Role } from '../types.ts'
 import { cutPieces, type Progress } from './frames.ts'
 import type { HomeHandle, StatusReport, VerifyReport, VolumeHandle } from './interface.ts'
 import { chooseVolume, locate } from './target.ts'
@@ -183,6 +183,10 @@ export const methods = {
       if (recovery !== undefined) return volume.recoveryInvite(recovery)
       return volume.createInvite({ role: checkRole(role), days, uses })
     },
+  ),
+  /** `device` is a whole id. */
+  revoke: method({ ...inVolume, device: 'text' }, ({ home }, { device, ...words }) =>
+    chooseVolume(home, words).revoke(device as DeviceId),
   ),
   /** `directory` is absolute. */
   mount: method({ ...inVolume, directory: 'text', owner: 'text?' }, async ({ home }, params) => {

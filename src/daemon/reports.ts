@@ -1,10 +1,11 @@
 /** From internal shapes to the reports of the control socket. */
 import type { ChunkHolder } from '../swarm/interface.ts'
 import type { Swarm } from '../swarm/swarm.ts'
-import type { DeviceId } from '../types.ts'
+import { feedDevice, type DeviceId } from '../types.ts'
 import type { PathEntry } from '../vfs/interface.ts'
 import type { DeviceReport, FileReport, PeerReport, WhereReport } from './interface.ts'
-import type { MembersData } from './threads.ts'
+import type { Volume } from '../volume.ts'
+import type { MembersData, RevokedDevice } from './threads.ts'
 
 /** ISO 8601 UTC of a hybrid stamp. */
 export function stampToIso(hlc: number): string {
@@ -58,18 +59,44 @@ export function whereReport(facts: {
   }
 }
 
+/** Who was revoked, by whom, and what of it is kept aside. */
+export function revokedData(volume: Volume): Pick<MembersData, 'revoked' | 'revokedBy'> {
+  const { members } = volume
+  const revokedBy = volume.turns.revokedBy(members)
+  const aside = new Map<DeviceId, number>()
+  for (const { feed, count } of volume.turns.aside(members, volume.appliedFrontier())) {
+    aside.set(feedDevice(feed), (aside.get(feedDevice(feed)) ?? 0) + count)
+  }
+  const nameOf = (device: DeviceId): string => members.nameOf(device) ?? device.slice(0, 8)
+  const revoked = new Map<DeviceId, RevokedDevice>()
+  for (const { device, hlc, position } of members.revocations()) {
+    const by = nameOf(feedDevice(position.feed))
+    const row = { device, name: nameOf(device), by, at: stampToIso(hlc) }
+    const before = revoked.get(device)
+    if (before === undefined || row.at < before.at) {
+      const farewell = volume.turns.farewell(members, device)
+      revoked.set(device, { ...row, aside: aside.get(device) ?? 0, farewell })
+    }
+  }
+  return {
+    revoked: [...revoked.values()],
+    revokedBy: revokedBy && { name: nameOf(revokedBy.device), at: stampToIso(revokedBy.hlc) },
+  }
+}
+
 type SwarmPeers = ReturnType<Swarm['peers']>
 
 /** Who is in the volume, and how they are connected. */
 export function deviceReports(facts: {
   readonly self: DeviceId
   readonly members: MembersData['members']
+  readonly revoked: readonly RevokedDevice[]
   readonly peers: SwarmPeers
   /** Time of the newest entry of each device. */
   readonly last: ReadonlyMap<DeviceId, string>
 }): DeviceReport[] {
   const peers = new Map(facts.peers.map((peer) => [peer.device, peer]))
-  return facts.members.map(({ device, name, role }) => {
+  const members = facts.members.map(({ device, name, role }): DeviceReport => {
     const peer = peers.get(device)
     const isSelf = device === facts.self
     return {
@@ -82,6 +109,17 @@ export function deviceReports(facts: {
       isInSync: isSelf || (peer?.isInSync ?? false),
     }
   })
+  const revoked = facts.revoked.map(({ device, name, by, at, aside }) => ({
+    id: device,
+    name,
+    role: undefined,
+    isSelf: device === facts.self,
+    isConnected: false,
+    lastEntryAt: facts.last.get(device),
+    isInSync: false,
+    revoked: { at, by, aside },
+  }))
+  return [...members, ...revoked]
 }
 
 /** Connected devices. */

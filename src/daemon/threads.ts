@@ -5,12 +5,14 @@
  *   main -> crdt: log and membership    main -> fs: mounting, paths, conflicts, history
  *   fs -> crdt: submit                  crdt -> fs: submitPending, event `delta`
  *   fs -> main: fetch                   crdt -> main: events `head`, `members`, `problem`, `wants`
+ *                                       crdt -> main and fs: event `keys`
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { Edit, TreeDelta } from '../crdt/interface.ts'
 import type { ChunkKeysData } from '../chunks/keys.ts'
 import type { VolumeSecrets } from '../log/keys.ts'
 import type { OpenInvite } from '../log/membership.ts'
+import type { Farewell } from '../log/turns.ts'
 import type { ChunkAddress, DeviceId, FeedHead, FeedId, InodeId, Role, VolumeId } from '../types.ts'
 
 /** Where one volume keeps its state; absolute paths. */
@@ -50,6 +52,8 @@ export interface ThreadData {
 /** What the crdt thread is started with. `fs` leads to the fs thread. */
 export interface CrdtThreadData extends ThreadData {
   readonly generation: number
+  /** Who let this device in. */
+  readonly guide: DeviceId | undefined
   readonly fs: MessagePort
 }
 
@@ -96,6 +100,34 @@ export interface MembersData {
   readonly invites: readonly OpenInvite[]
   /** Every invite key ever made, expired and used-up ones and the recovery key included. */
   readonly knownInvites: readonly string[]
+  /** Topic keys of where members meet, the newest first. */
+  readonly meeting: readonly Uint8Array[]
+  readonly revoked: readonly RevokedDevice[]
+  /** Who revoked this device, if it is known here. */
+  readonly revokedBy: { readonly name: string; readonly at: string } | undefined
+}
+
+/** A device that was revoked and was not let in again. */
+export interface RevokedDevice {
+  readonly device: DeviceId
+  readonly name: string
+  /** By whom, and when: ISO 8601 of the entry's stamp. */
+  readonly by: string
+  readonly at: string
+  /** Entries of it that are stored and not applied. */
+  readonly aside: number
+  /** What proves it to the device. */
+  readonly farewell: Farewell | undefined
+}
+
+/**
+ * Event `keys`, crdt to main and fs: what this device holds and seals with from now on. It comes
+ * before anything that was sealed with them.
+ */
+export interface KeysEvent {
+  /** Encoded `VolumeSecrets`. */
+  readonly secrets: Uint8Array
+  readonly current: number
 }
 
 /** Event `head`, crdt to main. */
@@ -125,13 +157,13 @@ export interface ProblemEvent {
   readonly path?: string
 }
 
-/** Chunk keys in a form that crosses threads. */
-export function chunkKeysData(secrets: VolumeSecrets): ChunkKeysData {
+/** Chunk keys in a form that crosses threads; `current`: the generation that seals. */
+export function chunkKeysData(secrets: VolumeSecrets, current = 0): ChunkKeysData {
   const keys = secrets.chunkKeys()
   const contents = new Map<number, Uint8Array>()
-  for (let generation = 0; generation <= secrets.currentGeneration; generation++) {
+  for (const generation of secrets.generations()) {
     const key = keys.content(generation)
     if (key) contents.set(generation, key)
   }
-  return { dedup: keys.dedup, currentGeneration: secrets.currentGeneration, contents }
+  return { dedup: keys.dedup, currentGeneration: current, contents }
 }

@@ -7,8 +7,9 @@
 import { WormholeError, errorToData } from '../errors.ts'
 import { identityFromSeed, VolumeSecrets, type Identity } from '../log/keys.ts'
 import { systemClock, systemRandom } from '../system.ts'
+import { meetAt } from '../swarm/meeting.ts'
 import type { Swarm } from '../swarm/swarm.ts'
-import type { MemberPort, NetworkOptions } from '../swarm/interface.ts'
+import type { Admission, NetworkOptions } from '../swarm/interface.ts'
 import type { DeviceId, Role, VolumeId } from '../types.ts'
 import { carePorts, type CareParts } from './care.ts'
 import type { FetchDuty } from './fetch-duty.ts'
@@ -17,6 +18,7 @@ import type {
   DeviceReport,
   FileReport,
   PeerReport,
+  RevokeReport,
   SyncReport,
   VerifyReport,
   VolumeHandle,
@@ -25,6 +27,8 @@ import type {
 } from './interface.ts'
 import { createInvite, recoveryInvite, type InvitePorts } from './invites.ts'
 import type { Logger } from './logging.ts'
+import { createMemberPort, NO_MEMBERS, revoke, revokedProblem } from './membership.ts'
+import type { Membership } from './membership.ts'
 import { ProblemList, isRefusal } from './problems.ts'
 import { deviceReports, fileReport, peerReports, whereReport } from './reports.ts'
 import { runSync, waitOrAbort } from './sync-run.ts'
@@ -57,7 +61,7 @@ export class VolumeHost implements VolumeHandle {
   readonly #options: VolumeHostOptions
   readonly #identity: Identity
   readonly #problems = new ProblemList(systemClock)
-  readonly #data: ThreadData
+  #data: ThreadData
   #settings: VolumeSettings
   #members: MembersData
   #mountpoint: string | undefined
@@ -68,6 +72,7 @@ export class VolumeHost implements VolumeHandle {
   readonly #onMembers: (() => void)[] = []
   #remountedMs = -Infinity
   readonly tree = treeHandle(() => this.#threads.fs)
+  #meetAt: (topicKeys: readonly Uint8Array[]) => void = () => {}
   #isClosed = false
 
   private constructor(options: VolumeHostOptions, settings: VolumeSettings) {
@@ -78,13 +83,7 @@ export class VolumeHost implements VolumeHandle {
     const secrets = files.secrets(directory)
     this.#data = { volume: this.id, paths: volumePaths(directory), seed, deviceName, secrets }
     this.#identity = identityFromSeed(options.seed)
-    this.#members = {
-      volumeName: settings.name,
-      role: undefined,
-      members: [],
-      invites: [],
-      knownInvites: [],
-    }
+    this.#members = { ...NO_MEMBERS, volumeName: settings.name }
   }
 
   get name(): string {
@@ -108,15 +107,16 @@ export class VolumeHost implements VolumeHandle {
   async #start(): Promise<void> {
     const { network } = this.#options
     const data = this.#data
-    const secrets = VolumeSecrets.decode(data.secrets)
     // What the journal brings back may need a chunk before the network is up.
     let onNetwork!: () => void
     const isUp = new Promise<void>((resolve) => (onNetwork = resolve))
     const starting = VolumeThreads.start(data, {
       generation: this.#settings.generation,
+      guide: this.#settings.admittedBy,
       policySuspects: this.#settings.policySuspects ?? [],
       fetch: (addresses, how) => isUp.then(() => this.#swarm.fetch(addresses, how)),
       onMembers: (members) => this.#takeMembers(members),
+      onKeys: (secrets) => (this.#data = { ...this.#data, secrets }),
       onWants: ({ keys }) => (keys ? this.#duty?.add(keys) : this.#duty?.poke()),
       onPolicySuspects: (policySuspects) => this.#saveSettings({ policySuspects }),
       onProblem: (problem) => this.#problem(problem),
@@ -144,13 +144,13 @@ export class VolumeHost implements VolumeHandle {
       swarm: () => this.#swarm,
       onProblem: (problem) => this.#problem(problem),
     })
-    const members = this.#memberPort()
+    const members = createMemberPort(() => this.#membership(), this.#options.logger)
     const tlsPortLast = this.#settings.tlsPort
     const { chunks } = threads
-    const { transports, beacon } = await createNetwork({
+    const ways = await createNetwork({
       network: { ...network, ...(tlsPortLast ? { tlsPortLast } : {}) },
       keys: this.#identity.signing,
-      topicKey: secrets.topics()[0] as Buffer,
+      topicKeys: this.#members.meeting,
       members,
       clock: systemClock,
     })
@@ -167,49 +167,29 @@ export class VolumeHost implements VolumeHandle {
       },
       clock: systemClock,
       random: systemRandom,
-      transports,
-      ...(beacon ? { beacon } : {}),
+      ...ways,
       addresses: this.#settings.addresses,
       onAddresses: (addresses) => this.#saveSettings({ addresses }),
       onPeer: () => this.#duty.retry(),
       onReport: (report) => this.#problem({ code: report.code, message: report.message }),
       networkFingerprint,
     })
+    this.#meetAt = (topicKeys) => meetAt(ways, topicKeys)
+    this.#meetAt(this.#members.meeting)
     onNetwork()
     this.#saveSettings({})
     this.#duty.poke()
   }
 
-  #memberPort(): MemberPort {
-    return {
-      isMember: (device) => this.#knownDevices().some((known) => known.device === device),
-      devices: () => this.#knownDevices(),
-      // One that has expired or is used up is let in to be told so.
-      isOpenInvite: (inviteKey) => this.#members.knownInvites.includes(inviteKey),
-      openInvites: () => this.#openInvites(),
-      admit: (request) => this.#threads.crdt.call('admit', request),
-    }
-  }
-
-  /**
-   * Members as the log says; a joiner that has no log yet takes the device that let it in, and
-   * those it was told of, at their word until the log arrives.
-   */
-  #knownDevices(): { device: DeviceId; name: string }[] {
-    const { members, role } = this.#members
-    if (role !== undefined) return members.map(({ device, name }) => ({ device, name }))
-    return this.#settings.addresses.map(({ device }) => ({ device, name: device.slice(0, 8) }))
-  }
-
-  #openInvites(): string[] {
-    const nowMs = systemClock.nowMs()
-    return this.#members.invites
-      .filter((invite) => !invite.isRecovery && invite.expiresMs > nowMs && invite.usesLeft > 0)
-      .map((invite) => invite.inviteKey)
+  #membership(): Membership {
+    const { addresses, isReadmitted = false } = this.#settings
+    return { members: this.#members, addresses, isReadmitted, crdt: this.#threads.crdt }
   }
 
   #takeMembers(members: MembersData): void {
     this.#members = members
+    if (this.#settings.isReadmitted && members.role) this.#saveSettings({ isReadmitted: false })
+    this.#meetAt(members.meeting)
     this.#swarm?.membersChanged()
     for (const resolve of this.#onMembers.splice(0)) resolve()
   }
@@ -244,6 +224,7 @@ export class VolumeHost implements VolumeHandle {
       id: this.id,
       name: this.name,
       role: this.#members.role ?? 'reader',
+      ...(this.#members.revokedBy ? { revokedBy: this.#members.revokedBy } : {}),
       mountpoint: this.#mountpoint,
       ...(this.#mountFailure ? { mountFailure: this.#mountFailure } : {}),
       fileCount: counts.files,
@@ -254,14 +235,14 @@ export class VolumeHost implements VolumeHandle {
       peersKnown: peers.length,
       conflicts,
       activity: { requests: counts.requests, records: counts.records, ...published },
-      problems: [...this.#problems.list(), ...policyProblems],
+      problems: [...revokedProblem(this.#members), ...this.#problems.list(), ...policyProblems],
     }
   }
 
   async devices(): Promise<DeviceReport[]> {
     const last = await this.#threads.crdt.call('lastEntries', undefined)
-    const { members } = this.#members
-    return deviceReports({ self: this.device, members, peers: this.#swarm.peers(), last })
+    const members = await this.#threads.crdt.call('members', undefined)
+    return deviceReports({ ...members, self: this.device, peers: this.#swarm.peers(), last })
   }
 
   peers(): Promise<PeerReport[]> {
@@ -270,17 +251,11 @@ export class VolumeHost implements VolumeHandle {
 
   async where(path: string): Promise<WhereReport> {
     const found = await this.#threads.fs.call('addresses', path)
-    const { sizeBytes, addresses, isPartial } = found
-    const holders = await this.#swarm.where(addresses, { timeoutMs: 5000 })
-    const self = { device: this.#identity.device, name: this.#options.deviceName }
-    return whereReport({
-      path,
-      sizeBytes,
-      isPartial,
-      own: { ...self, has: addresses.map((address) => this.#threads.chunks.has(address)) },
-      holders,
-      members: this.#members.members,
-    })
+    const holders = await this.#swarm.where(found.addresses, { timeoutMs: 5000 })
+    const { device } = this.#identity
+    const has = found.addresses.map((address) => this.#threads.chunks.has(address))
+    const own = { device, name: this.#options.deviceName, has }
+    return whereReport({ ...found, path, own, holders, members: this.#members.members })
   }
 
   sync(
@@ -334,6 +309,12 @@ export class VolumeHost implements VolumeHandle {
 
   recoveryInvite(code: string): Promise<{ invite: string }> {
     return Promise.resolve(recoveryInvite(this.#invitePorts(), code))
+  }
+
+  async revoke(device: DeviceId): Promise<RevokeReport> {
+    const report = await revoke(() => this.#membership(), this.name, device)
+    await this.#threads.keysTaken()
+    return report
   }
 
   #invitePorts(): InvitePorts {
@@ -437,6 +418,21 @@ export class VolumeHost implements VolumeHandle {
         waitOrAbort(systemClock, 1000, options.signal),
       ])
     }
+  }
+
+  /** Whether this device was revoked, and not let in again. */
+  get isRevoked(): boolean {
+    return this.#members.revokedBy !== undefined
+  }
+
+  /** After a new admission: goes on with what it brought, as a joiner. */
+  readmit(secrets: Uint8Array, { addresses, member }: Admission): Promise<void> {
+    const merged = VolumeSecrets.decode(this.#data.secrets).merge(VolumeSecrets.decode(secrets))
+    this.#data = { ...this.#data, secrets: merged.encode() }
+    return this.#restart(() => {
+      this.#options.files.saveSecrets(this.#options.directory, this.#data.secrets)
+      this.#saveSettings({ addresses, admittedBy: member, isReadmitted: true })
+    })
   }
 
   async restoreMount(): Promise<void> {

@@ -19,13 +19,14 @@ import {
   type CrdtThreadData,
   type FsBegin,
   type FsThreadData,
+  type KeysEvent,
   type MainApi,
   type MembersData,
   type ProblemEvent,
   type ThreadData,
   type WantsEvent,
 } from './threads.ts'
-import type { InodeId } from '../types.ts'
+import type { DeviceId, InodeId } from '../types.ts'
 import { guardIndex, indexIsOpen } from './index-guard.ts'
 import { startWorkerThread, type WorkerThread } from './worker-thread.ts'
 
@@ -34,9 +35,13 @@ type CrdtReady = { coveredTo: number; members: MembersData }
 /** What the threads tell main. */
 export interface VolumeThreadsOptions {
   readonly generation: number
+  /** Who let this device in. */
+  readonly guide: DeviceId | undefined
   readonly policySuspects: readonly InodeId[]
   readonly fetch: ChunkFetcher['fetch']
   onMembers(members: MembersData): void
+  /** Other keys are held: kept on the disk already. */
+  onKeys(secrets: Uint8Array): void
   /** There are new contents to fetch. */
   onWants(event: WantsEvent): void
   onProblem(problem: ProblemEvent): void
@@ -56,14 +61,17 @@ export class VolumeThreads {
   readonly chunks: StoreClient
   /** File contents, as main uses them. */
   readonly contents: ContentStore
+  readonly #keysTaken: () => Promise<void>
 
   private constructor(parts: {
+    keysTaken: () => Promise<void>
     store: StoreThread
     crdt: WorkerThread<CrdtApi, CrdtReady>
     fs: WorkerThread<FsApi, object>
     chunks: StoreClient
     contents: ContentStore
   }) {
+    this.#keysTaken = parts.keysTaken
     this.#store = parts.store
     this.#crdt = parts.crdt
     this.#fs = parts.fs
@@ -77,8 +85,17 @@ export class VolumeThreads {
     await guardIndex(data, options.onProblem)
     const store = StoreThread.launch({ directory: data.paths.packs, keys })
     const { port1: crdtPort, port2: fsPort } = new MessageChannel()
-    const { generation, policySuspects } = options
-    const starting = startCrdt({ ...data, generation, fs: crdtPort }, options)
+    const { generation, guide, policySuspects } = options
+    const ring = new ChunkKeyRing(keys)
+    let taking = Promise.resolve()
+    const onKeys = ({ secrets, current }: KeysEvent): void => {
+      const keys = chunkKeysData(VolumeSecrets.decode(secrets), current)
+      ring.update(keys)
+      // A store that has ended needs none; its death is told.
+      taking = store.setKeys(keys).catch(() => undefined)
+      options.onKeys(secrets)
+    }
+    const starting = startCrdt({ ...data, generation, guide, fs: crdtPort }, options, onKeys)
     const begin = starting.then(({ ready }) => {
       return { coveredTo: ready.coveredTo, role: ready.members.role }
     })
@@ -92,10 +109,11 @@ export class VolumeThreads {
     const [, crdt, fs, chunks] = results
     if (fs.status === 'fulfilled' && crdt.status === 'fulfilled' && chunks.status === 'fulfilled') {
       const fetcher = { fetch: options.fetch }
-      const contents = chunks.value.contents({ keys: new ChunkKeyRing(keys), fetcher })
+      const contents = chunks.value.contents({ keys: ring, fetcher })
       indexIsOpen(data)
-      const threads = { store, crdt: crdt.value, fs: fs.value, chunks: chunks.value, contents }
-      return new VolumeThreads(threads)
+      const keysTaken = (): Promise<void> => taking
+      const parts = { store, crdt: crdt.value, fs: fs.value, chunks: chunks.value }
+      return new VolumeThreads({ ...parts, contents, keysTaken })
     }
     // The first failure is the cause of the others.
     const failed = results.find((result) => result.status === 'rejected')
@@ -116,6 +134,11 @@ export class VolumeThreads {
     return this.#fs.rpc
   }
 
+  /** Resolves when new chunks are sealed with the keys that the crdt thread told last. */
+  keysTaken(): Promise<void> {
+    return this.#keysTaken()
+  }
+
   /** Closes all threads; tries every one, whatever fails. */
   async close(): Promise<void> {
     const errors: unknown[] = []
@@ -133,6 +156,7 @@ export class VolumeThreads {
 async function startCrdt(
   data: CrdtThreadData,
   options: VolumeThreadsOptions,
+  onKeys: (event: KeysEvent) => void,
 ): Promise<WorkerThread<CrdtApi, CrdtReady>> {
   const thread = await startWorkerThread<CrdtApi, CrdtReady>({
     url: siblingModule(import.meta.url, './crdt-thread'),
@@ -141,6 +165,7 @@ async function startCrdt(
     handlers: {},
     events: {
       members: (members: MembersData) => options.onMembers(members),
+      keys: onKeys,
       problem: (problem: ProblemEvent) => options.onProblem(problem),
       wants: (event: WantsEvent) => options.onWants(event),
     },

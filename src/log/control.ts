@@ -6,10 +6,13 @@
  * (P1). A known one with a missing or wrong field is refused: `ENTRY_INVALID`.
  */
 import { Decoder, Encoder } from '@msgpack/msgpack'
+import { ByteReader, ByteWriter } from '../bytes.ts'
 import { WormholeError } from '../errors.ts'
-import { KEY_BYTES, SIGNATURE_BYTES } from '../seal.ts'
+import { BOX_OVERHEAD_BYTES, HASH_BYTES, KEY_BYTES, SIGNATURE_BYTES } from '../seal.ts'
 import type { ActorId, DeviceId, Role } from '../types.ts'
-import type { ControlOp } from './interface.ts'
+import { feedGeneration, feedId } from '../types.ts'
+import { GENERATION_MAX } from './frontier.ts'
+import type { ControlOp, FeedTip } from './interface.ts'
 
 /** Longest encoded operation. */
 export const OP_BYTES_MAX = 16 * 1024
@@ -20,6 +23,13 @@ export const LABEL_COUNT_MAX = 64
 export const LABEL_BYTES_MAX = 128
 /** Most uses of one invite. */
 export const INVITE_USES_MAX = 1_000_000
+
+/** Most heads that a revocation names: 44 bytes each at most fit an operation. */
+export const REVOKED_HEADS_MAX = 256
+/** Greatest key generation: what an entry has room for. */
+export const KEY_GENERATION_MAX = 0xffffffff
+/** The secrets of one key generation, sealed to a box. */
+export const SEALED_KEY_BYTES = 2 * KEY_BYTES + BOX_OVERHEAD_BYTES
 
 const SALT_BYTES = 16
 const ACTOR_BYTES = 16
@@ -50,10 +60,38 @@ export function encodeOp(op: ControlOp): Uint8Array {
 }
 
 function toFields(op: Exclude<ControlOp, { type: 'unknown' }>): Record<string, unknown> {
-  if (op.type === 'genesis' || op.type === 'admit') {
+  if (op.type === 'genesis' || op.type === 'admit' || op.type === 'key') {
     return { ...op, device: Buffer.from(op.device, 'hex') }
   }
+  if (op.type === 'revoke') {
+    return { ...op, device: Buffer.from(op.device, 'hex'), heads: encodeHeads(op.heads) }
+  }
   return op.type === 'actor' ? { ...op, actor: Buffer.from(op.actor, 'hex') } : op
+}
+
+/** Of one device, so that its key is not repeated: generation, length, hash of each. */
+function encodeHeads(heads: readonly FeedTip[]): Buffer {
+  const writer = new ByteWriter(256).varint(heads.length)
+  for (const { feed, length, hash } of heads) {
+    writer.varint(feedGeneration(feed)).varint(length).hex(hash)
+  }
+  return writer.finish()
+}
+
+function decodeHeads(bytes: Uint8Array, device: DeviceId): FeedTip[] {
+  const reader = new ByteReader(bytes)
+  const count = reader.varint()
+  if (count > REVOKED_HEADS_MAX) refuse(`${count} heads`)
+  const heads: FeedTip[] = []
+  for (let index = 0; index < count; index++) {
+    const generation = reader.varint()
+    if (generation > GENERATION_MAX) reader.fail(`feed generation ${generation}`)
+    const length = reader.varint()
+    if (length === 0) reader.fail('empty feed in a revocation')
+    heads.push({ feed: feedId(device, generation), length, hash: reader.hex(HASH_BYTES) })
+  }
+  reader.end()
+  return heads
 }
 
 /** The reverse of `encodeOp`; copies nothing large. @throws {WormholeError} `ENTRY_INVALID`. */
@@ -119,6 +157,23 @@ function decodeFields(fields: Fields): ControlOp | undefined {
       return { type, labels: fields.labels('labels') }
     case 'ack':
       return { type }
+    case 'revoke': {
+      const device = fields.hex('device', KEY_BYTES) as DeviceId
+      return { type, device, heads: decodeHeads(fields.anyBytes('heads'), device) }
+    }
+    case 'rotate':
+      return {
+        type,
+        generation: fields.integer('generation', KEY_GENERATION_MAX),
+        commitment: fields.bytes('commitment', HASH_BYTES),
+      }
+    case 'key':
+      return {
+        type,
+        generation: fields.integer('generation', KEY_GENERATION_MAX),
+        device: fields.hex('device', KEY_BYTES) as DeviceId,
+        sealed: fields.bytes('sealed', SEALED_KEY_BYTES),
+      }
     default:
       return undefined
   }
@@ -148,15 +203,20 @@ class Fields {
     return value
   }
 
-  bytes(name: string, count: number): Uint8Array {
+  anyBytes(name: string): Buffer {
     const value = this.#take(name)
     if (!(value instanceof Uint8Array)) refuse(`'${name}' is no bytes`)
-    if (value.length !== count) refuse(`'${name}' has ${value.length} bytes, not ${count}`)
     return Buffer.from(value)
   }
 
+  bytes(name: string, count: number): Buffer {
+    const value = this.anyBytes(name)
+    if (value.length !== count) refuse(`'${name}' has ${value.length} bytes, not ${count}`)
+    return value
+  }
+
   hex(name: string, count: number): string {
-    return (this.bytes(name, count) as Buffer).toString('hex')
+    return this.bytes(name, count).toString('hex')
   }
 
   integer(name: string, max: number): number {

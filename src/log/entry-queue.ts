@@ -9,12 +9,15 @@
  * - they are on a branch whose beginning is not applied yet, or is missing;
  * - their author is not a member here yet: an entry of somebody who never becomes one is never
  *   applied and appears in no frontier, so that strangers cannot keep members apart;
+ * - their author was revoked: what the revocation does not name waits until an entry that counts
+ *   builds on it (`counted.ts`);
  * - a newer version wrote them, their key is not here, or the disk damaged them. Reported; their
  *   feed is stalled until the next start.
  */
 import { errorToData, hasCode } from '../errors.ts'
 import { feedDevice } from '../types.ts'
-import type { FeedId, Frontier, VolumeId } from '../types.ts'
+import type { DeviceId, FeedId, Frontier, VolumeId } from '../types.ts'
+import { countedLengths, namedLength } from './counted.ts'
 import { deltaBase, FRONTIER_EVERY, openEntry } from './entry.ts'
 import { addOrigins, EMPTY_FRONTIER, frontierResolve } from './frontier.ts'
 import type { Entry, EntryFrame, FeedStore, FeedTip, LogKeys, TreePart } from './interface.ts'
@@ -33,6 +36,12 @@ export interface EntryQueueOptions {
   readonly feeds: FeedStore
   /** Whether what the changes of an entry follow is here. */
   readonly tree: { isComplete(changes: TreePart['changes']): boolean }
+  /** This device: what it has built on itself comes first. */
+  readonly device?: DeviceId
+  /** Who let this device in: until the log says so here, only what leads there is applied. */
+  readonly guide?: DeviceId
+  /** All that members wrote counts, although they were revoked since. */
+  readonly isAllCounted?: boolean
   onProblem(problem: { code: string; message: string }): void
 }
 
@@ -48,16 +57,25 @@ interface Waiting {
 /** See the head of this file. */
 export class EntryQueue {
   readonly #options: EntryQueueOptions
-  /** Feeds whose next entry cannot be applied in this run. */
-  readonly #stalled = new Set<FeedId>()
+  /** Feeds whose next entry cannot be applied in this run, and why. */
+  readonly #stalled = new Map<FeedId, string>()
   /** The opened next entry of each feed, while it waits. */
   readonly #waiting = new Map<FeedId, Waiting>()
 
+  /** How often an entry was opened. */
+  #opened = 0
   /** Feeds of which the index shows more than is held. */
   readonly #unproved = new Set<FeedId>()
 
   constructor(options: EntryQueueOptions) {
     this.#options = options
+  }
+
+  /** There are keys that were not there before. */
+  keysArrived(): void {
+    for (const [feed, code] of this.#stalled) {
+      if (code === 'KEY_MISSING') this.#stalled.delete(feed)
+    }
   }
 
   /** The state that entries were judged against is void. Stalled feeds stay so. */
@@ -96,24 +114,105 @@ export class EntryQueue {
    * @throws {WormholeError} `FEED_CORRUPT`.
    */
   next(members: MemberTable, applied: Frontier): NextEntry | undefined {
-    const { feeds, volume } = this.#options
-    for (const [feed, head] of feeds.frontier()) {
-      if (this.#stalled.has(feed)) continue
-      const from = applied.get(feed)?.length ?? this.#start(feed, applied)
-      if (from === undefined || from >= head.length) continue
-      if (!this.#isProved(feed, applied)) continue
-      const known = this.#waiting.get(feed)
-      const waiting = known?.entry.seq === from ? known : undefined
-      const frame = waiting?.entry ?? this.#read(feed, from)
-      if (!frame) continue
-      if (frame.hash !== volume && !members.isMember(feedDevice(feed))) continue
-      const next = waiting ?? this.#open(frame as EntryFrame, members, applied)
-      if (next === undefined) continue
-      if ('type' in next) return next
-      const entry = this.#settle(next, members, applied)
-      if (entry) return { type: 'entry', entry }
+    const { feeds, isAllCounted = false, device, guide } = this.#options
+    const isNew = device !== undefined && guide !== undefined && !members.isMember(device)
+    for (const feed of feeds.frontier().keys()) {
+      const isFirst = feedDevice(feed) === (isNew ? guide : device)
+      const next = isFirst && this.#pull(feed, members, applied, new Set())
+      if (next) return next
+    }
+    if (isNew) return undefined
+    /** Feeds of revoked devices: how far they count follows from what waits. */
+    let aside: FeedId[] = []
+    for (const feed of feeds.frontier().keys()) {
+      const isRevoked = !isAllCounted && members.isRevoked(feedDevice(feed))
+      if (isRevoked) aside.push(feed)
+      const next = isRevoked ? undefined : this.#nextOf(feed, members, applied)
+      if (next) return next
+    }
+    // What is opened may build on others, so this goes on until nothing more is.
+    for (let isMore = aside.length > 0; isMore;) {
+      const counted = this.counted(members)
+      const opened = this.#opened
+      for (const feed of aside) {
+        const from = applied.get(feed)?.length ?? this.#start(feed, applied)
+        if (from === undefined || from >= (counted.get(feed) ?? 0)) continue
+        aside = aside.filter((other) => other !== feed)
+        const next = this.#nextOf(feed, members, applied)
+        if (next) return next
+      }
+      isMore = this.#opened > opened
     }
     return undefined
+  }
+
+  /**
+   * The next one of a feed, or of what that waits for: nothing else is applied for its sake. So a
+   * device whose index is made anew does not take what it had kept aside for something new, nor
+   * does one that comes in later.
+   */
+  #pull(
+    feed: FeedId,
+    members: MemberTable,
+    applied: Frontier,
+    seen: Set<FeedId>,
+  ): NextEntry | undefined {
+    const { feeds } = this.#options
+    if (seen.has(feed)) return undefined
+    seen.add(feed)
+    const next = this.#nextOf(feed, members, applied, true)
+    if (next) return next
+    const from = applied.get(feed)?.length ?? this.#start(feed, applied)
+    const origin = from === undefined ? feeds.origin(feed) : undefined
+    const waiting = this.#waiting.get(feed)
+    const isWaiting = waiting !== undefined && waiting.entry.seq === from
+    const tips = origin ? [origin] : isWaiting ? waiting.entry.tips : []
+    for (const tip of tips) {
+      const name = origin ? tip.feed : feeds.locate(tip)
+      if (name === undefined || (applied.get(name)?.length ?? 0) >= tip.length) continue
+      const pulled = this.#pull(name, members, applied, seen)
+      if (pulled) return pulled
+    }
+    return undefined
+  }
+
+  /** How far the feeds of revoked devices count. */
+  counted(members: MemberTable): ReadonlyMap<FeedId, number> {
+    const waiting = [...this.#waiting.values()].map(({ entry }) => entry)
+    return countedLengths({ members, feeds: this.#options.feeds, waiting })
+  }
+
+  /** How far a feed is named by what counts or waits. */
+  named(feed: FeedId, members: MemberTable): number {
+    const waiting = [...this.#waiting.values()].map(({ entry }) => entry)
+    return namedLength(feed, { members, waiting })
+  }
+
+  /** `isPulled`: it is looked at before its author is known, to see what leads to that. */
+  #nextOf(
+    feed: FeedId,
+    members: MemberTable,
+    applied: Frontier,
+    isPulled = false,
+  ): NextEntry | undefined {
+    const { feeds, volume } = this.#options
+    if (this.#stalled.has(feed)) return undefined
+    const from = applied.get(feed)?.length ?? this.#start(feed, applied)
+    if (from === undefined || from >= (feeds.head(feed)?.length ?? 0)) return undefined
+    if (!this.#isProved(feed, applied)) return undefined
+    const known = this.#waiting.get(feed)
+    const waiting = known?.entry.seq === from ? known : undefined
+    const frame = waiting?.entry ?? this.#read(feed, from)
+    if (!frame) return undefined
+    const device = feedDevice(feed)
+    const isKnown = members.isMember(device) || members.isRevoked(device)
+    const isStrange = frame.hash !== volume && !isKnown
+    if (isStrange && !isPulled) return undefined
+    const next = waiting ?? this.#open(frame as EntryFrame, members, applied)
+    if (next === undefined) return undefined
+    if ('type' in next) return isStrange ? undefined : next
+    const entry = this.#settle(next, members, applied)
+    return entry && !isStrange ? { type: 'entry', entry } : undefined
   }
 
   /** Where a feed or branch of which nothing is applied begins; undefined while that is open. */
@@ -156,6 +255,7 @@ export class EntryQueue {
       addOrigins(base, feed, feeds)
       const waiting = { entry, base, isResolved: false }
       this.#waiting.set(feed, waiting)
+      this.#opened++
       return waiting
     } catch (error) {
       if (hasCode(error, 'ENTRY_INVALID')) {
@@ -205,7 +305,7 @@ export class EntryQueue {
   }
 
   #stall(feed: FeedId, code: string, message: string): void {
-    this.#stalled.add(feed)
+    this.#stalled.set(feed, code)
     this.#waiting.delete(feed)
     this.#options.onProblem({ code, message })
   }

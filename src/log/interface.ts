@@ -43,6 +43,27 @@ export type ControlOp =
   | { readonly type: 'labels'; readonly labels: Readonly<Record<string, string>> }
   /** Nothing but the frontier: what the author has applied. */
   | { readonly type: 'ack' }
+  /** By an admin: the device is no member any more. */
+  | {
+      readonly type: 'revoke'
+      readonly device: DeviceId
+      /** Its feeds and branches as the author holds them: what is before these heads counts. */
+      readonly heads: readonly FeedTip[]
+    }
+  /** By an admin: a new key generation. */
+  | {
+      readonly type: 'rotate'
+      readonly generation: number
+      /** Digest of its secrets: whoever is handed them knows that they are these. */
+      readonly commitment: Uint8Array
+    }
+  /** By any member: the secrets of a key generation, sealed to the box key of one device. */
+  | {
+      readonly type: 'key'
+      readonly generation: number
+      readonly device: DeviceId
+      readonly sealed: Uint8Array
+    }
   /** Written by a newer version: kept verbatim, never written by us, folds to UPGRADE_NEEDED. */
   | { readonly type: 'unknown'; readonly bytes: Uint8Array }
 
@@ -94,6 +115,13 @@ export interface LogKeys {
   readonly currentGeneration: number
   control(generation: number): Uint8Array | undefined
   tree(generation: number): Uint8Array | undefined
+}
+
+/** The secrets of a key generation as the log hands them to this device. */
+export interface HandedKey {
+  readonly generation: number
+  readonly commitment: string
+  readonly sealed: Uint8Array
 }
 
 /** An entry named by its hash: `length - 1` of `feed`, on whichever branch. */
@@ -173,6 +201,8 @@ export interface Member {
   readonly labels: Readonly<Record<string, string>>
   /** Position of the entry that let it in. */
   readonly admittedBy: { readonly feed: FeedId; readonly seq: number }
+  /** Hashes of the revocations and changes of keys that its admission knew. */
+  readonly knows: readonly string[]
 }
 
 /** A record of the local journal: opaque bytes with a number that only grows. */

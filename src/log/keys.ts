@@ -13,9 +13,14 @@ import type { BoxKeys, SigningKeys } from '../seal.ts'
 import type { Random } from '../system.ts'
 import type { DeviceId } from '../types.ts'
 import { decodeBase32, encodeBase32 } from './base32.ts'
+import { KEY_GENERATION_MAX } from './control.ts'
 import type { LogKeys } from './interface.ts'
 
 const SECRETS_VERSION = 1
+/** With generations that were drawn: version 1 counts them. */
+const DRAWN_VERSION = 2
+/** A new generation lies at most so far above the greatest one known. */
+const GENERATION_STEP_MAX = 1 << 20
 const HAS_LIFE = 1
 const HAS_TREE = 1
 
@@ -23,7 +28,7 @@ const HAS_TREE = 1
 export const KEY_GENERATION_COUNT_MAX = 4096
 
 /** The two secrets of one key generation. */
-interface GenerationSecrets {
+export interface GenerationSecrets {
   readonly control: Uint8Array
   readonly tree: Uint8Array | undefined
 }
@@ -48,7 +53,7 @@ export class VolumeSecrets {
   readonly #life: Uint8Array | undefined
   readonly #generations: ReadonlyMap<number, GenerationSecrets>
   readonly #keys = new Map<number, GenerationKeys>()
-  /** The generation that new entries and chunks are sealed under. */
+  /** The newest generation held. Which one seals, the log says (`rotation.ts`). */
   readonly currentGeneration: number
 
   private constructor(
@@ -65,11 +70,35 @@ export class VolumeSecrets {
     return new VolumeSecrets(random.bytes(KEY_BYTES), new Map([[0, newGeneration(random)]]))
   }
 
-  /** These secrets and a new current generation. */
-  rotate(random: Random): VolumeSecrets {
-    const generations = new Map(this.#generations)
-    generations.set(this.currentGeneration + 1, newGeneration(random))
+  /**
+   * These secrets and a new generation. Its number is drawn above all that are known, because two
+   * admins that do not know of each other must not choose the same one.
+   */
+  rotate(random: Random, greatestKnown = 0): VolumeSecrets {
+    const drawn = Buffer.from(random.bytes(4)).readUInt32LE()
+    const least = Math.max(greatestKnown, this.currentGeneration) + 1
+    const generation = least + (drawn % GENERATION_STEP_MAX)
+    if (generation > KEY_GENERATION_MAX) {
+      throw new WormholeError('LIMIT_EXCEEDED', 'the volume has no key generation left')
+    }
+    return this.with(generation, newGeneration(random))
+  }
+
+  /** These secrets and those of one generation; what is held already stays. */
+  with(generation: number, secrets: GenerationSecrets): VolumeSecrets {
+    const generations = new Map([[generation, secrets], ...this.#generations])
     return new VolumeSecrets(this.#life, generations)
+  }
+
+  /** The secrets of one generation, as they are handed on; undefined when they are not all here. */
+  generation(generation: number): Buffer | undefined {
+    const secrets = this.#generations.get(generation)
+    return secrets?.tree && Buffer.concat([secrets.control, secrets.tree])
+  }
+
+  /** Numbers of the generations that are held. */
+  generations(): number[] {
+    return [...this.#generations.keys()]
   }
 
   /** These secrets and those that only `other` holds (a member sent us newer generations). */
@@ -94,7 +123,8 @@ export class VolumeSecrets {
 
   /** The bytes for a key file or a sealed box. Fresh memory; secret. Grammar: README.md. */
   encode(): Buffer {
-    const writer = new ByteWriter(256).u8(SECRETS_VERSION)
+    const isDrawn = this.currentGeneration >= KEY_GENERATION_COUNT_MAX
+    const writer = new ByteWriter(256).u8(isDrawn ? DRAWN_VERSION : SECRETS_VERSION)
     if (this.#life === undefined) writer.u8(0)
     else writer.u8(HAS_LIFE).raw(this.#life)
     writer.varint(this.#generations.size)
@@ -113,7 +143,7 @@ export class VolumeSecrets {
   static decode(bytes: Uint8Array): VolumeSecrets {
     const reader = new ByteReader(bytes, 'KEY_MISSING')
     const version = reader.u8()
-    if (version !== SECRETS_VERSION) {
+    if (version !== SECRETS_VERSION && version !== DRAWN_VERSION) {
       throw new WormholeError('FORMAT_UNSUPPORTED', `volume secrets of version ${version}`)
     }
     const flags = reader.u8()
@@ -125,7 +155,8 @@ export class VolumeSecrets {
     for (let index = 0; index < count; index++) {
       const generation = reader.varint()
       if (generations.has(generation)) reader.fail('key generation twice')
-      if (generation >= KEY_GENERATION_COUNT_MAX) reader.fail(`key generation ${generation}`)
+      const isKnown = version === DRAWN_VERSION || generation < KEY_GENERATION_COUNT_MAX
+      if (!isKnown || generation > KEY_GENERATION_MAX) reader.fail(`key generation ${generation}`)
       const has = reader.u8()
       if (has > HAS_TREE) reader.fail(`key generation flags ${has}`)
       const control = Buffer.from(reader.raw(KEY_BYTES))
@@ -175,13 +206,9 @@ export class VolumeSecrets {
     }
   }
 
-  /**
-   * 32-byte rendezvous topics, newest generation first: join the first, look also on the others.
-   */
-  topics(): Buffer[] {
-    return [...this.#generations.keys()]
-      .sort((a, b) => b - a)
-      .map((generation) => (this.#generation(generation) as GenerationKeys).topic)
+  /** The 32-byte key of the rendezvous topic of a generation; undefined when not held. */
+  topic(generation: number): Buffer | undefined {
+    return this.#generation(generation)?.topic
   }
 }
 

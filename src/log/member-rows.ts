@@ -8,11 +8,14 @@ import { WormholeError } from '../errors.ts'
 import type { ActorId, DeviceId, FeedId, Frontier, Role } from '../types.ts'
 import { feedRoot } from '../types.ts'
 import { readFrontier, writeFrontier } from './frontier.ts'
+import type { FeedTip } from './interface.ts'
 
 /** Version of both kinds of rows. */
 const ROWS_VERSION = 1
 /** Of the progress of a feed whose newest entries said nothing: `saidLength` stands beside. */
 const SILENT_VERSION = 2
+/** Of the members of a volume where somebody was revoked, or the keys were changed. */
+const REVOKED_VERSION = 2
 
 /** An entry in the log. `feed` is the name that its branch has here. */
 export interface Position {
@@ -31,6 +34,8 @@ export interface Admission {
   readonly boxKey: Uint8Array
   /** Hex; empty for the genesis. */
   readonly inviteKey: string
+  /** Turns in its past; absent: none. */
+  readonly knows?: readonly string[]
 }
 
 /** One valid `invite`, or the recovery key. */
@@ -42,6 +47,29 @@ export interface InviteRow {
   readonly expiresMs: number
   readonly usesMax: number
   readonly isRecovery: boolean
+  /** Turns in its past; absent: none. */
+  readonly knows?: readonly string[]
+}
+
+/** One valid `revoke`. Its entry is a turn: others say by its hash that they know it. */
+export interface Revocation {
+  readonly position: Position
+  readonly hlc: number
+  readonly device: DeviceId
+  /** What of the device's feeds counts in any case. */
+  readonly heads: readonly FeedTip[]
+}
+
+/** One valid `rotate`. Its entry is a turn too. */
+export interface KeyGeneration {
+  readonly position: Position
+  readonly generation: number
+  /** Hex of the digest of its secrets. */
+  readonly commitment: string
+  /** Turns in its past, and those that its own entry makes before it. */
+  readonly knows: readonly string[]
+  /** Devices that were handed it in the log. */
+  readonly holders: Set<DeviceId>
 }
 
 /** Which of two statements of one device about itself is the later one. */
@@ -83,6 +111,9 @@ export interface MemberState {
   readonly invites: InviteRow[]
   readonly selves: Map<DeviceId, SelfRow>
   readonly claims: ActorClaim[]
+  readonly revocations: Revocation[]
+  /** Without generation 0, which the volume begins with. */
+  readonly generations: KeyGeneration[]
 }
 
 /** How far a feed was folded, and the frontier of its newest entry. */
@@ -101,6 +132,8 @@ export function emptyMemberState(): MemberState {
     invites: [],
     selves: new Map(),
     claims: [],
+    revocations: [],
+    generations: [],
   }
 }
 
@@ -116,18 +149,23 @@ interface StoredState {
   readonly selves: [DeviceId, SelfRow][]
   readonly claims: ActorClaim[]
   readonly feeds: FeedId[]
+  /** From version 2 on. */
+  readonly revocations?: Revocation[]
+  readonly generations?: (Omit<KeyGeneration, 'holders'> & { holders: DeviceId[] })[]
 }
 
 /** The state and the list of known feeds as one row. Fresh memory. */
 export function encodeMemberState(state: MemberState, feeds: Iterable<FeedId>): Uint8Array {
+  const { volumeName, admissions, invites, claims, revocations, generations } = state
+  const selves = [...state.selves]
+  const rows = { volumeName, admissions, invites, selves, claims, feeds: [...feeds] }
+  const hasTurns = revocations.length + generations.length > 0
+  if (!hasTurns) return encoder.encode({ version: ROWS_VERSION, ...rows })
   return encoder.encode({
-    version: ROWS_VERSION,
-    volumeName: state.volumeName,
-    admissions: state.admissions,
-    invites: state.invites,
-    selves: [...state.selves],
-    claims: state.claims,
-    feeds: [...feeds],
+    version: REVOKED_VERSION,
+    ...rows,
+    revocations,
+    generations: generations.map((row) => ({ ...row, holders: [...row.holders] })),
   })
 }
 
@@ -148,10 +186,14 @@ export function decodeMemberState(row: Uint8Array): { state: MemberState; feeds:
     throw new WormholeError('INDEX_CORRUPT', 'the row of members is no map')
   }
   const stored = value as StoredState
-  if (stored.version !== ROWS_VERSION) {
+  if (stored.version !== ROWS_VERSION && stored.version !== REVOKED_VERSION) {
     throw new WormholeError('FORMAT_UNSUPPORTED', `row of members of version ${stored.version}`)
   }
-  const lists = [stored.admissions, stored.invites, stored.selves, stored.claims, stored.feeds]
+  const { revocations = [], generations = [] } = stored
+  const lists = [
+    ...[stored.admissions, stored.invites, stored.selves, stored.claims, stored.feeds],
+    ...[revocations, generations],
+  ]
   if (!lists.every(Array.isArray)) {
     throw new WormholeError('INDEX_CORRUPT', 'the row of members lacks a list')
   }
@@ -160,8 +202,10 @@ export function decodeMemberState(row: Uint8Array): { state: MemberState; feeds:
     ...admission,
     boxKey: Buffer.from(admission.boxKey),
   }))
+  const selves = new Map(stored.selves)
+  const keys = generations.map((row) => ({ ...row, holders: new Set(row.holders) }))
   return {
-    state: { volumeName, admissions, invites, selves: new Map(stored.selves), claims },
+    state: { volumeName, admissions, invites, selves, claims, revocations, generations: keys },
     feeds,
   }
 }

@@ -11,37 +11,35 @@
  */
 import assert from 'node:assert/strict'
 import { WormholeError } from '../errors.ts'
-import { verify } from '../seal.ts'
-import { feedDevice, feedGeneration, feedRoot } from '../types.ts'
-import type { ActorId, DeviceId, FeedId, Frontier, Role, VolumeId } from '../types.ts'
+import { feedDevice, feedRoot } from '../types.ts'
+import type { ActorId, DeviceId, FeedId, Frontier, VolumeId } from '../types.ts'
 import { isAcknowledgement, owesAcknowledgement } from './acknowledgement.ts'
-import { isActorOf } from './actors.ts'
-import { admissionMessage, checkSignature, refuse, type Admissible } from './admission.ts'
-import { asBuffer } from './frame.ts'
+import { checkSignature, refuse, type Admissible } from './admission.ts'
 import { EMPTY_FRONTIER, frontierHas } from './frontier.ts'
-import type { ControlOp, Entry, Member } from './interface.ts'
+import type { ControlOp, Entry, HandedKey, Member } from './interface.ts'
+import { foldOp, type AnnouncedActor, type Notes } from './member-fold.ts'
 import {
-  bestInvite,
-  isBetterAdmission,
-  mergeSelf,
-  positionOf,
-  ROLE_RANK,
+  invitesIn,
+  isInviteOpen,
+  openInvitesOf,
+  pastOf,
+  revocationsOf,
+  roleIn,
+  standingAdmission,
+  usersOf,
+  usesLeftOf,
+} from './member-past.ts'
+import {
   decodeFeedProgress,
   decodeMemberState,
   emptyMemberState,
   encodeFeedProgress,
   encodeMemberState,
 } from './member-rows.ts'
-import type {
-  Admission,
-  FeedProgress,
-  InviteRow,
-  MemberState,
-  OpenInvite,
-  Position,
-} from './member-rows.ts'
+import type { FeedProgress, MemberState, OpenInvite, Position, Revocation } from './member-rows.ts'
 
 export { admissionMessage, signAdmission } from './admission.ts'
+export type { AnnouncedActor } from './member-fold.ts'
 export type { OpenInvite } from './member-rows.ts'
 
 /** What an entry is worth, the same on every device. */
@@ -52,19 +50,14 @@ export type EntryVerdict =
   /** Written by a newer version (UPGRADE_NEEDED): do not apply it, nor what depends on it. */
   | { readonly state: 'unknown'; readonly reason: string }
 
-/** An actor id that its author announced. */
-export interface AnnouncedActor {
-  readonly actor: ActorId
-  readonly device: DeviceId
-  readonly deviceName: string
-}
-
 /** What folding one entry did. */
 export interface FoldResult {
   readonly verdict: EntryVerdict
   /** Operations that were ignored and invites used too often, for a person to read. */
   readonly problems: readonly string[]
   readonly actors: readonly AnnouncedActor[]
+  /** Secrets that it hands out, by the device that can open them. */
+  readonly keys: ReadonlyMap<DeviceId, readonly HandedKey[]>
   /** Whether members, roles, names, labels or invites may differ from before. */
   readonly isChanged: boolean
 }
@@ -72,13 +65,6 @@ export interface FoldResult {
 const MEMBERS_ROW = 'log/members'
 const FEED_ROW = 'log/feed/'
 const NO_PROGRESS: FeedProgress = { length: 0, saidLength: 0, frontier: EMPTY_FRONTIER }
-
-/** Collects what one `fold` has to say. */
-interface Notes {
-  readonly problems: string[]
-  readonly actors: AnnouncedActor[]
-  isChanged: boolean
-}
 
 /** The members of one volume, folded from its log in causal order. */
 export class MemberTable {
@@ -142,8 +128,13 @@ export class MemberTable {
   /** The verdict on an entry whose causal past has been folded. Changes nothing. */
   check(entry: Entry): EntryVerdict {
     if (entry.hash === this.#volume) return this.#checkGenesis(entry)
-    const role = this.#roleAt(feedDevice(entry.feed), entry)
-    if (role === undefined) return empty('its author is no member at its frontier')
+    const device = feedDevice(entry.feed)
+    const isKnown = pastOf(entry)
+    const role = roleIn(this.#state, device, isKnown)
+    if (role === undefined) {
+      const isRevoked = revocationsOf(this.#state, device, isKnown).length > 0
+      return empty(`its author is no member at its frontier${isRevoked ? ': it was revoked' : ''}`)
+    }
     if (entry.hasSealedTree && role === 'reader') return empty('a reader changes the tree')
     if (entry.control.some((op) => op.type === 'unknown')) {
       return { state: 'unknown', reason: 'a control operation of a newer version' }
@@ -168,7 +159,7 @@ export class MemberTable {
    */
   fold(entry: Entry): FoldResult {
     const verdict = this.check(entry)
-    const notes: Notes = { problems: [], actors: [], isChanged: false }
+    const notes: Notes = { problems: [], actors: [], keys: new Map(), isChanged: false }
     const length = this.foldedLength(entry.feed)
     if (entry.seq < length || verdict.state === 'unknown') return { verdict, ...notes }
     const isNext = entry.seq === length || length === 0
@@ -211,159 +202,18 @@ export class MemberTable {
 
   /** Folds one operation of a valid entry; returns why not. */
   #tryOp(entry: Entry, op: ControlOp, index: number, notes: Notes): string | undefined {
-    switch (op.type) {
-      case 'genesis':
-        if (entry.hash !== this.#volume || index !== 0) return 'it is not the genesis entry'
-        this.#foldGenesis(entry, op)
-        break
-      case 'invite': {
-        const refused = this.#foldInvite(entry, op)
-        if (refused !== undefined) return refused
-        break
-      }
-      case 'admit': {
-        const refused = this.#foldAdmit(entry, op, notes)
-        if (refused !== undefined) return refused
-        break
-      }
-      case 'actor': {
-        const refused = this.#foldActor(entry, op, notes)
-        if (refused !== undefined) return refused
-        break
-      }
-      case 'labels':
-        this.#foldSelf(entry, { labels: op.labels })
-        break
-      case 'ack':
-      case 'unknown':
-        return undefined
-    }
+    if (op.type === 'ack' || op.type === 'unknown') return undefined
+    const about = { volume: this.#volume, state: this.#state, entry, index, notes }
+    const refused = foldOp(about, op)
+    if (refused !== undefined) return refused
+    if (op.type === 'actor') this.#addActor(entry.feed, op.actor)
     notes.isChanged = true
-    return undefined
-  }
-
-  #foldGenesis(entry: Entry, op: ControlOp & { type: 'genesis' }): void {
-    const position = positionOf(entry)
-    this.#state.volumeName = op.name
-    this.#state.admissions.push({
-      position,
-      hlc: entry.hlc,
-      device: op.device,
-      role: 'admin',
-      name: op.deviceName,
-      boxKey: op.boxKey,
-      inviteKey: '',
-    })
-    this.#state.invites.push({
-      position,
-      inviteKey: asBuffer(op.recoveryKey).toString('hex'),
-      role: 'admin',
-      expiresMs: Infinity,
-      usesMax: Infinity,
-      isRecovery: true,
-    })
-  }
-
-  #foldInvite(entry: Entry, op: ControlOp & { type: 'invite' }): string | undefined {
-    if (this.#roleAt(feedDevice(entry.feed), entry) !== 'admin') return 'only admins invite'
-    const inviteKey = asBuffer(op.inviteKey).toString('hex')
-    if (this.#invitesAt(inviteKey, entry).length > 0) return 'the invite key is known already'
-    this.#state.invites.push({
-      position: positionOf(entry),
-      inviteKey,
-      role: op.role,
-      expiresMs: op.expiresMs,
-      usesMax: op.usesMax,
-      isRecovery: false,
-    })
-    return undefined
-  }
-
-  #foldAdmit(entry: Entry, op: ControlOp & { type: 'admit' }, notes: Notes): string | undefined {
-    const inviteKey = asBuffer(op.inviteKey).toString('hex')
-    const invites = this.#invitesAt(inviteKey, entry)
-    if (invites.length === 0) return 'its invite is not in its past'
-    if (!verify(op.inviteKey, admissionMessage({ ...op, volume: this.#volume }), op.signature)) {
-      return 'the invite key did not sign it'
-    }
-    const inTime = invites.filter((invite) => entry.hlc <= invite.expiresMs * 1000)
-    if (inTime.length === 0) return 'the invite had expired'
-    const invite = bestInvite(inTime)
-    const before = this.#usersOf(inviteKey, entry)
-    if (!before.has(op.device) && before.size >= invite.usesMax) return 'the invite was used up'
-    this.#state.admissions.push({
-      position: positionOf(entry),
-      hlc: entry.hlc,
-      device: op.device,
-      role: invite.role,
-      name: op.deviceName,
-      boxKey: op.boxKey,
-      inviteKey,
-    })
-    const used = this.#usersOf(inviteKey).size
-    if (used > invite.usesMax) {
-      notes.problems.push(
-        `invite ${inviteKey.slice(0, 8)} let in ${used} devices, ${invite.usesMax} were allowed:` +
-          ' members that did not know of each other admitted them; all of them stay',
-      )
-    }
-    return undefined
-  }
-
-  #foldActor(entry: Entry, op: ControlOp & { type: 'actor' }, notes: Notes): string | undefined {
-    const device = feedDevice(entry.feed)
-    if (!isActorOf(op.actor, entry.feed)) return 'the actor is of another feed'
-    const position = positionOf(entry)
-    this.#state.claims.push({ actor: op.actor, position })
-    this.#addActor(entry.feed, op.actor)
-    this.#foldSelf(entry, { name: op.deviceName })
-    notes.actors.push({ actor: op.actor, device, deviceName: op.deviceName })
     return undefined
   }
 
   #addActor(feed: FeedId, actor: ActorId): void {
     const actors = this.#actors.get(feed) ?? new Set()
     this.#actors.set(feed, actors.add(actor))
-  }
-
-  #foldSelf(entry: Entry, change: Parameters<typeof mergeSelf>[2]): void {
-    const device = feedDevice(entry.feed)
-    const at = { ...positionOf(entry), generation: feedGeneration(entry.feed) }
-    const { selves } = this.#state
-    selves.set(device, mergeSelf(selves.get(device), at, change))
-  }
-
-  /** Whether a position is in the past of an entry, or in what was already folded of itself. */
-  #isBefore(position: Position, entry: Entry): boolean {
-    if (position.feed === entry.feed) return position.seq <= entry.seq
-    return frontierHas(entry.frontier, position.feed, position.seq)
-  }
-
-  #roleAt(device: DeviceId, entry: Entry): Role | undefined {
-    let role: Role | undefined
-    for (const admission of this.#state.admissions) {
-      if (admission.device !== device || !this.#isBefore(admission.position, entry)) continue
-      if (role === undefined || ROLE_RANK[admission.role] > ROLE_RANK[role]) role = admission.role
-    }
-    return role
-  }
-
-  #invitesAt(inviteKey: string, entry: Entry): InviteRow[] {
-    return this.#state.invites.filter(
-      (invite) => invite.inviteKey === inviteKey && this.#isBefore(invite.position, entry),
-    )
-  }
-
-  /** Devices that an invite let in, in the past of an entry or at all. */
-  #usersOf(inviteKey: string, entry?: Entry): Set<DeviceId> {
-    const devices = new Set<DeviceId>()
-    for (const admission of this.#state.admissions) {
-      if (admission.inviteKey !== inviteKey) continue
-      if (entry === undefined || this.#isBefore(admission.position, entry)) {
-        devices.add(admission.device)
-      }
-    }
-    return devices
   }
 
   #progressOf(feed: FeedId): FeedProgress {
@@ -394,6 +244,12 @@ export class MemberTable {
     return this.#memberMap().has(device)
   }
 
+  /** Whether it was a member, was revoked, and was not let in again. */
+  isRevoked(device: DeviceId): boolean {
+    if (this.#state.revocations.length === 0 || this.isMember(device)) return false
+    return this.#state.revocations.some((row) => row.device === device)
+  }
+
   member(device: DeviceId): Member | undefined {
     return this.#memberMap().get(device)
   }
@@ -405,16 +261,12 @@ export class MemberTable {
 
   #memberMap(): Map<DeviceId, Member> {
     if (this.#members !== undefined) return this.#members
-    const best = new Map<DeviceId, Admission>()
-    for (const admission of this.#state.admissions) {
-      const other = best.get(admission.device)
-      if (other === undefined || isBetterAdmission(admission, other)) {
-        best.set(admission.device, admission)
-      }
-    }
     this.#members = new Map()
-    for (const device of [...best.keys()].sort()) {
-      const { role, name, boxKey, position } = best.get(device) as Admission
+    const devices = new Set(this.#state.admissions.map(({ device }) => device))
+    for (const device of [...devices].sort()) {
+      const admission = standingAdmission(this.#state, device)
+      if (admission === undefined) continue
+      const { role, name, boxKey, position, knows = [] } = admission
       const self = this.#state.selves.get(device)
       this.#members.set(device, {
         device,
@@ -423,9 +275,36 @@ export class MemberTable {
         boxKey,
         labels: self?.labels ?? {},
         admittedBy: position,
+        knows,
       })
     }
     return this.#members
+  }
+
+  /** Revocations that are in force: of devices that nobody has let in again. */
+  revocations(): Revocation[] {
+    return this.#state.revocations.filter(({ device }) => !this.isMember(device))
+  }
+
+  /** The name that a device gave itself, or was let in under; also of a revoked one. */
+  nameOf(device: DeviceId): string | undefined {
+    const admission = this.#state.admissions.find((row) => row.device === device)
+    return this.#state.selves.get(device)?.name ?? admission?.name
+  }
+
+  /** Key generations, oldest first, and every revocation, for `rotation.ts`. */
+  keyState(): Pick<MemberState, 'generations' | 'revocations'> {
+    return this.#state
+  }
+
+  /** Whether an entry by this device has a position in its past. */
+  isAcknowledged(device: DeviceId, position: Position): boolean {
+    if (feedDevice(position.feed) === device) return true
+    for (const [feed, { frontier }] of this.#progress) {
+      if (feedDevice(feed) !== device) continue
+      if (frontierHas(frontier, position.feed, position.seq)) return true
+    }
+    return false
   }
 
   /** Actors announced in this feed; on a branch, only those announced there. */
@@ -435,8 +314,9 @@ export class MemberTable {
   actorsFor(entry: Entry): ReadonlySet<ActorId> {
     const root = feedRoot(entry.feed)
     if (root === entry.feed) return this.actorsOf(root)
+    const isKnown = pastOf(entry)
     const isBefore = (position: Position): boolean =>
-      feedRoot(position.feed) === root && this.#isBefore(position, entry)
+      feedRoot(position.feed) === root && isKnown(position)
     return new Set(
       this.#state.claims.flatMap(({ actor, position }) => (isBefore(position) ? [actor] : [])),
     )
@@ -444,17 +324,7 @@ export class MemberTable {
 
   /** Invites that may admit somebody at this time, the recovery key among them. */
   openInvites(nowMs: number): OpenInvite[] {
-    const open: OpenInvite[] = []
-    for (const inviteKey of new Set(this.#state.invites.map((invite) => invite.inviteKey))) {
-      const inTime = this.#state.invites.filter(
-        (invite) => invite.inviteKey === inviteKey && nowMs <= invite.expiresMs,
-      )
-      const usesLeft = this.usesLeft(inviteKey)
-      if (inTime.length === 0 || usesLeft <= 0) continue
-      const { role, expiresMs, isRecovery } = bestInvite(inTime)
-      open.push({ inviteKey, role, expiresMs, usesLeft, isRecovery })
-    }
-    return open
+    return openInvitesOf(this.#state, nowMs)
   }
 
   /** Public keys (hex) of every invite ever made and of the recovery key. */
@@ -464,9 +334,7 @@ export class MemberTable {
 
   /** How many more devices an invite (hex) may let in, as far as is known here; 0 if unknown. */
   usesLeft(inviteKey: string): number {
-    const invites = this.#state.invites.filter((row) => row.inviteKey === inviteKey)
-    if (invites.length === 0) return 0
-    return Math.max(0, bestInvite(invites).usesMax - this.#usersOf(inviteKey).size)
+    return usesLeftOf(this.#state, inviteKey)
   }
 
   /**
@@ -479,7 +347,7 @@ export class MemberTable {
     nowMs: number,
   ): ControlOp & { readonly type: 'admit' } {
     if (request.volume !== this.#volume) refuse('INVITE_INVALID', 'it is for another volume')
-    const invites = this.#state.invites.filter((row) => row.inviteKey === request.inviteKey)
+    const invites = invitesIn(this.#state, request.inviteKey)
     if (invites.length === 0) refuse('INVITE_INVALID', 'this member does not know the invite')
     const { device, deviceName, boxKey, signature } = request
     const inviteKey = Buffer.from(request.inviteKey, 'hex')
@@ -487,7 +355,10 @@ export class MemberTable {
     if (invites.every((invite) => nowMs > invite.expiresMs)) {
       refuse('INVITE_EXPIRED', 'the invite has expired: ask for a new one')
     }
-    const isUser = this.#usersOf(request.inviteKey).has(device)
+    if (!invites.some((invite) => isInviteOpen(this.#state, invite))) {
+      refuse('INVITE_EXPIRED', 'a device was revoked since it was made: ask for a new one')
+    }
+    const isUser = usersOf(this.#state, request.inviteKey).has(device)
     if (!isUser && this.usesLeft(request.inviteKey) === 0) {
       refuse('INVITE_USED_UP', 'the invite has been used as often as it may: ask for a new one')
     }

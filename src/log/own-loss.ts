@@ -5,9 +5,12 @@
  * and comes back. One above it may exist nowhere any more. Then everything that this device goes on
  * to write would wait for it, on all other devices, for ever.
  */
+import { WormholeError } from '../errors.ts'
 import { feedDevice, feedRoot, type DeviceId, type FeedId, type Frontier } from '../types.ts'
+import { findLost, type EntryQueue } from './entry-queue.ts'
 import type { FeedStore } from './interface.ts'
 import type { MemberTable } from './membership.ts'
+import type { OwnFeed } from './own-feed.ts'
 
 /** Where this device's log ends to be of use. */
 export interface OwnLoss {
@@ -22,7 +25,7 @@ export interface OwnLoss {
 }
 
 /** The losses in own feeds, at most one each. `applied`: what the index shows. */
-export function ownLosses(options: {
+function ownLosses(options: {
   readonly feeds: FeedStore
   readonly applied: Frontier
   readonly members: MemberTable
@@ -61,4 +64,47 @@ function appliedByOthers(
     greatest = Math.max(greatest, members.frontierOf(other).get(feed)?.length ?? 0)
   }
   return greatest
+}
+
+/** What is to be done about entries that an index shows and the log lost. */
+export interface LossVerdict {
+  /** Feeds that are to be awaited from peers. */
+  readonly lost: readonly FeedId[]
+  /** Own feeds that nothing more is written to. */
+  readonly retired: readonly FeedId[]
+  /** Own entries that nobody has: they are to be said anew. */
+  readonly gone: { readonly feed: FeedId; readonly from: number } | undefined
+}
+
+/** Judges all losses. `missing`: every entry that the log lacks, with older ones. */
+export function judgeLosses(
+  options: Parameters<typeof ownLosses>[0],
+  missing: readonly { readonly feed?: FeedId }[],
+): LossVerdict {
+  const { feeds, applied, device } = options
+  const losses = ownLosses(options)
+  // What others have said must be here in full: else there is nothing to say it anew upon.
+  const isRest = missing.every(({ feed }) => feed !== undefined && feedDevice(feed) === device)
+  return {
+    lost: findLost(feeds, applied),
+    retired: losses.map(({ feed }) => feedRoot(feed)),
+    gone: losses.find((loss) => !loss.isHeldElsewhere && !loss.hasMembers && isRest),
+  }
+}
+
+/**
+ * Waits for what was lost, or gives it up. Returns whether anything was.
+ * @throws {WormholeError} `LOG_LOST` when it is to be said anew.
+ */
+export function settleLosses(
+  { lost, retired, gone }: LossVerdict,
+  about: { readonly feeds: FeedStore; readonly own: OwnFeed; readonly queue: EntryQueue },
+): boolean {
+  if (lost.length + retired.length === 0) return false
+  about.queue.expect(lost)
+  for (const feed of retired) about.own.retire(feed)
+  if (gone === undefined) return true
+  about.feeds.setAside(gone.feed, gone.from)
+  const message = `own entries from ${gone.from} on are lost, and nobody is known to have them`
+  throw new WormholeError('LOG_LOST', message)
 }

@@ -1,9 +1,10 @@
 /**
  * How much is kept of feeds whose device is no member here. Its admission may be on the way in
- * another feed, so a little is kept; more would let one member fill the disks of all others.
+ * another feed, or an entry that counts may build on what a revoked device wrote, so a little is
+ * kept; more would let one member fill the disks of all others.
  */
 import { WormholeError } from '../errors.ts'
-import { feedDevice } from '../types.ts'
+import { feedDevice, feedRoot } from '../types.ts'
 import type { FeedId } from '../types.ts'
 import type { EntryFrame, FeedStore } from './interface.ts'
 import type { MemberTable } from './membership.ts'
@@ -21,15 +22,26 @@ export class Strangers {
     this.#feeds = feeds
   }
 
-  /** Before frames of a feed are stored. @throws {WormholeError} `NOT_A_MEMBER`. */
-  admit(feed: FeedId, frames: readonly EntryFrame[], members: MemberTable): void {
+  /**
+   * Before frames of a feed are stored. `countedOf` tells how far the feed of a revoked device is
+   * named by what counts: that much of it is taken in any case.
+   * @throws {WormholeError} `NOT_A_MEMBER`.
+   */
+  admit(
+    feed: FeedId,
+    frames: readonly EntryFrame[],
+    members: MemberTable,
+    countedOf: (feed: FeedId) => number,
+  ): void {
     const isStranger = (other: FeedId): boolean => !members.isMember(feedDevice(other))
     const hasGenesis = members.members().length > 0
     if (!hasGenesis || !isStranger(feed)) return
-    for (const frame of frames) this.#bytes += frame.bytes.length
-    const isNew = this.#feeds.head(feed) === undefined
-    const count = isNew ? [...this.#feeds.frontier().keys()].filter(isStranger).length : 0
+    const counted = members.isRevoked(feedDevice(feed)) ? countedOf(feedRoot(feed)) : 0
+    for (const { seq, bytes } of frames) if (seq >= counted) this.#bytes += bytes.length
+    const isKept = counted > 0 || this.#feeds.head(feed) !== undefined
+    const count = isKept ? 0 : [...this.#feeds.frontier().keys()].filter(isStranger).length
     if (count < COUNT_MAX && this.#bytes <= BYTES_MAX) return
+    if (frames.every(({ seq }) => seq < counted)) return
     throw new WormholeError('NOT_A_MEMBER', `feed ${feed} belongs to no member`)
   }
 }

@@ -39,6 +39,8 @@ export class Audit {
       volume,
       keys,
       feeds: upTo(feeds, unproved),
+      // What the snapshot stands for was applied, by revoked devices too.
+      isAllCounted: true,
       // It was told when the entry arrived, or will be.
       onProblem: () => undefined,
       // Where that is not so the digests differ, as with changes that devices refuse.

@@ -43,6 +43,7 @@ export function encodeSnapshotLog(log: SnapshotLog): Buffer {
     writeNested(out.varint(length), frontier)
   })
   writeRows(writer, [...log.stamps], (out, [device, stamp]) => out.hex(device).varint(stamp))
+  if (members.revocations.length + members.generations.length > 0) writeTurns(writer, members)
   return writer.finish()
 }
 
@@ -70,8 +71,61 @@ export function decodeSnapshotLog(bytes: Uint8Array): SnapshotLog {
     row.hex(KEY_BYTES) as DeviceId,
     row.varint(),
   ])
+  if (reader.left > 0) readTurns(reader, members)
   reader.end()
   return { members, progress: new Map(progress), stamps: new Map(stamps) }
+}
+
+/** Revocations and key generations, and what admissions and invites knew of them. */
+function writeTurns(writer: ByteWriter, members: MemberState): void {
+  writeRows(writer, members.revocations, (out, { position, hlc, device, heads }) => {
+    writePosition(out, position)
+    out.varint(hlc).hex(device)
+    writeRows(out, heads, (each, { feed, length, hash }) => {
+      writeFeed(each, feed)
+      each.varint(length).hex(hash)
+    })
+  })
+  writeRows(writer, members.generations, (out, row) => {
+    writePosition(out, row.position)
+    out.varint(row.generation).hex(row.commitment)
+    writeRows(out, [...row.knows].sort(), (each, hash) => each.hex(hash))
+    writeRows(out, [...row.holders].sort(), (each, device) => each.hex(device))
+  })
+  for (const { knows = [] } of [...members.admissions, ...members.invites]) {
+    writeRows(writer, [...knows].sort(), (each, hash) => each.hex(hash))
+  }
+}
+
+function readTurns(reader: ByteReader, members: MemberState): void {
+  const readHash = (row: ByteReader): string => row.hex(KEY_BYTES)
+  members.revocations.push(
+    ...readRows(reader, (row) => ({
+      position: readPosition(row),
+      hlc: row.varint(),
+      device: row.hex(KEY_BYTES) as DeviceId,
+      heads: readRows(row, (each) => ({
+        feed: readFeed(each),
+        length: each.varint(),
+        hash: readHash(each),
+      })),
+    })),
+  )
+  members.generations.push(
+    ...readRows(reader, (row) => ({
+      position: readPosition(row),
+      generation: row.varint(),
+      commitment: readHash(row),
+      knows: readRows(row, readHash),
+      holders: new Set(readRows(row, readHash) as DeviceId[]),
+    })),
+  )
+  for (const rows of [members.admissions, members.invites]) {
+    for (const [index, row] of rows.entries()) {
+      const knows = readRows(reader, readHash)
+      if (knows.length > 0) rows[index] = { ...row, knows } as never
+    }
+  }
 }
 
 /** The newest entries of feeds as parts of about `bytesMax`. */

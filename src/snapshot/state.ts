@@ -131,6 +131,8 @@ function sorted(state: MemberState): MemberState {
     invites: by(state.invites),
     selves: new Map([...state.selves].sort(([a], [b]) => (a < b ? -1 : 1))),
     claims: by(state.claims),
+    revocations: by(state.revocations),
+    generations: by(state.generations),
   }
 }
 

@@ -38,8 +38,8 @@ const LINGER_MS_MAX = 1000
 export interface HyperswarmOptions {
   /** The device's keys, or an invite's. */
   readonly keys: SigningKeys
-  /** Meeting point of the volume, 32 bytes; undefined for a joiner. */
-  readonly topic: Buffer | undefined
+  /** Meeting points of the volume, 32 bytes each; none for a joiner. */
+  readonly topics: readonly Buffer[]
   /** A joiner's invite key: it looks for members at that invite's meeting point. */
   readonly lookFor?: string
   /** Own bootstrap nodes (`host:port`), or the public ones. */
@@ -105,16 +105,19 @@ export class HyperswarmTransport implements Transport {
   readonly #open = new Map<string, number>()
   readonly #waiting = new Map<string, Set<() => void>>()
   #handlers: TransportHandlers | undefined
+  #topics: readonly Buffer[]
+  #inviteKeys: readonly string[] = []
   #swarm: Hyperswarm | undefined
   #dht: DHT | undefined
 
   constructor(options: HyperswarmOptions) {
     this.#options = options
+    this.#topics = options.topics
   }
 
   async start(handlers: TransportHandlers): Promise<void> {
     this.#handlers = handlers
-    const { keys, bootstrap, host, topic, lookFor } = this.#options
+    const { keys, bootstrap, host, lookFor } = this.#options
     const dht =
       bootstrap === 'default'
         ? new DHT({ keyPair: keys, host })
@@ -131,21 +134,35 @@ export class HyperswarmTransport implements Transport {
     swarm.on('connection', (connection) => this.#accept(connection))
     this.#swarm = swarm
     this.#dht = dht
-    if (topic) this.#join(topic, { client: true, server: true })
+    this.#joinAll()
     if (lookFor) this.#join(inviteTopic(lookFor), { client: true, server: false })
   }
 
   setInvites(inviteKeys: readonly string[]): void {
-    const topics = inviteKeys.map((key) => inviteTopic(key))
-    const kept = new Set(topics.map((topic) => topic.toString('hex')))
-    if (this.#options.topic) kept.add(this.#options.topic.toString('hex'))
+    this.#inviteKeys = inviteKeys
+    this.#joinAll()
+  }
+
+  setTopics(topics: readonly Buffer[]): void {
+    this.#topics = topics
+    this.#joinAll()
+  }
+
+  /** Meets where it should, and nowhere else. */
+  #joinAll(): void {
+    const { lookFor } = this.#options
+    const invites = this.#inviteKeys.map((key) => inviteTopic(key))
+    const own = lookFor === undefined ? [] : [inviteTopic(lookFor)]
+    const all = [...this.#topics, ...invites, ...own]
+    const kept = new Set(all.map((topic) => topic.toString('hex')))
     for (const [name, discovery] of this.#discoveries) {
       if (kept.has(name)) continue
       this.#discoveries.delete(name)
       // It destroys what it can; the network may be gone, which changes nothing for us.
       void discovery.destroy().catch(() => {})
     }
-    for (const topic of topics) this.#join(topic, { client: false, server: true })
+    for (const topic of this.#topics) this.#join(topic, { client: true, server: true })
+    for (const topic of invites) this.#join(topic, { client: false, server: true })
   }
 
   #join(topic: Buffer, role: { client: boolean; server: boolean }): void {

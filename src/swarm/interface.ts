@@ -4,6 +4,7 @@
  */
 import type { ErrorCode } from '../errors.ts'
 import type { FeedTip } from '../log/interface.ts'
+import type { Farewell } from '../log/turns.ts'
 import type { Clock, Random } from '../system.ts'
 import type { ChunkAddress, DeviceId, FeedHead, FeedId, Frontier, VolumeId } from '../types.ts'
 
@@ -60,6 +61,8 @@ export interface Transport {
   ): Promise<void>
   /** Meeting points besides the volume's own: public keys of the invites open now. */
   setInvites?(inviteKeys: readonly string[]): void
+  /** Meeting points of the volume (32 bytes each): those left out are not looked at any more. */
+  setTopics?(topics: readonly Buffer[]): void
   /** Called on network change and before `sync --wait`: forget back-offs, look again now. */
   refresh(): Promise<void>
   close(): Promise<void>
@@ -71,6 +74,8 @@ export interface Beacon {
   start(onFound: (found: { device: DeviceId | undefined; address: string }) => void): Promise<void>
   /** What to tell others; empty addresses: nothing. Takes effect at once. */
   update(told: { addresses: readonly string[]; inviteKeys: readonly string[] }): void
+  /** The keys (32 bytes each) by which members know each other, the one to announce first. */
+  setKeys?(keys: readonly Uint8Array[]): void
   /** Asks again now. */
   refresh(): void
   close(): Promise<void>
@@ -221,6 +226,13 @@ export interface MemberPort {
    * sealed to the joiner's box key. @throws {WormholeError} `INVITE_*`.
    */
   admit(request: AdmissionRequest): Promise<Uint8Array>
+  /**
+   * For a device that was revoked, the entry that says so; undefined for all others. It is shown to
+   * that device, which gets nothing else.
+   */
+  farewell?(device: DeviceId): Farewell | undefined
+  /** A peer says that this device was revoked. It may lie: the entry is to be checked. */
+  onFarewell?(farewell: Farewell): void
 }
 
 /** What a joiner sends. All fields are covered by `signature` (made with the invite key). */

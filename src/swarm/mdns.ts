@@ -32,11 +32,14 @@ type Answer = NonNullable<ResponsePacket['answers']>[number]
 
 /** Options of `MdnsBeacon`. */
 export interface MdnsOptions {
-  /** A member knows the volume's key (32 bytes) and the devices; a joiner has the invite's. */
+  /**
+   * A member knows the volume's keys (32 bytes; the first is announced, the others are recognised
+   * and announced too) and the devices; a joiner has the invite's.
+   */
   readonly identity:
     | {
         readonly type: 'member'
-        readonly key: Uint8Array
+        readonly keys: readonly Uint8Array[]
         readonly device: DeviceId
         devices(): readonly DeviceId[]
       }
@@ -71,11 +74,22 @@ export class MdnsBeacon implements Beacon {
     inviteKeys: [],
   }
   #onFound: ((found: { device: DeviceId | undefined; address: string }) => void) | undefined
+  #keys: readonly Uint8Array[]
   #answeredMs = -Infinity
   #isAnswerDue = false
 
   constructor(options: MdnsOptions) {
     this.#options = options
+    const { identity } = options
+    const isMember = identity.type === 'member'
+    this.#keys = isMember ? identity.keys : [inviteSecret(identity.inviteKey)]
+  }
+
+  /** Takes effect at once. */
+  setKeys(keys: readonly Uint8Array[]): void {
+    this.#keys = keys
+    this.refresh()
+    if (this.#onFound) this.#answerSoon()
   }
 
   /** Never fails: without multicast nobody is found, and other ways remain. */
@@ -166,8 +180,8 @@ export class MdnsBeacon implements Beacon {
     this.#answeredMs = clock.monotonicMs()
     const day = Math.floor(clock.nowMs() / DAY_MS)
     const invites = this.#told.inviteKeys.slice(0, INVITES_MAX)
-    const keys = [identity.key, ...invites.map((key) => inviteSecret(key))]
-    const target = `${suffixOf(identity.key, day, identity.device)}.local`
+    const keys = [...this.#keys, ...invites.map((key) => inviteSecret(key))]
+    const target = `${suffixOf(keys[0] as Uint8Array, day, identity.device)}.local`
     const answers: Answer[] = []
     for (const key of keys) {
       const instance = `${tagOf(key, day)}-${suffixOf(key, day, identity.device)}.${SERVICE}`
@@ -208,12 +222,14 @@ export class MdnsBeacon implements Beacon {
   #recognise(tag: string, suffix: string): { device: DeviceId | undefined } | undefined {
     const { identity, clock } = this.#options
     const today = Math.floor(clock.nowMs() / DAY_MS)
-    const key = identity.type === 'member' ? identity.key : inviteSecret(identity.inviteKey)
-    const day = [today, today - 1, today + 1].find((each) => tagOf(key, each) === tag)
-    if (day === undefined) return undefined
-    if (identity.type === 'joiner') return { device: undefined }
-    const device = identity.devices().find((each) => suffixOf(key, day, each) === suffix)
-    return device === undefined || device === identity.device ? undefined : { device }
+    for (const key of this.#keys) {
+      const day = [today, today - 1, today + 1].find((each) => tagOf(key, each) === tag)
+      if (day === undefined) continue
+      if (identity.type === 'joiner') return { device: undefined }
+      const device = identity.devices().find((each) => suffixOf(key, day, each) === suffix)
+      return device === undefined || device === identity.device ? undefined : { device }
+    }
+    return undefined
   }
 }
 

@@ -1,7 +1,7 @@
 /** The real network of one volume: which transports and which beacon, from the options. */
 import os from 'node:os'
 import type { Invite } from '../log/interface.ts'
-import { deriveKey, signingKeys, type SigningKeys } from '../seal.ts'
+import { signingKeys, type SigningKeys } from '../seal.ts'
 import type { Clock } from '../system.ts'
 import type { DeviceId } from '../types.ts'
 import type {
@@ -13,6 +13,7 @@ import type {
   Transport,
 } from './interface.ts'
 import { findAdmission } from './join.ts'
+import { meetingKeys } from './meeting.ts'
 import { TlsTransport } from './tls.ts'
 
 /** Hyperswarm and its DHT, and multicast DNS, take a while to load: only where they are used. */
@@ -24,12 +25,12 @@ export async function createNetwork(options: {
   readonly network: NetworkOptions
   /** The device's key pair: its public key is the device id. */
   readonly keys: SigningKeys
-  /** The volume's 32-byte topic key of the current generation. */
-  readonly topicKey: Uint8Array
+  /** 32-byte topic keys of the generations whose meeting points are used, the newest first. */
+  readonly topicKeys: readonly Uint8Array[]
   readonly members: MemberPort
   readonly clock: Clock
 }): Promise<{ transports: Transport[]; beacon?: Beacon }> {
-  const { network, keys, topicKey, members, clock } = options
+  const { network, keys, topicKeys, members, clock } = options
   const { bind, bootstrap, tlsPort, tlsPortLast } = network
   const transports: Transport[] = [
     new TlsTransport({
@@ -39,12 +40,12 @@ export async function createNetwork(options: {
   ]
   if (bootstrap !== 'none') {
     const { HyperswarmTransport } = await loadHyperswarm()
-    const topic = deriveKey(topicKey, 'swarm/topic')
-    transports.push(new HyperswarmTransport({ keys, topic, bootstrap, host: bind, clock }))
+    const { topics } = meetingKeys(topicKeys)
+    transports.push(new HyperswarmTransport({ keys, topics, bootstrap, host: bind, clock }))
   }
   const identity = {
     type: 'member',
-    key: deriveKey(topicKey, 'swarm/mdns'),
+    keys: meetingKeys(topicKeys).beacons,
     device: keys.publicKey.toString('hex') as DeviceId,
     devices: () => members.devices().map(({ device }) => device),
   } as const
@@ -82,7 +83,7 @@ export async function requestAdmission(options: {
     const bootstrap = isOwn ? network.bootstrap : invite.bootstrap
     const lookFor = inviteKey
     transports.push(
-      new HyperswarmTransport({ keys, topic: undefined, lookFor, bootstrap, host: bind, clock }),
+      new HyperswarmTransport({ keys, topics: [], lookFor, bootstrap, host: bind, clock }),
     )
   }
   let beacon: Beacon | undefined

@@ -6,7 +6,7 @@
  * be dead. So it is a twin only if both have shown that they live.
  */
 import type { DeviceId } from '../types.ts'
-import type { ChunkPort, LogPort } from './interface.ts'
+import type { ChunkPort, LogPort, PeerInfo } from './interface.ts'
 import { Peer } from './peer.ts'
 import type { Session } from './session.ts'
 
@@ -110,5 +110,20 @@ export class Peers {
       found.push(device)
     }
     return found
+  }
+}
+
+/** What the links of a device's processes show about it. `address`: without any. */
+export function peerInfo(
+  peers: readonly Peer[],
+  address: string,
+): Pick<PeerInfo, 'routes' | 'address' | 'rttMs' | 'sentBytes' | 'receivedBytes'> {
+  const [peer] = peers
+  return {
+    routes: [...new Set(peers.flatMap((each) => each.routes()))],
+    address: peer?.best()?.link.remoteAddress ?? address,
+    rttMs: peer?.rttMs(),
+    sentBytes: peer?.sentBytes() ?? 0,
+    receivedBytes: peer?.receivedBytes() ?? 0,
   }
 }

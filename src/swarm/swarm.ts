@@ -15,6 +15,7 @@ import { AdmissionDesk } from './admission.ts'
 import { CatchUp } from './catch-up.ts'
 import { ChunkExchange } from './chunk-exchange.ts'
 import { Dialer } from './dialer.ts'
+import { Farewells } from './farewells.ts'
 import type {
   ChunkHolder,
   KnownAddresses,
@@ -26,7 +27,7 @@ import type {
 } from './interface.ts'
 import { LogWork } from './log-work.ts'
 import { NetworkWatch } from './network-watch.ts'
-import { deviceOf, Peers } from './peers.ts'
+import { deviceOf, peerInfo, Peers } from './peers.ts'
 import { PublishAsks } from './publish-asks.ts'
 import { Pulse } from './pulse.ts'
 import { Replicator, type Effect } from './replicator.ts'
@@ -58,6 +59,7 @@ export class Swarm implements ChunkFetcher {
   readonly #book: AddressBook
   readonly #dialer: Dialer
   readonly #desk: AdmissionDesk
+  readonly #farewells: Farewells
   readonly #peers = new Peers()
   readonly #instance: string
   /** Sessions that have not said hello. */
@@ -114,6 +116,8 @@ export class Swarm implements ChunkFetcher {
     this.#dialer = new Dialer({ self: device, clock, random, book, transports, pauseMsMax })
     const addresses = (): KnownAddresses[] => this.#knownAddresses()
     this.#desk = new AdmissionDesk({ volume, members, clock, addresses })
+    const instance = this.#instance
+    this.#farewells = new Farewells({ ...options, ...this.#limits, instance })
     this.#handlers = {
       onReady: (session, told) => this.#onReady(session, told),
       onMessage: (session, message) => this.#onMessage(session, message),
@@ -140,9 +144,11 @@ export class Swarm implements ChunkFetcher {
 
   async #start(): Promise<void> {
     const { transports, members, log, beacon, clock } = this.#options
+    const isKnown = (key: string): boolean =>
+      members.isMember(key as DeviceId) || members.isOpenInvite(key)
     const handlers = {
       isAllowed: (key: string): boolean =>
-        !this.#isClosed && (members.isMember(key as DeviceId) || members.isOpenInvite(key)),
+        !this.#isClosed && (isKnown(key) || this.#farewells.isRevoked(key)),
       onLink: (link: Link): void => this.#onLink(link),
     }
     await Promise.all(transports.map((transport) => transport.start(handlers)))
@@ -168,9 +174,8 @@ export class Swarm implements ChunkFetcher {
   membersChanged(): void {
     if (this.#isClosed) return
     const { members, transports } = this.#options
-    const revoked = new WormholeError('NOT_A_MEMBER', 'not a member any more')
     for (const session of this.#sessions()) {
-      if (!members.isMember(session.device)) session.close(revoked)
+      if (!members.isMember(session.device)) this.#farewells.end(session)
     }
     this.#book.keepOnly((device) => members.isMember(device))
     this.#pulse.wake()
@@ -206,27 +211,15 @@ export class Swarm implements ChunkFetcher {
   /** Known members other than this device, connected or not. */
   peers(): PeerInfo[] {
     return this.#otherMembers().map(({ device, name }) => {
-      const peer = this.#peers.of(device)[0]
-      const routes = this.#peers.of(device).flatMap((each) => each.routes())
+      const peers = this.#peers.of(device)
       return {
+        ...peerInfo(peers, this.#book.of(device)[0] ?? ''),
         device,
         name,
-        routes: [...new Set(routes)],
-        address: peer?.best()?.link.remoteAddress ?? this.#book.of(device)[0] ?? '',
-        rttMs: peer?.rttMs(),
         receiveBytesPerSecond: this.#exchange.rate(device),
-        sentBytes: peer?.sentBytes() ?? 0,
-        receivedBytes: peer?.receivedBytes() ?? 0,
         isInSync: this.#replicator.isInSync(this.#peers.keyOf(device)),
       }
     })
-  }
-
-  /** Takes note of where a device may be reached (an admission told it). */
-  learnAddresses(known: readonly KnownAddresses[]): void {
-    for (const { device, addresses } of known) {
-      if (device !== this.#options.device) this.#book.learn(device, addresses)
-    }
   }
 
   /** Network change: forget back-offs, check links, look again now. */
@@ -282,6 +275,7 @@ export class Swarm implements ChunkFetcher {
     this.#exchange.close()
     this.#catchUp.close()
     this.#desk.close()
+    this.#farewells.close()
     for (const session of this.#sessions()) session.close()
     const parts = [...this.#options.transports, this.#options.beacon]
     const closed = await Promise.allSettled(parts.map((part) => part?.close()))
@@ -303,6 +297,7 @@ export class Swarm implements ChunkFetcher {
       this.#strangers.add(new Session(session))
       this.#pulse.wake()
     } else if (members.isOpenInvite(key)) this.#desk.serve(link)
+    else if (this.#farewells.isRevoked(key)) this.#farewells.serve(link)
     else link.close()
   }
 
@@ -326,11 +321,15 @@ export class Swarm implements ChunkFetcher {
     if (this.#catchUp.onMessage(session, device, message)) return
     switch (message.type) {
       case 'addresses':
-        return this.learnAddresses(
-          message.known.filter((each) => this.#options.members.isMember(each.device)),
-        )
+        for (const { device, addresses } of message.known) {
+          const { members, device: self } = this.#options
+          if (device !== self && members.isMember(device)) this.#book.learn(device, addresses)
+        }
+        return
       case 'publish':
         return void this.#answerPublish(session, message.id)
+      case 'farewell':
+        return this.#options.members.onFarewell?.(message)
       case 'published':
         this.#carryOut(this.#replicator.onFrontier(device, message.frontier, nowMs))
         this.#publishAsks.answer(session.device, message.id, message.frontier)

@@ -8,6 +8,7 @@
 import { isIP } from 'node:net'
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import { CODES, type ErrorCode } from '../errors.ts'
+import { CONTROL_BYTES_MAX } from '../log/entry.ts'
 import {
   branchId,
   feedDevice,
@@ -62,6 +63,8 @@ export type Message =
   | { readonly type: 'addresses'; readonly known: readonly KnownAddresses[] }
   | { readonly type: 'publish'; readonly id: number }
   | { readonly type: 'published'; readonly id: number; readonly frontier: Frontier }
+  /** The entry that revoked the receiver: the last message of a session. */
+  | { readonly type: 'farewell'; readonly feed: FeedId; readonly frame: Uint8Array }
   | { readonly type: 'frontier'; readonly frontier: Frontier }
   | { readonly type: 'head'; readonly feed: FeedId; readonly head: FeedHead }
   | {
@@ -122,6 +125,8 @@ const HEAD_BYTES_MAX = FEED_BYTES_MAX + INTEGER_BYTES_MAX + 32
 const FRONTIER_BYTES_MAX = INTEGER_BYTES_MAX + FEEDS_MAX * HEAD_BYTES_MAX
 const TEXTS_BYTES_MAX = 1 + KNOWN_ADDRESSES_MAX * 65
 const KNOWN_BYTES_MAX = INTEGER_BYTES_MAX + KNOWN_DEVICES_MAX * (32 + TEXTS_BYTES_MAX)
+/** An entry without tree part: at most a control part, and what is around it. */
+const FAREWELL_BYTES_MAX = CONTROL_BYTES_MAX + 1024
 /** A list of chunks behind an id or a priority. */
 const CHUNKS_BYTES_MAX = 2 * INTEGER_BYTES_MAX + ADDRESSES_MAX * 32
 
@@ -136,6 +141,7 @@ export const MESSAGES = {
   addresses: { channel: 'session', type: 2, bytesMax: KNOWN_BYTES_MAX },
   publish: { channel: 'session', type: 3, bytesMax: INTEGER_BYTES_MAX },
   published: { channel: 'session', type: 4, bytesMax: INTEGER_BYTES_MAX + FRONTIER_BYTES_MAX },
+  farewell: { channel: 'session', type: 5, bytesMax: FEED_BYTES_MAX + FAREWELL_BYTES_MAX },
   frontier: { channel: 'log', type: 0, bytesMax: FRONTIER_BYTES_MAX },
   head: { channel: 'log', type: 1, bytesMax: HEAD_BYTES_MAX },
   want: { channel: 'log', type: 2, bytesMax: FEED_BYTES_MAX + 3 * INTEGER_BYTES_MAX },
@@ -180,6 +186,8 @@ export function encodeMessage(message: Message): Uint8Array[] {
       return [writeKnown(writer, message.known).finish()]
     case 'published':
       return [writeFrontier(writer.varint(message.id), message.frontier).finish()]
+    case 'farewell':
+      return [writeFeed(writer, message.feed).finish(), message.frame]
     case 'frontier':
       return [writeFrontier(writer, message.frontier).finish()]
     case 'head':
@@ -249,6 +257,10 @@ function readFields(type: MessageType, reader: ByteReader): Message {
       return { type: 'publish', id: reader.varint() }
     case 'published':
       return { type: 'published', id: reader.varint(), frontier: readFrontier(reader) }
+    case 'farewell': {
+      const feed = readFeed(reader)
+      return { type: 'farewell', feed, frame: reader.raw(reader.left) }
+    }
     case 'admission':
       return { type: 'admission', request: readRequest(reader) }
     case 'admitted': {

@@ -15,6 +15,7 @@ import type {
   ResolutionReport,
   RestoreOptions,
   RestoreReport,
+  RevokeReport,
   SyncReport,
   TreeHandle,
   VerifyReport,
@@ -25,7 +26,7 @@ import type {
 } from '../../src/daemon/interface.ts'
 import type { HomeOptions } from '../../src/daemon/daemon.ts'
 import { WormholeError } from '../../src/errors.ts'
-import type { Role } from '../../src/types.ts'
+import type { DeviceId, Role } from '../../src/types.ts'
 
 const TIME = '2026-11-20T14:03:22.000Z'
 const PIECE_BYTES = 100_000
@@ -39,6 +40,8 @@ interface Node {
 
 /** One volume of the fake. Everything about it may be changed by a test. */
 export class FakeVolume implements VolumeHandle, TreeHandle {
+  /** Devices that `revoke` was called with. */
+  readonly revoked: string[] = []
   readonly id: string
   readonly name: string
   mountpoint: string | undefined
@@ -300,6 +303,13 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
     invite: string
   }> {
     return { invite: `invite-${options.role}-${options.days}-${options.uses}` }
+  }
+
+  async revoke(device: DeviceId): Promise<RevokeReport> {
+    const found = (await this.devices()).find(({ id }) => id === device)
+    if (!found) throw new WormholeError('NOT_A_MEMBER', 'no member')
+    this.revoked.push(device)
+    return { volume: this.name, device: { id: device, name: found.name }, members: 2, admins: 1 }
   }
 
   async recoveryInvite(code: string): Promise<{ invite: string }> {

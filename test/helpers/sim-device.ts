@@ -13,6 +13,7 @@ import { WormholeError } from '../../src/errors.ts'
 import { createActor } from '../../src/log/actors.ts'
 import { DiskFeedStore } from '../../src/log/feeds.ts'
 import { DiskJournal } from '../../src/log/journal.ts'
+import { KeyRing } from '../../src/log/key-ring.ts'
 import { identityFromSeed, type Identity } from '../../src/log/keys.ts'
 import { hash } from '../../src/seal.ts'
 import { HybridClock, type Clock, type Disk } from '../../src/system.ts'
@@ -163,7 +164,7 @@ export class SimDevice extends VfsUser {
       deviceName: this.name,
       feed,
       signing: identity.signing,
-      keys: shared.secrets.logKeys(),
+      keys: new KeyRing({ secrets: shared.secrets, box: identity.box, save: () => {} }),
       feeds,
       tree,
       clock: mortal,

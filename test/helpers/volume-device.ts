@@ -11,6 +11,7 @@ import { createActor } from '../../src/log/actors.ts'
 import { sealEntry } from '../../src/log/entry.ts'
 import { DiskFeedStore } from '../../src/log/feeds.ts'
 import { EMPTY_FRONTIER } from '../../src/log/frontier.ts'
+import { KeyRing } from '../../src/log/key-ring.ts'
 import { identityFromSeed, VolumeSecrets, type Identity } from '../../src/log/keys.ts'
 import type { EntryFrame } from '../../src/log/interface.ts'
 import { admissionMessage } from '../../src/log/membership.ts'
@@ -20,7 +21,7 @@ import { describeFeedDamage } from '../../src/log/salvage.ts'
 import { hash, sign, signingKeys } from '../../src/seal.ts'
 import { HybridClock, type Clock, type Random } from '../../src/system.ts'
 import { feedId, feedRoot } from '../../src/types.ts'
-import type { ActorId, FeedId, Role, VolumeId } from '../../src/types.ts'
+import type { ActorId, DeviceId, FeedId, Role, VolumeId } from '../../src/types.ts'
 import { Volume } from '../../src/volume.ts'
 
 /** A reproducible source of bytes: BLAKE2b of seed and counter. */
@@ -103,6 +104,10 @@ export interface DeviceState {
   readonly disk: MemoryDisk
   /** Replaced when the log lost what only the index knows. */
   rows: MemoryRowStore
+  /** Once the log handed it more than it came with. */
+  secrets?: VolumeSecrets
+  /** Who let it in. */
+  guide?: DeviceId
 }
 
 /** A device that edits through its overlay and publishes when told. */
@@ -110,6 +115,7 @@ export class TestDevice {
   readonly name: string
   readonly identity: Identity
   readonly volume: Volume
+  readonly keys: KeyRing
   readonly overlay: Overlay
   readonly tree: TreeWriter
   readonly feeds: DiskFeedStore
@@ -124,6 +130,7 @@ export class TestDevice {
     name: string
     identity: Identity
     volume: Volume
+    keys: KeyRing
     overlay: Overlay
     tree: TreeWriter
     feeds: DiskFeedStore
@@ -135,6 +142,7 @@ export class TestDevice {
     this.name = parts.name
     this.identity = parts.identity
     this.volume = parts.volume
+    this.keys = parts.keys
     this.overlay = parts.overlay
     this.tree = parts.tree
     this.feeds = parts.feeds
@@ -207,14 +215,20 @@ export class TestDevice {
       nowNs: () => shared.clock.nowNs(),
       strategyOf,
     })
+    const keys = new KeyRing({
+      secrets: state.secrets ?? shared.secrets,
+      box: identity.box,
+      save: (secrets) => (state.secrets = VolumeSecrets.decode(secrets)),
+    })
     let device: TestDevice | undefined
     const volume = await Volume.open({
       id: shared.id,
       device: identity.device,
       deviceName: name,
+      ...(state.guide ? { guide: state.guide } : {}),
       feed,
       signing: identity.signing,
-      keys: shared.secrets.logKeys(),
+      keys,
       feeds,
       tree,
       clock: shared.clock,
@@ -235,6 +249,7 @@ export class TestDevice {
       name,
       identity,
       volume,
+      keys,
       overlay,
       tree,
       feeds,

@@ -174,6 +174,18 @@ export const CANARIES = {
       tree: (tree) => over(tree, { fold: (edits) => foldOneByOne(tree, edits) }),
     }),
   },
+  'no-answer': {
+    says: 'nobody answers a revocation',
+    foundBy: ['revocation', 'liveness'],
+    plant: () => ({
+      turns: (turns) => Object.assign(turns, { answer: () => undefined, isDue: () => false }),
+    }),
+  },
+  'deaf-to-secrets': {
+    says: 'who applies a revocation goes on to seal with the old keys',
+    foundBy: ['revocation'],
+    plant: () => ({ turns: (turns) => Object.assign(turns, { choose: () => false }) }),
+  },
 } as const satisfies Record<string, Canary>
 
 /** A planted bug. */

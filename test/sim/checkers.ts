@@ -13,7 +13,6 @@ import { strategyOf } from '../../src/daemon/strategy.ts'
 import { hasCode } from '../../src/errors.ts'
 import { openEntry } from '../../src/log/entry.ts'
 import type { Entry } from '../../src/log/interface.ts'
-import type { VolumeSecrets } from '../../src/log/keys.ts'
 import { EMPTY_FRONTIER } from '../../src/log/frontier.ts'
 import { feedDevice, feedRoot } from '../../src/types.ts'
 import type { DeviceId, FeedId, InodeId, VolumeId } from '../../src/types.ts'
@@ -260,19 +259,17 @@ function changesOf(entry: Entry): DecodedChange[] {
 /** The log of a volume as one device holds it, opened. Entries are opened once. */
 export class LogView {
   readonly #volume: VolumeId
-  readonly #secrets: VolumeSecrets
   readonly #entries = new Map<string, Entry>()
   /** Entries checked, by device: feeds and lengths. */
   readonly #seen = new Map<string, Map<FeedId, number>>()
 
-  constructor(volume: VolumeId, secrets: VolumeSecrets) {
+  constructor(volume: VolumeId) {
     this.#volume = volume
-    this.#secrets = secrets
   }
 
   /** Entries of a feed or branch that open, in order. */
   entries(device: SimDevice, feed: FeedId, from = 0): Entry[] {
-    const keys = this.#secrets.logKeys()
+    const { keys } = device.daemon
     const found: Entry[] = []
     for (const { seq, hash, previousHash, bytes } of device.daemon.feeds.read(
       feed,
@@ -286,7 +283,8 @@ export class LogView {
         try {
           entry = openEntry(frame, use)
         } catch (error) {
-          if (!hasCode(error, 'ENTRY_INVALID')) throw error
+          const isShut = hasCode(error, 'ENTRY_INVALID') || hasCode(error, 'KEY_MISSING')
+          if (!isShut) throw error
           continue
         }
         this.#entries.set(hash, entry)

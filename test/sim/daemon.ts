@@ -7,7 +7,7 @@
  * A daemon does not end by itself: its process dies (and nothing of it has any effect then), or it
  * is closed.
  */
-import { ChunkKeyRing } from '../../src/chunks/keys.ts'
+import { ChunkKeyRing, type ChunkKeysData } from '../../src/chunks/keys.ts'
 import { LocalContents } from '../../src/chunks/content.ts'
 import type { ContentStore } from '../../src/chunks/interface.ts'
 import { PackWriter } from '../../src/chunks/packs.ts'
@@ -26,11 +26,13 @@ import {
   type WantsEvent,
 } from '../../src/daemon/threads.ts'
 import { createSnapshotPort } from '../../src/daemon/volume-ports.ts'
+import { errorToData } from '../../src/errors.ts'
 import { createActor } from '../../src/log/actors.ts'
 import { DiskFeedStore } from '../../src/log/feeds.ts'
 import type { FeedTip } from '../../src/log/interface.ts'
 import { describeDamage, DiskJournal } from '../../src/log/journal.ts'
 import { describeFeedDamage } from '../../src/log/salvage.ts'
+import { KeyRing } from '../../src/log/key-ring.ts'
 import { VolumeSecrets, type Identity } from '../../src/log/keys.ts'
 import { decidePolicy } from '../../src/policy/decide.ts'
 import { parsePolicy } from '../../src/policy/parse.ts'
@@ -53,6 +55,7 @@ import {
   type Role,
   type VolumeId,
 } from '../../src/types.ts'
+import type { Turns } from '../../src/log/turns.ts'
 import { Vfs } from '../../src/vfs/vfs.ts'
 import { Volume } from '../../src/volume.ts'
 import { createChannel, type ChannelOptions } from './channel.ts'
@@ -61,7 +64,8 @@ import type { MortalRows } from '../helpers/mortal-rows.ts'
 /** What a home remembers beside log, journal, packs and index. */
 export interface HomeFiles {
   readonly volume: VolumeId
-  readonly secrets: Uint8Array
+  secrets: Uint8Array
+  readonly admittedBy?: DeviceId
   addresses: readonly KnownAddresses[]
 }
 
@@ -71,6 +75,8 @@ export interface Plant {
   tree?(tree: TreeWriter, isAlive: () => boolean): TreeWriter
   contents?(contents: ContentStore): ContentStore
   log?(log: LogPort): LogPort
+  /** After the volume is open. */
+  turns?(turns: Turns): void
 }
 
 /** What a daemon runs on. */
@@ -104,7 +110,8 @@ export interface DaemonOptions {
 /** See the head of this file. */
 export class SimDaemon {
   readonly #options: DaemonOptions
-  readonly secrets: VolumeSecrets
+  readonly keys: KeyRing
+  readonly #chunkKeys: ChunkKeyRing
   /** Commits that its file system has not heard of yet. */
   deltasUnderWay = 0
   /** As its file system knows it. */
@@ -127,8 +134,23 @@ export class SimDaemon {
   private constructor(options: DaemonOptions) {
     this.#options = options
     this.#network = new Promise((resolve) => (this.#onNetwork = resolve))
-    this.secrets = VolumeSecrets.decode(options.home.secrets)
+    const { home, identity, isAlive } = options
+    const secrets = VolumeSecrets.decode(home.secrets)
+    this.#chunkKeys = new ChunkKeyRing(chunkKeysData(secrets))
+    this.keys = new KeyRing({
+      secrets,
+      box: identity.box,
+      // One atomic file: a process that is dead has not written it.
+      save: (bytes) => {
+        if (isAlive()) home.secrets = bytes
+      },
+      onChange: () => this.#chunkKeys.update(this.#chunkKeysNow()),
+    })
     this.#hlc = { crdt: new HybridClock(options.clock), fs: new HybridClock(options.clock) }
+  }
+
+  #chunkKeysNow(): ChunkKeysData {
+    return chunkKeysData(this.keys.secrets, this.keys.currentGeneration)
   }
 
   /** Starts everything, in the order of the daemon's threads. */
@@ -164,7 +186,7 @@ export class SimDaemon {
     this.store = PackWriter.open({ disk, directory: '/packs' })
     const contents = new LocalContents({
       store: this.store,
-      keys: new ChunkKeyRing(chunkKeysData(this.secrets)),
+      keys: this.#chunkKeys,
       fetcher: { fetch: async (addresses, how) => (await this.#network).fetch(addresses, how) },
       cacheBytesMax: 64 * 1024,
     })
@@ -201,9 +223,10 @@ export class SimDaemon {
       id: home.volume,
       device: identity.device,
       deviceName: name,
+      ...(home.admittedBy ? { guide: home.admittedBy } : {}),
       feed,
       signing: identity.signing,
-      keys: this.secrets.logKeys(),
+      keys: this.keys,
       feeds: this.feeds,
       tree: this.tree,
       clock,
@@ -230,6 +253,7 @@ export class SimDaemon {
     })
     if (this.#options.lost) await this.volume.restore(this.#options.lost)
     isOpen = true
+    plant.turns?.(this.volume.turns)
     await this.#openSnapshots(main)
   }
 
@@ -239,7 +263,7 @@ export class SimDaemon {
     const { feeds, volume, tree } = this
     this.snapshots = new Snapshots({
       paths: { log: '/log', snapshots: '/snapshots' },
-      keys: this.secrets.logKeys(),
+      keys: this.keys,
       logBytesMin: 0,
       ...{ disk, rows, clock, random, identity, feeds, volume, tree, onProblem },
       onTaken: () => main.emit('wants', {} satisfies WantsEvent),
@@ -265,7 +289,7 @@ export class SimDaemon {
           const op = this.volume.members.checkAdmission(request, nowMs)
           return this.volume.members.isMember(request.device) ? [] : [op]
         })
-        return sealToBox(request.boxKey, this.secrets.encode())
+        return sealToBox(request.boxKey, this.keys.secrets.encode())
       },
       wants: (query: WantsQuery) => this.volume.wants(query),
       fetched: (keys: string[]) => this.volume.tend((tree) => tree.fetched(keys)),
@@ -392,7 +416,8 @@ export class SimDaemon {
   #memberPort(crdt: Rpc): MemberPort {
     const { home, clock } = this.#options
     const known = (): { device: DeviceId; name: string }[] => {
-      const { members } = this.volume
+      const { members, turns } = this.volume
+      if (turns.revokedBy(members)) return []
       if (this.volume.role() !== undefined) return members.members()
       return home.addresses.map(({ device }) => ({ device, name: device.slice(0, 8) }))
     }
@@ -406,6 +431,17 @@ export class SimDaemon {
           .filter((invite) => !invite.isRecovery)
           .map(({ inviteKey }) => inviteKey),
       admit: (request) => crdt.call('admit', request) as Promise<Uint8Array>,
+      farewell: (device) => {
+        const { members, turns } = this.volume
+        return members.isRevoked(device) ? turns.farewell(members, device) : undefined
+      },
+      onFarewell: ({ feed, frame }) => {
+        const farewell = { feed, frame: Buffer.from(frame) }
+        void this.volume.takeFarewell(farewell).catch((error: unknown) => {
+          const { code, message } = errorToData(error)
+          if (code === 'BUG') this.#options.onProblem({ code, message })
+        })
+      },
     }
   }
 

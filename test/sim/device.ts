@@ -64,6 +64,8 @@ export class SimDevice extends VfsUser {
   readonly original: string
   /** What a process that was copied while it ran goes on as, once. */
   #actor: ActorId | undefined
+  /** Some admin revoked it, or tried to. */
+  wasRevoked = false
   /** How far its wall clock is ahead. */
   skewMs = 0
   /** Disk in trouble since the daemon started: only what is acknowledged one by one is owed. */

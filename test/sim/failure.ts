@@ -10,6 +10,7 @@ export type Checker =
   | 'liveness'
   | 'short-lived'
   | 'inode'
+  | 'revocation'
   | 'answer'
   | 'bug'
 

@@ -24,6 +24,7 @@ function powerCut(simulation: Simulation, device: SimDevice): void {
   const fate = (['kept', 'kept', 'older', 'lost'] as IndexFate[])[random.below(4)] as IndexFate
   trace.add(`${device.name} loses power: ${survivors} survive, index ${fate}`)
   device.powerCut(survivors, fate)
+  simulation.revocations.forget()
   simulation.user(device).died(true)
 }
 
@@ -179,6 +180,7 @@ async function restored(simulation: Simulation, device: SimDevice): Promise<void
   device.wasRestored = true
   device.mayRepeat = true
   device.restore(backup)
+  simulation.revocations.forget()
 }
 
 /** Its home is copied to another machine, while it rests or while it runs, and both go on. */

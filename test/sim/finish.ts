@@ -47,7 +47,11 @@ async function heal(simulation: Simulation): Promise<void> {
 }
 
 /** What keeps a device from being done; undefined when it is. */
-function lacks(device: SimDevice, devices: readonly SimDevice[]): string | undefined {
+function lacks(
+  device: SimDevice,
+  devices: readonly SimDevice[],
+  hasOut: boolean,
+): string | undefined {
   const [first] = devices as [SimDevice]
   const wasAnyRestored = devices.some(({ wasRestored }) => wasRestored)
   if (!device.isAlive) return 'is dead'
@@ -70,7 +74,7 @@ function lacks(device: SimDevice, devices: readonly SimDevice[]): string | undef
   if (applied !== others) return `has applied ${applied}, ${first.name} ${others}`
   const { files } = duty.missing
   if (files === 0) return undefined
-  if (!wasAnyRestored) return `lacks ${files} contents`
+  if (!wasAnyRestored && !hasOut) return `lacks ${files} contents`
   // What a backup took away may have been on that device alone.
   const found = obtainable(device, devices)
   return found && `lacks ${files} contents, of which ${found}`
@@ -100,8 +104,8 @@ function holds({ daemon }: SimDevice, content: { ref: ContentRef; sizeBytes: num
 
 /** Lets time pass until everybody has everything. @throws {Failure} `liveness`. */
 export async function settle(simulation: Simulation): Promise<void> {
-  const { clock, devices } = simulation
-  for (const device of devices) {
+  const { clock } = simulation
+  for (const device of simulation.members) {
     if (device.isAlive && device.canEdit) await simulation.user(device).drain()
     if (device.isAlive) device.daemon.duty.poke()
   }
@@ -109,7 +113,11 @@ export async function settle(simulation: Simulation): Promise<void> {
   for (let quietCount = 0; quietCount < 3;) {
     await clock.run(QUIET_MS)
     simulation.checkProblems()
-    const late = devices.map((device) => ({ device, what: lacks(device, devices) }))
+    simulation.revocations.watch()
+    const devices = simulation.members
+    // What only a device had that is out is nowhere else.
+    const hasOut = devices.length < simulation.devices.length
+    const late = devices.map((device) => ({ device, what: lacks(device, devices, hasOut) }))
     const found = late.find(({ what }) => what !== undefined)
     quietCount = found ? 0 : quietCount + 1
     if (found && clock.monotonicMs() > deadlineMs) {
@@ -124,7 +132,7 @@ export async function settle(simulation: Simulation): Promise<void> {
 
 /** All devices show the same tree; returns it. */
 async function checkConverged(simulation: Simulation): Promise<Shown> {
-  const { devices, ledger, options } = simulation
+  const { members: devices, ledger, options } = simulation
   const [first, ...others] = devices as [SimDevice, ...SimDevice[]]
   const shown = await look(first, ledger, devices)
   for (const device of others) {
@@ -133,7 +141,8 @@ async function checkConverged(simulation: Simulation): Promise<Shown> {
     const isCached =
       options.actions.has('policy') ||
       simulation.counts.has('fault flippedChunk') ||
-      simulation.counts.has('fault restored')
+      simulation.counts.has('fault restored') ||
+      simulation.counts.has('revoke')
     const [here, there] = isCached ? withoutCached(shown, other) : [shown.lines, other.lines]
     checkSame(here, there, `${first.name} and ${device.name}`)
   }
@@ -154,10 +163,13 @@ function withoutCached(...shown: [Shown, Shown]): [string[], string[]] {
 
 /** Nothing that is owed has vanished. */
 async function checkNothingLost(simulation: Simulation, shown: Shown): Promise<void> {
-  const { ledger, options, devices } = simulation
+  const { ledger, options, members: devices } = simulation
   const everything = new Set(shown.deeds)
-  // A backup may take the newest version with it; what that replaced is still in the history.
-  if (options.actions.has('policy') || simulation.counts.has('fault restored')) {
+  // A backup may take the newest version with it, and so may a device that is out, if it alone had
+  // the bytes; what that replaced is still in the history.
+  const counts = simulation.counts
+  const isTaken = counts.has('fault restored') || counts.has('revoke')
+  if (options.actions.has('policy') || isTaken) {
     for (const device of devices) {
       for (const deed of await lookBack(device, ledger)) everything.add(deed)
     }
@@ -178,7 +190,7 @@ function conflictsOf(device: SimDevice): string[] {
 
 /** One device after the other edits what all have seen: that is no conflict. */
 async function checkCalm(simulation: Simulation): Promise<void> {
-  const { devices, random, trace } = simulation
+  const { members: devices, random, trace } = simulation
   for (let round = 0; round < CALM_ROUNDS; round++) {
     const writers = devices.filter((device) => device.canEdit)
     const device = writers[random.below(writers.length)] as SimDevice
@@ -203,7 +215,7 @@ function place(line: string): string {
 
 /** The log alone gives the same trees again. */
 async function checkRebuilt(simulation: Simulation): Promise<void> {
-  const { devices, random, ledger } = simulation
+  const { members: devices, random, ledger } = simulation
   const device = devices[random.below(devices.length)] as SimDevice
   const before = await look(device, ledger)
   device.kill()
@@ -215,20 +227,25 @@ async function checkRebuilt(simulation: Simulation): Promise<void> {
 
 /** Heals the world of a run and checks everything. */
 export async function finish(simulation: Simulation): Promise<void> {
-  const { devices, log, users } = simulation
+  const { log, users, revocations } = simulation
   await heal(simulation)
   await settle(simulation)
+  const { members: devices } = simulation
+  revocations.disown()
+  revocations.checkCounted()
   const shown = await checkConverged(simulation)
   await checkNothingLost(simulation, shown)
   const [first] = devices as [SimDevice]
-  const honest = devices.filter(({ mayRepeat }) => !mayRepeat).map(({ id }) => id)
+  const honest = simulation.devices.filter(({ mayRepeat }) => !mayRepeat).map(({ id }) => id)
   log.checkOnce(first, (author) => !honest.includes(author))
-  const temporaries = [...users.values()].flatMap((user) => user.temporaries)
+  const temporaries = devices.flatMap((device) => users.get(device)?.temporaries ?? [])
   log.checkShortLived(
     first,
     temporaries.filter(({ isUnsure }) => !isUnsure),
   )
+  const before = new Map(devices.map((each) => [each, each.daemon.volume.frontier()]))
   await checkCalm(simulation)
+  revocations.checkSecrecy(before)
   await checkRebuilt(simulation)
   await checkConverged(simulation)
 }

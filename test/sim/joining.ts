@@ -34,7 +34,10 @@ export async function createInviteFor(
   return { keys, role }
 }
 
-/** Asks members for admission. Undefined when none could be reached, or none knows the invite. */
+/**
+ * Asks members for admission. Undefined when none could be reached, or none knows the invite;
+ * `ended` when a revocation has ended it.
+ */
 export async function joinWith(
   { keys }: Invited,
   context: {
@@ -45,7 +48,7 @@ export async function joinWith(
     readonly name: string
     readonly addresses: readonly string[]
   },
-): Promise<HomeFiles | undefined> {
+): Promise<HomeFiles | 'ended' | undefined> {
   const { clock, network, volume, name, addresses } = context
   const identity = identityOf(context.seed, name)
   const inviteKey = keys.publicKey.toString('hex')
@@ -63,9 +66,16 @@ export async function joinWith(
   try {
     const admission = await clock.settle(asking, 4 * SEARCH_MS)
     const secrets = unsealFromBox(box, admission.sealedSecrets)
-    return { volume, secrets, addresses: admission.addresses }
+    return { volume, secrets, admittedBy: admission.member, addresses: admission.addresses }
   } catch (error) {
-    const codes = ['PEER_UNREACHABLE', 'INVITE_INVALID', 'DISK_FULL', 'IO_ERROR'] as const
+    if (hasCode(error, 'INVITE_EXPIRED')) return 'ended'
+    const codes = [
+      'PEER_UNREACHABLE',
+      'INVITE_INVALID',
+      'DISK_FULL',
+      'IO_ERROR',
+      'REVOKED',
+    ] as const
     if (codes.some((code) => hasCode(error, code))) return undefined
     throw new Failure('answer', `${name} is not let in`, { cause: error })
   }

@@ -95,6 +95,8 @@ export interface SimOptions {
   readonly hasSnapshots: boolean
   /** A member writes what no honest device would. */
   readonly hasMallory: boolean
+  /** Admins revoke devices. */
+  readonly hasRevocations: boolean
   /** A planted bug, to see that it is found. */
   readonly canary: CanaryName | undefined
 }
@@ -103,6 +105,7 @@ export interface SimOptions {
 export interface SimOverrides {
   readonly deviceCount?: number
   readonly stepCount?: number
+  readonly hasRevocations?: boolean
   readonly canary?: CanaryName
 }
 
@@ -144,6 +147,8 @@ export function optionsOf(seed: number, overrides: SimOverrides = {}): SimOption
     skewMsMax: pick([0, 50, 5000, 200_000]),
     hasSnapshots: rare.below(100) < RARE_PERCENT,
     hasMallory: random.below(100) < 12,
+    // Drawn last: what is older keeps its runs.
+    hasRevocations: overrides.hasRevocations ?? random.below(100) < 35,
     canary: overrides.canary,
   }
 }

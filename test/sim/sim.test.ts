@@ -14,6 +14,7 @@ interface Regression {
   readonly seed: number
   readonly devices?: number
   readonly steps?: number
+  readonly hasRevocations?: boolean
   readonly found: string
 }
 
@@ -44,7 +45,9 @@ for (const [name, { says, foundBy }] of Object.entries(CANARIES)) {
   test(`a planted bug is found: ${says}`, async () => {
     const seen: string[] = []
     for (let seed = 1; seed <= CANARY_SEEDS_MAX; seed++) {
-      const { failure } = await runSeed(seed, { canary: name as CanaryName, stepCount: 120 })
+      const canary = name as CanaryName
+      const hasRevocations = (foundBy as readonly string[]).includes('revocation')
+      const { failure } = await runSeed(seed, { canary, stepCount: 120, hasRevocations })
       if (!failure) continue
       if ((foundBy as readonly string[]).includes(failure.checker)) return
       seen.push(`seed ${seed}: ${failure.error.message}`)
@@ -53,11 +56,12 @@ for (const [name, { says, foundBy }] of Object.entries(CANARIES)) {
   })
 }
 
-for (const { seed, devices, steps, found } of REGRESSIONS) {
+for (const { seed, devices, steps, hasRevocations = false, found } of REGRESSIONS) {
   test(`seed ${seed}: ${found}`, async () => {
     const overrides = {
       ...(devices === undefined ? {} : { deviceCount: devices }),
       ...(steps === undefined ? {} : { stepCount: steps }),
+      hasRevocations,
     }
     assertOk(await runSeed(seed, overrides))
   })

@@ -18,6 +18,7 @@ import { Ledger } from './ledger.ts'
 import { Mallory } from './mallory.ts'
 import { NAME_ACTIONS } from './name-actions.ts'
 import { choose, type ActionName, type SimOptions } from './options.ts'
+import { Revocations } from './revocations.ts'
 import { Trace } from './trace.ts'
 import { SimUser } from './user.ts'
 import { DiskFeedStore } from '../../src/log/feeds.ts'
@@ -40,6 +41,7 @@ export class Simulation {
   /** How often each thing was done. */
   readonly counts = new Map<string, number>()
   mallory: Mallory | undefined
+  readonly revocations: Revocations
   /** Ends the partition under way. */
   healAtMs: number | undefined
   #invited: Invited | undefined
@@ -62,7 +64,8 @@ export class Simulation {
     })
     this.ledger = new Ledger({ hasHoles: actions.has('truncate') })
     this.shared = createTestVolume(`sim ${seed}`, this.clock)
-    this.log = new LogView(this.shared.id, this.shared.secrets)
+    this.log = new LogView(this.shared.id)
+    this.revocations = new Revocations(this)
     const roles = ['writer', 'writer', 'writer', 'admin', 'reader'] as const
     this.#roles = Array.from({ length: options.deviceCount - 1 }, (_, index) =>
       index === 0 ? 'writer' : (roles[this.random.below(roles.length)] as Role),
@@ -104,6 +107,11 @@ export class Simulation {
 
   get alive(): SimDevice[] {
     return this.devices.filter((device) => device.isAlive)
+  }
+
+  /** Devices that are in the volume. */
+  get members(): SimDevice[] {
+    return this.revocations.members()
   }
 
   /** The founder with its volume. */
@@ -166,7 +174,8 @@ export class Simulation {
         addresses: members,
       }
       const home = await joinWith(this.#invited, { ...context, name })
-      if (home === undefined) return true
+      if (home === 'ended') this.#invited = undefined
+      if (home === undefined || home === 'ended') return true
       this.#roles.shift()
       this.#invited = undefined
       const device = this.#add(name, role, home)
@@ -216,6 +225,10 @@ export class Simulation {
     const joinEvery = Math.max(4, Math.floor(options.stepCount / (3 * options.deviceCount)))
     if (at % joinEvery === 2) await this.admit()
     if (this.mallory && random.below(20) === 0) await this.mallory.act()
+    if (options.hasRevocations) {
+      this.revocations.watch()
+      if (random.below(options.stepCount) < 3) await this.revocations.act()
+    }
     const device = this.devices[random.below(this.devices.length)] as SimDevice
     try {
       await this.#happen(device)

@@ -113,7 +113,9 @@ export class SimUser {
       if (!(error instanceof WormholeError)) throw error
       this.say(`${name} fails: ${error.code} ${error.message.slice(0, 120)}`)
       const isTrouble = TROUBLE.some((code) => hasCode(error, code))
-      const isAnswer = ANSWERS.some((code) => hasCode(error, code))
+      const isOut = hasCode(error, 'REVOKED') || hasCode(error, 'READ_ONLY')
+      const isAnswer =
+        ANSWERS.some((code) => hasCode(error, code)) || (isOut && this.device.wasRevoked)
       if (!isTrouble && !isAnswer) throw new Failure('answer', `${name}: ${error.message}`)
       if (isTrouble && this.device.isAlive) this.device.hasTrouble = true
     }
@@ -300,6 +302,11 @@ export class SimUser {
         if (!TROUBLE.some((code) => hasCode(error, code))) throw error
       }
     }
+  }
+
+  /** Nobody takes what it did any more. */
+  disown(): void {
+    for (const deed of this.#mine) deed.state = 'moot'
   }
 
   /** The home is that of an earlier time: nothing done since is owed. */

@@ -13,6 +13,7 @@ import { createActor } from '../../../src/log/actors.ts'
 import { DiskFeedStore } from '../../../src/log/feeds.ts'
 import type { EntryFrame } from '../../../src/log/interface.ts'
 import { DiskJournal } from '../../../src/log/journal.ts'
+import { KeyRing } from '../../../src/log/key-ring.ts'
 import type { Identity, VolumeSecrets } from '../../../src/log/keys.ts'
 import { HybridClock, systemClock, systemRandom } from '../../../src/system.ts'
 import {
@@ -132,7 +133,7 @@ export class EngineDevice {
       deviceName: options.name,
       feed,
       signing: identity.signing,
-      keys: secrets.logKeys(),
+      keys: new KeyRing({ secrets, box: identity.box, save: () => {} }),
       feeds,
       tree: new TreeWriter({ rows: rows.writer, self, strategyOf }),
       clock: systemClock,

@@ -1,5 +1,10 @@
 /** `wormhole status`, `devices`, `peers`, `where`, `history`: reports of the daemon as tables. */
-import type { StatusReport, VersionReport, VolumeStatus } from '../../daemon/interface.ts'
+import type {
+  DeviceReport,
+  StatusReport,
+  VersionReport,
+  VolumeStatus,
+} from '../../daemon/interface.ts'
 import { EXIT_DONE, type Context } from '../context.ts'
 import { clean, count, formatBytes, formatTable, formatTime } from '../format.ts'
 
@@ -46,7 +51,8 @@ function describeVolume(context: Context, volume: VolumeStatus): string {
     const text = `${volume.conflicts} (see: wormhole conflicts)`
     rows.push(['conflicts', paint('warning', text)])
   }
-  const title = `${paint('strong', clean(volume.name))}  ${volume.role}  ${volume.id.slice(0, 12)}`
+  const role = volume.revokedBy ? 'revoked' : volume.role
+  const title = `${paint('strong', clean(volume.name))}  ${role}  ${volume.id.slice(0, 12)}`
   const lines = [title, ...rows.map(([name, text]) => `  ${name.padEnd(10)}${text}`)]
   for (const problem of volume.problems) {
     const where = problem.path === undefined ? '' : ` (${problem.path})`
@@ -71,16 +77,23 @@ export async function devices(context: Context): Promise<number> {
       ],
       report.map((device) => [
         device.name,
-        device.role,
-        device.isSelf
-          ? 'this device'
-          : `${device.isConnected ? 'connected' : 'away'}${device.isInSync ? ', in sync' : ''}`,
+        device.role ?? '-',
+        stateOf(device),
         formatTime(device.lastEntryAt),
         device.id.slice(0, 12),
       ]),
     ),
   )
   return EXIT_DONE
+}
+
+function stateOf({ isSelf, isConnected, isInSync, revoked }: DeviceReport): string {
+  if (revoked) {
+    const aside = revoked.aside > 0 ? `, ${revoked.aside} of its entries aside` : ''
+    return `revoked ${formatTime(revoked.at)} by ${clean(revoked.by)}${aside}`
+  }
+  if (isSelf) return 'this device'
+  return `${isConnected ? 'connected' : 'away'}${isInSync ? ', in sync' : ''}`
 }
 
 /** Connected devices. */

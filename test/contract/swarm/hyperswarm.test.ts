@@ -23,7 +23,7 @@ async function openNet() {
   const made: HyperswarmTransport[] = []
   return {
     node,
-    open(index: number, options: Pick<HyperswarmOptions, 'topic' | 'lookFor'>) {
+    open(index: number, options: Pick<HyperswarmOptions, 'topics' | 'lookFor'>) {
       const { keys, device } = testDevice(index)
       const bootstrap = [`${HOST}:${node.port}`]
       const transport = new HyperswarmTransport({
@@ -46,7 +46,7 @@ async function openNet() {
 transportSuite('hyperswarm', async () => {
   const dht = await openNet()
   return {
-    station: (index) => dht.open(index, { topic: Buffer.alloc(32, 9) }),
+    station: (index) => dht.open(index, { topics: [Buffer.alloc(32, 9)] }),
     addressOf: () => undefined,
     until: untilTrue,
     close: dht.close,
@@ -57,7 +57,7 @@ test('hyperswarm: members find each other by topic alone', { timeout: 30_000 }, 
   const dht = await openNet()
   const links: Link[] = []
   for (const index of [0, 1, 2]) {
-    const { transport } = dht.open(index, { topic: Buffer.alloc(32, 1) })
+    const { transport } = dht.open(index, { topics: [Buffer.alloc(32, 1)] })
     await transport.start({ isAllowed: () => true, onLink: (link) => links.push(link) })
     await transport.refresh()
   }
@@ -68,7 +68,7 @@ test('hyperswarm: members find each other by topic alone', { timeout: 30_000 }, 
 test('hyperswarm: a joiner finds a member by invite', { timeout: 30_000 }, async () => {
   const dht = await openNet()
   const invite = testDevice(50)
-  const member = dht.open(0, { topic: Buffer.alloc(32, 1) })
+  const member = dht.open(0, { topics: [Buffer.alloc(32, 1)] })
   const seen: string[] = []
   await member.transport.start({
     isAllowed: (key) => key === invite.device,
@@ -76,7 +76,7 @@ test('hyperswarm: a joiner finds a member by invite', { timeout: 30_000 }, async
   })
   member.transport.setInvites([invite.device])
   await member.transport.refresh()
-  const joiner = dht.open(50, { topic: undefined, lookFor: invite.device })
+  const joiner = dht.open(50, { topics: [], lookFor: invite.device })
   const found: string[] = []
   await joiner.transport.start({
     isAllowed: () => true,
@@ -89,8 +89,8 @@ test('hyperswarm: a joiner finds a member by invite', { timeout: 30_000 }, async
 
 test('hyperswarm: who was refused may come in later', { timeout: 30_000 }, async () => {
   const dht = await openNet()
-  const topic = Buffer.alloc(32, 1)
-  const [a, b] = [dht.open(0, { topic }), dht.open(1, { topic })]
+  const topics = [Buffer.alloc(32, 1)]
+  const [a, b] = [dht.open(0, { topics }), dht.open(1, { topics })]
   let isAllowed = false
   const links: Link[] = []
   await a.transport.start({ isAllowed: () => isAllowed, onLink: (link) => links.push(link) })

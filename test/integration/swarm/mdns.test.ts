@@ -21,7 +21,7 @@ const [alice, bob] = [testDevice(0).device, testDevice(1).device]
 const INVITE = testDevice(60).device
 
 function member(device: DeviceId, key = KEY): MdnsOptions['identity'] {
-  return { type: 'member', key, device, devices: () => [alice, bob] }
+  return { type: 'member', keys: [key], device, devices: () => [alice, bob] }
 }
 
 test('mdns: members and joiners find a device, strangers learn nothing', async () => {
@@ -66,7 +66,7 @@ import { systemClock } from '${new URL('../../../src/system.ts', import.meta.url
 const [, device, devices, address] = process.argv
 const beacon = new MdnsBeacon({
   identity: {
-    type: 'member', key: Buffer.alloc(32, 3), device, devices: () => devices.split(','),
+    type: 'member', keys: [Buffer.alloc(32, 3)], device, devices: () => devices.split(','),
   },
   bind: '0.0.0.0',
   clock: systemClock,

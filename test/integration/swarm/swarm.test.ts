@@ -38,7 +38,7 @@ async function open(
   const saved: (readonly KnownAddresses[])[] = []
   const reports: WorldDevice['reports'] = []
   const network = options.network ?? LOOPBACK
-  const topicKey = Buffer.alloc(32, 5)
+  const topicKeys = [Buffer.alloc(32, 5)]
   const clock = systemClock
   const swarm = await Swarm.open({
     volume: VOLUME,
@@ -48,7 +48,7 @@ async function open(
     chunks,
     clock,
     random: systemRandom,
-    ...(await createNetwork({ network, keys, topicKey, members, clock })),
+    ...(await createNetwork({ network, keys, topicKeys, members, clock })),
     addresses: options.addresses ?? [],
     onAddresses: (known) => saved.push(known),
     onReport: (report) => reports.push(report),

@@ -1,0 +1,175 @@
+/**
+ * Admins that revoke devices in the middle of everything, and what must hold afterwards: what the
+ * admin had applied counts, nothing counts that was written when everybody knew, and nobody who is
+ * out reads what is written in the end.
+ */
+import { hasCode } from '../../src/errors.ts'
+import { openEntry } from '../../src/log/entry.ts'
+import { EMPTY_FRONTIER } from '../../src/log/frontier.ts'
+import { VolumeSecrets } from '../../src/log/keys.ts'
+import { feedDevice, feedRoot, type FeedId, type Frontier } from '../../src/types.ts'
+import type { SimDevice } from './device.ts'
+import { check } from './failure.ts'
+import type { Simulation } from './simulation.ts'
+
+/** Members that are left at least. */
+const MEMBERS_MIN = 2
+
+/** One device that was revoked. */
+interface Revoked {
+  readonly device: SimDevice
+  /** What of its feeds the admin had applied. */
+  readonly counted: Frontier
+  /** What of its feeds there was when everybody that is left had applied the revocation. */
+  known: ReadonlyMap<FeedId, number> | undefined
+}
+
+/** What was revoked in a run. */
+export class Revocations {
+  readonly #simulation: Simulation
+  readonly #revoked: Revoked[] = []
+  /** Some device went back to what it was before: it may have forgotten what it knew. */
+  #hasForgotten = false
+
+  constructor(simulation: Simulation) {
+    this.#simulation = simulation
+  }
+
+  /** Devices in the volume, as the founder knows, who is never revoked. */
+  members(): SimDevice[] {
+    const { devices } = this.#simulation
+    const [founder] = devices as [SimDevice]
+    if (this.#revoked.length === 0 || !founder.isAlive) return devices
+    const { members } = founder.daemon.volume
+    return devices.filter(({ id }) => members.isMember(id))
+  }
+
+  /** An admin revokes somebody, if there are enough. */
+  async act(): Promise<void> {
+    const { random, alive, devices, trace } = this.#simulation
+    const admins = alive.filter((device) => device.daemon.volume.role() === 'admin')
+    const admin = admins[random.below(Math.max(1, admins.length))]
+    const [founder] = devices as [SimDevice]
+    const targets = devices.filter((device) => {
+      return device !== founder && device !== admin && !device.wasRevoked
+    })
+    const target = targets[random.below(Math.max(1, targets.length))]
+    const left = devices.filter(({ wasRevoked }) => !wasRevoked).length - 1
+    if (!admin || !target || left < MEMBERS_MIN) return
+    const { volume } = admin.daemon
+    if (!volume.members.isMember(target.id)) return
+    trace.add(`${admin.name} revokes ${target.name}`)
+    const applied = volume.appliedFrontier()
+    const counted = new Map([...applied].filter(([feed]) => feedDevice(feed) === target.id))
+    // It may be in the log although the admin dies before it can say so.
+    target.wasRevoked = true
+    this.#revoked.push({ device: target, counted, known: undefined })
+    try {
+      const writing = volume.write(() => volume.turns.revocation(volume.members, target.id))
+      await admin.settle(writing, 'a revocation')
+    } catch (error) {
+      const isTrouble = ['IO_ERROR', 'DISK_FULL', 'WRITER_BROKEN', 'REVOKED', 'FEED_CORRUPT']
+      if (!isTrouble.some((code) => hasCode(error, code as never))) throw error
+      if (admin.isAlive) admin.hasTrouble = true
+      trace.add(`${admin.name} fails: ${String(error)}`)
+    }
+    this.#simulation.count('revoke')
+  }
+
+  /** To be called often: notices when everybody that is left knows. */
+  watch(): void {
+    for (const revoked of this.#revoked) {
+      if (revoked.known || !revoked.device.isAlive) continue
+      const left = this.#simulation.devices.filter((device) => !device.wasRevoked)
+      const knows = (device: SimDevice): boolean =>
+        device.isAlive && device.daemon.volume.members.isRevoked(revoked.device.id)
+      if (!left.every(knows)) continue
+      const stored = revoked.device.daemon.volume.frontier()
+      revoked.known = lengthsOf(stored, revoked.device)
+      this.#simulation.trace.add(`everybody knows that ${revoked.device.name} is out`)
+    }
+  }
+
+  /** A device lost what it knew. */
+  forget(): void {
+    this.#hasForgotten = true
+  }
+
+  /** Nothing that a revoked device did is owed; what it did is right or wrong all the same. */
+  disown(): void {
+    const members = this.members()
+    for (const { device } of this.#revoked) {
+      if (!members.includes(device)) this.#simulation.user(device).disown()
+    }
+  }
+
+  /** At the end, with everything settled. */
+  checkCounted(): void {
+    const [founder] = this.#simulation.devices as [SimDevice]
+    const { volume, feeds } = founder.daemon
+    const applied = volume.appliedFrontier()
+    for (const { device, counted, known } of this.#revoked) {
+      if (!volume.members.isRevoked(device.id)) continue
+      for (const [feed, head] of counted) {
+        const name = feeds.locate({ feed: feedRoot(feed), ...head })
+        const length = name === undefined ? 0 : (applied.get(name)?.length ?? 0)
+        check(length >= head.length || this.#hasForgotten, 'revocation', () => {
+          return `the admin had applied ${head.length} entries of ${device.name}, ${length} count`
+        })
+      }
+      if (known === undefined || this.#hasForgotten) continue
+      for (const [feed, length] of lengthsOf(applied, device)) {
+        check(length <= (known.get(feed) ?? 0), 'revocation', () => {
+          return `${length} entries of ${device.name} count, of which some were written in vain`
+        })
+      }
+    }
+  }
+
+  /** What members wrote behind `from` is shut for everybody who is out. */
+  checkSecrecy(from: ReadonlyMap<SimDevice, Frontier>): void {
+    const [founder] = this.#simulation.devices as [SimDevice]
+    const { volume, feeds } = founder.daemon
+    for (const { device } of this.#revoked) {
+      if (!volume.members.isRevoked(device.id)) continue
+      const keys = VolumeSecrets.decode(device.home.secrets).logKeys()
+      for (const [author, before] of from) {
+        for (const feed of feeds.frontier().keys()) {
+          if (feedDevice(feed) !== author.id) continue
+          const at = before.get(feed)?.length ?? feeds.origin(feed)?.length ?? 0
+          for (const frame of feeds.read(feed, at, 1 << 30)) {
+            const isOpen = opens({ ...frame, feed: feedRoot(feed) }, volume.id, keys)
+            check(!isOpen, 'revocation', () => {
+              return `${device.name} opens entry ${frame.seq} of ${author.name}`
+            })
+          }
+        }
+      }
+    }
+  }
+}
+
+function opens(
+  frame: Parameters<typeof openEntry>[0],
+  volume: Parameters<typeof openEntry>[1]['volume'],
+  keys: Parameters<typeof openEntry>[1]['keys'],
+): boolean {
+  try {
+    openEntry(frame, { volume, keys, previousFrontier: EMPTY_FRONTIER })
+    return true
+  } catch (error) {
+    if (hasCode(error, 'KEY_MISSING')) return false
+    if (hasCode(error, 'ENTRY_INVALID')) return false
+    throw error
+  }
+}
+
+/** The longest branch of each feed of a device. */
+function lengthsOf(frontier: Frontier, { id }: SimDevice): Map<FeedId, number> {
+  const lengths = new Map<FeedId, number>()
+  for (const [feed, { length }] of frontier) {
+    if (feedDevice(feed) !== id) continue
+    lengths.set(feedRoot(feed), Math.max(lengths.get(feedRoot(feed)) ?? 0, length))
+  }
+  return lengths
+}
