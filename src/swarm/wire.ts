@@ -187,7 +187,7 @@ export function encodeMessage(message: Message): Uint8Array[] {
     case 'published':
       return [writeFrontier(writer.varint(message.id), message.frontier).finish()]
     case 'farewell':
-      return [writeFeed(writer, message.feed).finish(), message.frame]
+      return [writeFeed(writer, message.feed).bytes(message.frame).finish()]
     case 'frontier':
       return [writeFrontier(writer, message.frontier).finish()]
     case 'head':
@@ -259,7 +259,7 @@ function readFields(type: MessageType, reader: ByteReader): Message {
       return { type: 'published', id: reader.varint(), frontier: readFrontier(reader) }
     case 'farewell': {
       const feed = readFeed(reader)
-      return { type: 'farewell', feed, frame: reader.raw(reader.left) }
+      return { type: 'farewell', feed, frame: reader.bytes(FAREWELL_BYTES_MAX) }
     }
     case 'admission':
       return { type: 'admission', request: readRequest(reader) }

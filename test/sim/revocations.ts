@@ -7,7 +7,7 @@ import { hasCode } from '../../src/errors.ts'
 import { openEntry } from '../../src/log/entry.ts'
 import { EMPTY_FRONTIER } from '../../src/log/frontier.ts'
 import { VolumeSecrets } from '../../src/log/keys.ts'
-import { feedDevice, feedRoot, type FeedId, type Frontier } from '../../src/types.ts'
+import { feedDevice, feedRoot, type DeviceId, type FeedId, type Frontier } from '../../src/types.ts'
 import type { SimDevice } from './device.ts'
 import { check } from './failure.ts'
 import type { Simulation } from './simulation.ts'
@@ -41,7 +41,21 @@ export class Revocations {
     const [founder] = devices as [SimDevice]
     if (this.#revoked.length === 0 || !founder.isAlive) return devices
     const { members } = founder.daemon.volume
-    return devices.filter(({ id }) => members.isMember(id))
+    return devices.filter((device) => {
+      const member = members.member(device.id)
+      return member !== undefined && !this.#isStranded(device, feedDevice(member.admittedBy.feed))
+    })
+  }
+
+  /**
+   * Whether a device lacks a key that only who let it in could have handed over, which is out: it
+   * has to be invited again (log README, "Key generations").
+   */
+  #isStranded(device: SimDevice, admittedBy: DeviceId): boolean {
+    const [founder] = this.#simulation.devices as [SimDevice]
+    const { members } = founder.daemon.volume
+    if (!device.isAlive || !members.isRevoked(admittedBy)) return false
+    return members.keyState().generations.some((row) => !device.daemon.keys.holds(row.generation))
   }
 
   /** An admin revokes somebody, if there are enough. */

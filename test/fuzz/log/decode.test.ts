@@ -51,6 +51,9 @@ fuzz('verifyFrame with a right checksum', body, (bytes) => {
 })
 fuzz('decodeEntryFields', body, decodeEntryFields)
 fuzz('decodeOp', op, decodeOp)
+const heads = [{ feed: author.feed, length: 9, hash: frame.hash }]
+const revoke = encodeOp({ type: 'revoke', device: author.identity.device, heads })
+fuzz('decodeOp of a revocation', revoke, decodeOp)
 fuzz('readFrontier', Buffer.concat([Buffer.from([1]), Buffer.alloc(66, 1)]), (bytes) =>
   readFrontier(new ByteReader(bytes)),
 )

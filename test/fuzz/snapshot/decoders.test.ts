@@ -55,6 +55,17 @@ const members = {
       name: 'alice',
       boxKey: Buffer.alloc(32, 1),
       inviteKey: '',
+      knows: [hash],
+    },
+  ],
+  revocations: [{ position, hlc: 6, device, heads: [{ feed, length: 7, hash }] }],
+  generations: [
+    {
+      position,
+      generation: 70_000,
+      commitment: hash,
+      knows: [hash],
+      holders: new Set([device]),
     },
   ],
   invites: [

@@ -168,6 +168,40 @@ test('cli: a daemon that does not stop in time is TIMEOUT', async (t) => {
   assert.equal((JSON.parse(stderr) as Failed).error.code, 'TIMEOUT')
 })
 
+test('cli: revoke wants to be sure, and to know who is meant', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  const bob = 'bob'.padEnd(64, '0')
+  const refused = async (words: string[], message: RegExp): Promise<void> => {
+    const { code, stderr, stdout } = await wormhole(['revoke', ...words])
+    assert.deepEqual([code, stdout], [2, ''])
+    assert.match(stderr, message)
+  }
+  await refused(['bob'], /not on a terminal.*--yes/)
+  await refused(['bob', '--json'], /--yes/)
+  await refused(['erin', '--yes'], /there is no device erin/)
+  await refused(['alice', '--yes'], /the device you are on/)
+  await refused(['bo', '--yes'], /there is no device bo/)
+  const all = await volume.devices()
+  volume.devices = async () => [...all, { ...(all[1] as (typeof all)[0]), id: 'c'.repeat(64) }]
+  await refused(['bob', '--yes'], new RegExp(`several devices.*${bob}.*cccc`, 's'))
+  volume.devices = async () => all
+  assert.deepEqual(volume.revoked, [])
+  const text = await wormhole(['revoke', 'bob', '--yes'])
+  assert.equal(text.code, 0)
+  assert.match(text.stdout, /^Revoked bob .*2 devices left, 1 admin.*keeps what it has/s)
+  const json = await wormhole(['revoke', 'bob', '--yes', '--json'])
+  assert.equal((parsed(json) as { device: { id: string } }).device.id, bob)
+  assert.deepEqual(volume.revoked, [bob, bob])
+  const revoked = { at: '2026-11-20T14:03:22.000Z', by: 'alice', aside: 3 }
+  volume.devices = async () => [{ ...(all[1] as (typeof all)[0]), role: undefined, revoked }]
+  assert.match(
+    (await wormhole(['devices'])).stdout,
+    /bob +- +revoked .* by alice, 3 of its entries/,
+  )
+})
+
 test('cli: down does not call a daemon stopped that nobody can name', async (t) => {
   const home = temporaryDirectory(t)
   const lock = lockHome(home)

@@ -54,6 +54,21 @@ const OPS: ControlOp[] = [
   { type: 'actor', actor: '0c'.repeat(16) as ActorId, deviceName: 'laptop' },
   { type: 'labels', labels: { region: 'eu', empty: '' } },
   { type: 'ack' },
+  {
+    type: 'revoke',
+    device: 'ab'.repeat(32) as DeviceId,
+    heads: [
+      { feed: feedId('ab'.repeat(32) as DeviceId, 0), length: 3, hash: 'cd'.repeat(32) },
+      { feed: feedId('ab'.repeat(32) as DeviceId, 70_000), length: 1, hash: 'ef'.repeat(32) },
+    ],
+  },
+  { type: 'rotate', generation: 300_000, commitment: Buffer.alloc(32, 6) },
+  {
+    type: 'key',
+    generation: 300_000,
+    device: 'ab'.repeat(32) as DeviceId,
+    sealed: Buffer.alloc(112, 7),
+  },
 ]
 
 test('the genesis entry names the volume and opens', () => {

@@ -43,6 +43,7 @@ const EXAMPLES: Message[] = [
   { type: 'addresses', known: KNOWN },
   { type: 'publish', id: 5 },
   { type: 'published', id: 5, frontier: FRONTIER },
+  { type: 'farewell', feed: FEED, frame: Buffer.from('the entry') },
   { type: 'frontier', frontier: new Map() },
   { type: 'head', feed: FEED, head: { length: 9, hash: HASH } },
   { type: 'want', id: 1, feed: FEED, fromSeq: 0, bytesMax: 1000 },
