@@ -74,15 +74,14 @@ function rotationOps(
 
 /** What this device has to answer; undefined: nothing. */
 export function answerOps(context: RotationContext, random: Random): ControlOp[] | undefined {
-  const { members, device, ring } = context
+  const { members, device } = context
   const self = members.member(device)
   if (self === undefined) return undefined
   const isOwed = unanswered(members, self).length > 0
   const isRotating = self.role === 'admin' && needsRotation(members)
-  const handed = isOwed ? handOver(context) : []
   if (!isOwed && !isRotating) return undefined
-  const isReady = ring.holds(ring.currentGeneration)
-  const rotation = isRotating && isReady ? rotationOps(context, { random }) : []
+  const handed = isOwed ? handOver(context) : []
+  const rotation = isRotating ? rotationOps(context, { random }) : []
   return [{ type: 'ack' }, ...handed, ...rotation]
 }
 
