@@ -5,6 +5,7 @@
  */
 import { hasCode, WormholeError } from '../../src/errors.ts'
 import type { FeedTip } from '../../src/log/interface.ts'
+import type { Farewell } from '../../src/log/turns.ts'
 import { hash, signingKeys } from '../../src/seal.ts'
 import type {
   AdmissionRequest,
@@ -200,6 +201,17 @@ export class MemoryMembers implements MemberPort {
   readonly set = new Set<DeviceId>()
   /** Open invites and how many uses they have left. */
   readonly invites = new Map<string, { usesLeft: number; isExpired: boolean }>()
+  /** What revoked devices are shown, and what was shown to somebody. */
+  readonly revoked = new Map<DeviceId, Farewell>()
+  readonly farewells: Farewell[] = []
+
+  farewell(device: DeviceId): Farewell | undefined {
+    return this.revoked.get(device)
+  }
+
+  onFarewell({ feed, frame }: Farewell): void {
+    this.farewells.push({ feed, frame: Buffer.from(frame) })
+  }
 
   isMember(device: DeviceId): boolean {
     return this.set.has(device)

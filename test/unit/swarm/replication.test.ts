@@ -217,6 +217,30 @@ test('sync: a member that does not serve what it has times out; abort ends the w
   await world.close()
 })
 
+test('a revoked device is told why, whenever it comes back, and nothing else', async () => {
+  const world = await createWorld({ count: 3, seed: 12 })
+  const [a, b, c] = world.devices
+  await world.clock.run(3000)
+  const { members } = world
+  const farewell = { feed: feedId(a!.device, 0), frame: Buffer.from('revoked') }
+  members.set.delete(c!.device)
+  members.revoked.set(c!.device, farewell)
+  a!.swarm.membersChanged()
+  b!.swarm.membersChanged()
+  await world.clock.run(50)
+  assert.deepEqual(members.farewells, [farewell, farewell], 'by both, in their last message')
+  a!.log.append(Buffer.from('secret from now on'))
+  // It dials again: every link says the same and closes.
+  await world.clock.run(20_000)
+  assert.ok(members.farewells.length > 2)
+  for (const told of members.farewells) assert.deepEqual(told, farewell)
+  assert.equal(c!.log.head(`${a!.device}.0` as never), undefined)
+  assert.equal(b!.log.head(`${a!.device}.0` as never)?.length, 1)
+  const connected = c!.swarm.peers().filter(({ routes }) => routes.length > 0)
+  assert.deepEqual(connected, [])
+  await world.close()
+})
+
 test('a revoked device loses its sessions', async () => {
   const world = await createWorld({ count: 3, seed: 10 })
   const [a, b, c] = world.devices
