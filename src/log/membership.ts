@@ -292,6 +292,11 @@ export class MemberTable {
     return this.#state.selves.get(device)?.name ?? admission?.name
   }
 
+  /** Whether anybody was ever revoked, or keys were changed. */
+  get hasTurns(): boolean {
+    return this.#state.revocations.length + this.#state.generations.length > 0
+  }
+
   /** Key generations, oldest first, and every revocation, for `rotation.ts`. */
   keyState(): Pick<MemberState, 'generations' | 'revocations'> {
     return this.#state

@@ -58,6 +58,7 @@ export interface TurnsOptions {
 export class Turns {
   readonly #options: TurnsOptions
   #meeting: readonly number[] = []
+  #isChosen = false
   /** Of what was proved by a farewell, and is not in the table. */
   #farewell: RevokedBy | undefined
 
@@ -82,7 +83,7 @@ export class Turns {
    * may be among them.
    */
   isDue(members: MemberTable, applied: Frontier): boolean {
-    if (!owesAnswer(this.#context(members))) return false
+    if (!members.hasTurns || !owesAnswer(this.#context(members))) return false
     const { device, feeds } = this.#options
     for (const [feed, { length }] of feeds.frontier()) {
       if (feedDevice(feed) === device && (applied.get(feed)?.length ?? 0) < length) return false
@@ -105,6 +106,7 @@ export class Turns {
   reload(members: MemberTable, fact: (name: string) => Buffer | undefined): void {
     const farewell = decodeFarewell(fact)
     this.#farewell = farewell && this.#proof(farewell, members)
+    this.#isChosen = false
     this.choose(members)
   }
 
@@ -113,6 +115,8 @@ export class Turns {
    */
   choose(members: MemberTable): boolean {
     const { keys } = this.#options
+    // Called at every commit: nothing follows while there are no turns.
+    if (this.#isChosen && !members.hasTurns) return false
     keys.use(sealingGeneration(this.#context(members)))
     const newest = keys.currentGeneration
     const before = this.#meeting.join()
@@ -121,6 +125,7 @@ export class Turns {
     const held = keys.secrets.generations().sort((a, b) => b - a)
     const older = isEverybodyReady(members, newest) ? [] : held.filter((one) => one < newest)
     this.#meeting = isNew ? held : [newest, ...older]
+    this.#isChosen = !isNew
     return this.#meeting.join() !== before
   }
 
