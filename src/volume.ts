@@ -156,7 +156,7 @@ export class Volume {
         await this.#appendOwn([], part, folded.hlc)
       }
       this.#coveredTo = Math.max(this.#coveredTo, folded.coveredTo)
-      this.#commit()
+      this.#commit({ isOwn: true })
       if (folded.changes.length > 0) this.#tellHead(this.#own.feed)
       return { coveredTo: this.#coveredTo }
     })
@@ -269,7 +269,7 @@ export class Volume {
     await this.#exclusive(async () => {
       const meta = new Map(await load(tree))
       meta.set(...encodeGeneration(this.#own.generation))
-      events.onDelta(tree.commit(meta), tree.coveredTo)
+      events.onDelta(tree.commit(meta), tree.coveredTo, false)
       this.#reload()
       for (const feed of this.#applied.keys()) {
         if (feedDevice(feed) === device && !feeds.isWritable(feed)) this.#retire(feed)
@@ -407,13 +407,13 @@ export class Volume {
   }
 
   /** One index transaction for everything since the last, then the news. */
-  #commit(): void {
+  #commit({ isOwn } = { isOwn: false }): void {
     const { tree, events } = this.#options
     const { generation } = this.#own
     const meta = encodeApplied({ frontier: this.#applied, stamps: this.#stamps, generation })
     const memberRows = this.#members.takeRows()
     for (const [key, row] of memberRows) meta.set(MEMBER_ROW + key, row)
-    events.onDelta(tree.commit(meta), this.#coveredTo)
+    events.onDelta(tree.commit(meta), this.#coveredTo, isOwn)
     if (memberRows.has(MEMBERS_ROW)) events.onMembers()
   }
 

@@ -304,6 +304,8 @@ export interface VfsOptions {
   /** Greatest own journal number that the index covers: older edits are not replayed. */
   readonly coveredTo: number
   readonly policyOf: PolicyOf
+  /** How many requests the kernel has made so far; default none. */
+  readonly requestCount?: () => number
   /** Free and total bytes of the disk that holds the chunks. */
   readonly space: () => { readonly freeBytes: number; readonly totalBytes: number }
   /** Told about failed publications and broken policy files; never throws. */

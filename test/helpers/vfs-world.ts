@@ -136,7 +136,7 @@ export class VfsDevice extends VfsUser {
     const { changes, coveredTo } = writer.fold(edits)
     const delta = writer.commit(new Map())
     if (changes.length > 0) this.log.push(changes)
-    vfs.applyDelta(delta, coveredTo)
+    vfs.applyDelta(delta, coveredTo, { isOwn: true })
     return { coveredTo }
   }
 
