@@ -47,6 +47,8 @@ export interface OpenReply {
   readonly handle: number
   /** Pages of earlier opens are still right. */
   readonly keepCache: boolean
+  /** `flush` has nothing to do: the kernel need not ask at each close(2). Linux 5.16. */
+  readonly skipsFlush?: boolean
 }
 
 /** Who asks. `signal` aborts when the kernel sends INTERRUPT. */

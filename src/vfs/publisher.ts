@@ -16,12 +16,15 @@ import type { FileJournal } from './file-journal.ts'
 import type { Committer, JournalPort, Problem } from './interface.ts'
 import { encodeEdit, RECORD_EDIT, type Mark } from './journal-records.ts'
 import { BUSY_MS_MAX, type Pace } from './pace.ts'
+import { ShortLived } from './short-lived.ts'
 
 /** How long names wait for company, and again while programs are at work and there are many. */
 export const GROUP_MS = 50
 /** Edits from which they wait for programs to pause, and from which they do not. */
 const WAITING_EDITS_MIN = 64
-const WAITING_EDITS_MAX = 32_768
+const WAITING_EDITS_MAX = 65_536
+/** Looked for short-lived files when they are at least this part of many edits. */
+const SHORT_LIVED_SHARE = 8
 /** Most edits, and about most bytes of values, in one submission (log entries end at 8 MiB). */
 const BATCH_EDITS_MAX = 2048
 const BATCH_BYTES_MAX = 2 * 1024 * 1024
@@ -48,6 +51,7 @@ export class Publisher {
   readonly #onProblem: (problem: Problem) => void
   /** Not yet covered, in order. */
   #pending: Edit[] = []
+  readonly #shortLived = new ShortLived()
   #coveredTo: number
   #isSubmitting = false
   /** `kick` was called while a submission ran: what is pending then follows at once. */
@@ -106,6 +110,7 @@ export class Publisher {
     const numbered = { number, hlc: edit.hlc, puts: edit.puts }
     this.#overlay.apply(numbered)
     this.#pending.push(numbered)
+    this.#shortLived.add(numbered)
     this.#files.schedule()
     this.#schedule(GROUP_MS)
     return numbered
@@ -190,15 +195,15 @@ export class Publisher {
     } while (this.#isKicked || this.#waiters.length > 0 || this.#pending.length >= BATCH_EDITS_MAX)
   }
 
+  /** The oldest edits that wait; all of them if few are left without what was short-lived. */
   #nextBatch(): Edit[] {
-    let bytes = 0
-    let count = 0
-    for (const edit of this.#pending) {
-      if (count === BATCH_EDITS_MAX || (count > 0 && bytes > BATCH_BYTES_MAX)) break
-      for (const put of edit.puts) bytes += put.value.length
-      count++
-    }
-    return this.#pending.slice(0, count)
+    const count = countOf(this.#pending)
+    const batch = this.#pending.slice(0, count)
+    const isMany = this.#shortLived.count * SHORT_LIVED_SHARE > this.#pending.length
+    const rest = count < this.#pending.length && isMany && this.#shortLived.without(this.#pending)
+    const isRest = rest && countOf(rest) === rest.length
+    this.#shortLived.given(isRest ? this.#pending : batch)
+    return isRest ? rest : batch
   }
 
   #failed(error: unknown): void {
@@ -275,4 +280,16 @@ export class Publisher {
       waiter.reject(new WormholeError('VOLUME_CLOSED', 'the volume is closing'))
     }
   }
+}
+
+/** How many of these edits, oldest first, go into one submission. */
+function countOf(edits: readonly Edit[]): number {
+  let bytes = 0
+  let count = 0
+  for (const edit of edits) {
+    if (count === BATCH_EDITS_MAX || (count > 0 && bytes > BATCH_BYTES_MAX)) break
+    for (const put of edit.puts) bytes += put.value.length
+    count++
+  }
+  return count
 }
