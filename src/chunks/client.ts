@@ -9,6 +9,7 @@ import type { BuildOptions } from './content.ts'
 import type { BuiltContent, ContentStore, ContentStream } from './interface.ts'
 import { ContentReader, type Content } from './reader.ts'
 import type { StoreMethods } from './service.ts'
+import { ReadAhead } from './read-ahead.ts'
 import { ChunkSource, type ChunkSourceOptions, type FetchOptions } from './source.ts'
 
 /** Bytes that a stream gathers before it sends them. */
@@ -32,14 +33,18 @@ interface WaitingBuild {
  */
 export class RemoteContents implements ContentStore {
   readonly #rpc: Rpc<StoreMethods>
+  readonly #source: ChunkSource
   readonly #reader: ContentReader
+  readonly #ahead: ReadAhead
   #nextStream = 1
   #waiting: WaitingBuild[] = []
   #waitingBytes = 0
 
   constructor(rpc: Rpc<StoreMethods>, options: ChunkSourceOptions) {
     this.#rpc = rpc
-    this.#reader = new ContentReader(new ChunkSource(options))
+    this.#source = new ChunkSource(options)
+    this.#reader = new ContentReader(this.#source)
+    this.#ahead = new ReadAhead(rpc, this.#source, this.#reader)
   }
 
   read(
@@ -47,6 +52,7 @@ export class RemoteContents implements ContentStore {
     range: { readonly offset: number; readonly length: number },
     options?: { readonly signal?: AbortSignal },
   ): Buffer[] | Promise<Buffer[]> {
+    this.#ahead.reading(content, range)
     return this.#reader.read(content, range, options)
   }
 

@@ -62,6 +62,8 @@ export class ChunkCodec {
   readonly #about = Buffer.alloc(HEADER_BYTES + 1)
   readonly #nonceParts = Buffer.alloc(2)
   #scratch = Buffer.allocUnsafeSlow(64 * 1024)
+  /** Whether the chunk opened last was compressed. */
+  isCompressed = false
 
   constructor(keys: ChunkKeys) {
     this.#keys = keys
@@ -115,6 +117,7 @@ export class ChunkCodec {
     if (sealed[0] !== FORMAT_VERSION || (codec !== CODEC_RAW && codec !== CODEC_ZSTD)) {
       throw new WormholeError('FORMAT_UNSUPPORTED', `chunk format ${sealed[0]}, codec ${codec}`)
     }
+    this.isCompressed = codec === CODEC_ZSTD
     const keys = this.#generation(sealed.readUInt32LE(2))
     const bodyBytes = sealed.length - BODY_AT - TAG_BYTES
     const body = codec === CODEC_RAW ? Buffer.allocUnsafe(bodyBytes) : this.#room(bodyBytes)

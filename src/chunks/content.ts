@@ -66,6 +66,11 @@ export class LocalContents implements ContentStore {
     return this.#reader.read(content, range, options)
   }
 
+  /** As `ChunkSource.openForOther`. */
+  openForOther(address: ChunkAddress): Uint8Array {
+    return this.#source.openForOther(address)
+  }
+
   addresses(content: Content, options?: FetchOptions): Promise<ChunkAddress[]> {
     return this.#reader.addresses(content, options)
   }

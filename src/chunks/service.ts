@@ -55,6 +55,11 @@ export function storeMethods(options: {
     rewriteIndex: (): Promise<void> => store.rewriteIndex(),
     sync: (): Promise<void> => store.sync(),
     stats: (): { chunkCount: number; bytes: number } => store.stats(),
+    /** The opened bytes of a data chunk: a second thread at work for whoever reads ahead. */
+    open: ({ address }: { address: ChunkAddress }): Transferred<Uint8Array> => {
+      const plain = contents.openForOther(address)
+      return new Transferred(plain, [plain.buffer as ArrayBuffer])
+    },
     /** Each fails for itself. */
     build: ({ builds, bytes }: BuildRequest): Promise<(BuiltContent | { error: ErrorData })[]> => {
       let at = 0

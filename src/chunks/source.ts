@@ -39,6 +39,8 @@ export class ChunkSource {
   readonly #data: ByteCache<ChunkAddress, Buffer>
   readonly #nodes: ByteCache<ChunkAddress, ManifestNode>
   readonly #scratch = Buffer.allocUnsafeSlow(SEALED_SIZE_BYTES_MAX)
+  /** Data chunks that another thread is opening. Never reject. */
+  readonly #coming = new Map<ChunkAddress, Promise<void>>()
 
   constructor(options: ChunkSourceOptions) {
     const cacheBytesMax = options.cacheBytesMax ?? CACHE_BYTES_MAX
@@ -83,6 +85,37 @@ export class ChunkSource {
     return this.nodeSync(address) ?? this.#fetched(address, options, () => this.nodeSync(address))
   }
 
+  /** Whether a data chunk is in the store, and neither in memory nor on its way there. */
+  isOnlyStored(address: ChunkAddress): boolean {
+    return !this.#data.has(address) && !this.#coming.has(address) && this.#store.has(address)
+  }
+
+  /** A data chunk is being opened elsewhere; who needs it waits. Should that fail, it opens it. */
+  expect(address: ChunkAddress, opening: Promise<Buffer>): void {
+    const done = opening.then(
+      (plain) => {
+        this.#data.put(address, plain, plain.length)
+        this.#coming.delete(address)
+      },
+      () => void this.#coming.delete(address),
+    )
+    this.#coming.set(address, done)
+  }
+
+  /** Whether to wait (with `fetch`) for a data chunk that another thread is opening. */
+  isComing(address: ChunkAddress): boolean {
+    return this.#coming.has(address)
+  }
+
+  /** Opens a data chunk for another thread: memory of its own, that nobody here keeps. */
+  openForOther(address: ChunkAddress): Uint8Array {
+    const plain = this.#open('data', address)
+    if (!plain) throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${address} is not here`)
+    // What the decompressor or the pool of small buffers owns cannot move.
+    const isOwn = !this.codec.isCompressed && plain.buffer.byteLength === plain.length
+    return isOwn ? plain : new Uint8Array(plain)
+  }
+
   has(address: ChunkAddress): boolean {
     return this.#store.has(address)
   }
@@ -91,10 +124,17 @@ export class ChunkSource {
   async fetch(addresses: readonly ChunkAddress[], options: FetchOptions = {}): Promise<void> {
     const { priority = 'foreground', signal } = options
     if (signal?.aborted) throw new WormholeError('ABORTED', 'the reader gave up')
+    const absent = new Set<ChunkAddress>()
+    for (const address of addresses) {
+      const coming = this.#coming.get(address)
+      if (coming) await coming
+      else absent.add(address)
+    }
+    if (absent.size === 0) return
     if (!this.#fetcher) {
       throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${addresses[0]} is not on this device`)
     }
-    await this.#fetcher.fetch([...new Set(addresses)], signal ? { priority, signal } : { priority })
+    await this.#fetcher.fetch([...absent], signal ? { priority, signal } : { priority })
   }
 
   /**

@@ -39,6 +39,8 @@ const SEGMENT_BYTES = 4 * 1024 * 1024
  * be older than the journal allows before it is in chunks, and be written twice.
  */
 const STREAM_BYTES_MAX = 2 * SEGMENT_BYTES
+/** So long a segment is under way before a writer waits for it with less: the same, by time. */
+const SEGMENT_MS_MAX = 25
 /** Dirty bytes of one file, or of all, from which a writer is refused while the disk is full. */
 const FILE_DIRTY_BYTES_MAX = 64 * 1024 * 1024
 const TOTAL_DIRTY_BYTES_MAX = 256 * 1024 * 1024
@@ -86,6 +88,8 @@ export class Writeback {
   readonly #waiters = new Map<OpenFile, Waiter[]>()
   /** Builds under way. Never reject. */
   readonly #busy = new Map<OpenFile, Promise<void>>()
+  /** When segments under way were begun, monotonic. */
+  readonly #segments = new Map<OpenFile, number>()
   /** What was counted into `#totalBytes`. */
   readonly #counted = new Map<OpenFile, number>()
   #totalBytes = 0
@@ -113,7 +117,9 @@ export class Writeback {
     const isCrowded = this.#totalBytes > TOTAL_DIRTY_BYTES_MAX
     if (file.dirtyBytes < SEGMENT_BYTES && !isCrowded) return undefined
     if (!this.#busy.has(file) && this.#blocked === undefined) this.#startSegment(file)
-    if (file.dirtyBytes < STREAM_BYTES_MAX && !isCrowded) return undefined
+    const startedMs = this.#segments.get(file) ?? Infinity
+    const isSlow = file.writtenMs - startedMs > SEGMENT_MS_MAX
+    if (file.dirtyBytes < STREAM_BYTES_MAX && !isCrowded && !isSlow) return undefined
     return this.#busy.get(file)
   }
 
@@ -407,9 +413,10 @@ export class Writeback {
   }
 
   async #storeSegment(file: OpenFile): Promise<void> {
-    const { contents, files } = this.#options
+    const { contents, files, clock } = this.#options
     if (file.isFrozen) return
     const snapshot = file.freeze()
+    this.#segments.set(file, clock.monotonicMs())
     try {
       const base = await buildSnapshot(contents, snapshot)
       await contents.sync()
@@ -419,6 +426,8 @@ export class Writeback {
     } catch (error) {
       if (file.isFrozen) file.thaw()
       throw error
+    } finally {
+      this.#segments.delete(file)
     }
   }
 
