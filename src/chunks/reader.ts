@@ -133,13 +133,13 @@ export class ContentReader implements Pick<ContentStore, 'read' | 'seek' | 'addr
     to: number,
     gathered: Gathered,
   ): void {
-    const plain = this.#source.isComing(address) ? undefined : this.#source.dataSync(address)
-    if (!plain) {
+    const isComing = this.#source.isComing(address)
+    const part = isComing ? undefined : this.#source.partSync(address, sizeBytes, { from, to })
+    if (!part) {
       gathered.missing.push(address)
       return
     }
-    checkSize(plain.length, sizeBytes)
-    gathered.buffers.push(plain.subarray(from, to))
+    gathered.buffers.push(part)
   }
 
   seek(

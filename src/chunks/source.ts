@@ -5,7 +5,7 @@
 import { WormholeError, hasCode } from '../errors.ts'
 import type { ChunkAddress } from '../types.ts'
 import { ByteCache } from './cache.ts'
-import { ChunkCodec, SEALED_SIZE_BYTES_MAX, type ChunkKind } from './codec.ts'
+import { CHUNK_OVERHEAD_BYTES, ChunkCodec, SEALED_SIZE_BYTES_MAX, type ChunkKind } from './codec.ts'
 import type { ChunkFetcher, ChunkKeys, SealedStore } from './interface.ts'
 import { decodeNode, type ManifestNode } from './manifest.ts'
 
@@ -28,6 +28,12 @@ export interface ChunkSourceOptions {
 const CACHE_BYTES_MAX = 64 * 1024 * 1024
 /** A decoded node entry takes about this much: hex address, size, array slots. */
 const NODE_ENTRY_BYTES = 120
+/** A part is opened alone when it is at most this part of its chunk … */
+const PART_SHARE = 8
+/** … and this was not done so often: what is read often belongs into the cache. */
+const PART_COUNT_MAX = 4
+/** Chunks remembered as opened before. */
+const OPENED_MAX = 32 * 1024
 /** Attempts to use a fetched chunk before giving up: the disk may damage each. */
 const FETCH_COUNT_MAX = 3
 
@@ -39,6 +45,8 @@ export class ChunkSource {
   readonly #data: ByteCache<ChunkAddress, Buffer>
   readonly #nodes: ByteCache<ChunkAddress, ManifestNode>
   readonly #scratch = Buffer.allocUnsafeSlow(SEALED_SIZE_BYTES_MAX)
+  /** Data chunks that were opened here, and how often only a part of them since. */
+  readonly #opened = new Map<ChunkAddress, number>()
   /** Data chunks that another thread is opening. Never reject. */
   readonly #coming = new Map<ChunkAddress, Promise<void>>()
 
@@ -61,7 +69,39 @@ export class ChunkSource {
     if (cached) return cached
     const plain = this.#open('data', address)
     if (plain) this.#data.put(address, plain, plain.length)
+    if (plain) this.#noteOpened(address)
     return plain
+  }
+
+  /**
+   * Bytes `[from, to)` of a data chunk of `sizeBytes`, as `dataSync`. Little of a large chunk that
+   * was opened before is decrypted alone: its digest says that it is still the same, and that takes
+   * a quarter of the time.
+   */
+  partSync(
+    address: ChunkAddress,
+    sizeBytes: number,
+    { from, to }: { readonly from: number; readonly to: number },
+  ): Buffer | undefined {
+    const count = this.#opened.get(address)
+    const isSmall = (to - from) * PART_SHARE <= sizeBytes
+    if (isSmall && count !== undefined && count < PART_COUNT_MAX && !this.#data.has(address)) {
+      const sealed = this.#sealed(address)
+      if (!sealed) return undefined
+      if (sealed.length === sizeBytes + CHUNK_OVERHEAD_BYTES) {
+        const part = this.codec.openPart(sealed, from, to)
+        if (part) {
+          this.#opened.set(address, count + 1)
+          return part
+        }
+      }
+    }
+    const plain = this.dataSync(address)
+    if (plain && plain.length !== sizeBytes) {
+      const message = `content of ${plain.length} bytes where ${sizeBytes} are named`
+      throw new WormholeError('CHUNK_CORRUPT', message)
+    }
+    return plain?.subarray(from, to)
   }
 
   /** As `dataSync`, for a manifest node. */
@@ -95,6 +135,7 @@ export class ChunkSource {
     const done = opening.then(
       (plain) => {
         this.#data.put(address, plain, plain.length)
+        this.#noteOpened(address)
         this.#coming.delete(address)
       },
       () => void this.#coming.delete(address),
@@ -153,15 +194,24 @@ export class ChunkSource {
     throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${address} was fetched and is not here`)
   }
 
+  #noteOpened(address: ChunkAddress): void {
+    if (this.#opened.size >= OPENED_MAX) this.#opened.clear()
+    this.#opened.set(address, 0)
+  }
+
   #open(kind: ChunkKind, address: ChunkAddress): Buffer | undefined {
-    let sealed: Buffer | undefined
+    const sealed = this.#sealed(address)
+    return sealed && this.codec.open(kind, sealed)
+  }
+
+  /** Sealed bytes with the right digest, valid until the next call. */
+  #sealed(address: ChunkAddress): Buffer | undefined {
     try {
-      sealed = this.#store.getSync(address, this.#scratch)
+      return this.#store.getSync(address, this.#scratch)
     } catch (error) {
       // The store has forgotten the damaged chunk: from here on it is one that is missing.
       if (this.#fetcher && hasCode(error, 'CHUNK_CORRUPT')) return undefined
       throw error
     }
-    return sealed && this.codec.open(kind, sealed)
   }
 }

@@ -176,7 +176,7 @@ test('aborted and failed streams leave nothing behind', async (t) => {
   await assert.rejects(late.finish(), (error) => hasCode(error, 'VOLUME_CLOSED'))
 })
 
-test('who reads from front to end has chunks opened ahead, compressed and damaged ones too', async (t) => {
+test('who reads from front to end has chunks opened ahead, damaged ones too', async (t) => {
   const { directory, thread, client } = await createThread(t)
   const author = client.contents({ keys: createChunkKeys() })
   const random = createRandom(7)
@@ -250,4 +250,35 @@ test('builds of one turn fail and succeed for themselves', async (t) => {
     const read = await contents.read(value, { offset: 0, length: 10 })
     assert.equal(Buffer.concat(read).toString(), text)
   }
+})
+
+test('a part of a chunk that was opened before is as of the whole, damage included', async (t) => {
+  const { directory, thread, client } = await createThread(t)
+  const author = client.contents({ keys: createChunkKeys() })
+  const random = createRandom(9)
+  const bytes = Buffer.concat([createBytes(random, 600_000), createText(random, 600_000)])
+  const extents = [{ offset: 0, bytes }]
+  const build = { base: undefined, sizeBytes: bytes.length, extents, mode: 'fixed' } as const
+  const content = await author.build(build)
+  await client.sync()
+  const reader = (await StoreClient.connect(thread.port())).contents({
+    keys: createChunkKeys(),
+    cacheBytesMax: 0,
+  })
+  for (let round = 0; round < 7; round++) {
+    for (let offset = 13; offset < bytes.length; offset += 61_001) {
+      const length = [1, 64, 777, 4096][offset % 4] as number
+      const parts = await reader.read(content, { offset, length })
+      assert(Buffer.concat(parts).equals(bytes.subarray(offset, offset + length)), `at ${offset}`)
+    }
+  }
+  const pack = path.join(directory, 'pack-00000000')
+  const stored = readFileSync(pack)
+  stored[3000]! ^= 1
+  writeFileSync(pack, stored)
+  // Not where the damage is, but in its chunk.
+  assert.throws(
+    () => reader.read(content, { offset: 40_000, length: 100 }),
+    (error) => hasCode(error, 'CHUNK_CORRUPT'),
+  )
 })
