@@ -151,3 +151,21 @@ test('a file that comes alone is published at once, whoever is at work', async (
   assert.equal(device.vfs.pendingEdits, 0)
   assert.ok(puts(device).length > 0)
 })
+
+test('what waits for a pause survives the death of the process', async () => {
+  const [device] = (await createWorld()) as [VfsDevice]
+  for (let file = 0; file < 100; file++) {
+    device.requestCount += 50
+    await device.put(`file${file}`, `text ${file}`)
+    await device.clock.run(1)
+  }
+  await unlink(device, 'file7')
+  assert.ok(device.contents.buildCount < 20, 'most bytes are nowhere but in the journal')
+  device.journal.flush()
+  await device.crash()
+  const names = device.vfs.paths.list('/').map((entry) => entry.name)
+  assert.equal(names.length, 99)
+  assert.ok(!names.includes('file7'))
+  await device.drain()
+  for (const entry of names) assert.equal(await device.cat(entry), `text ${entry.slice(4)}`)
+})
