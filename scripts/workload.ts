@@ -60,11 +60,25 @@ export function whyNoWorkload(): string | undefined {
   return whyNoMount() ?? (python.status === 0 ? undefined : 'python3 is not installed')
 }
 
-/** Runs a Python program: some system calls cannot be made from Node. @throws when it fails. */
-export function runPython(program: string, words: readonly string[]): void {
+/**
+ * Runs a Python program and returns what it prints: some system calls cannot be made from Node, and
+ * it starts in 20 ms. @throws when it fails.
+ */
+export function python(program: string, words: readonly string[]): string {
   const result = spawnSync('python3', ['-c', program, ...words], { encoding: 'utf8' })
   if (result.status !== 0) throw new Error(`python3: ${result.stderr}`)
+  return result.stdout
 }
+
+/** Python: `statx(name)` must not be answered from the kernel's cache. */
+export const STATX_LIBRARY = `
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS = -100, 0x2000, 0x7ff
+buffer = ctypes.create_string_buffer(256)
+def statx(name):
+    if libc.statx(AT_FDCWD, name.encode(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, buffer) != 0:
+        sys.exit(f'statx: errno {ctypes.get_errno()}')`
 
 /** Takes the cached pages of files out of memory, as far as they are clean. */
 export function dropPages(files: readonly string[]): void {
@@ -74,7 +88,7 @@ for name in sys.argv[1:]:
     descriptor = os.open(name, os.O_RDONLY)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(descriptor)`
-  runPython(program, files)
+  python(program, files)
 }
 
 /** Writes `sizeBytes` that occur nowhere else as long as `stamp` differs, then `fsync`s. */
@@ -117,17 +131,20 @@ export function filesBelow(directory: string): string[] {
     .map((entry) => path.join(entry.parentPath, entry.name))
 }
 
+/** A device that runs, with the process that serves it. */
+export type BenchDevice = Device & { readonly daemonPid: number }
+
 /** Runs `work` with mounted devices of one volume, the first of which made it; cleans up. */
 export async function withDevices<Name extends string>(
   names: readonly [Name, ...Name[]],
-  work: (devices: Record<Name, Device & { readonly daemonPid: number }>) => Promise<void>,
+  work: (devices: Record<Name, BenchDevice>) => Promise<void>,
 ): Promise<void> {
   const ends: (() => void | Promise<void>)[] = []
   const t: Teardown = { after: (end) => void ends.push(end) }
   try {
     const devices = createDevices(t, names)
     let invite: string | undefined
-    const running: [Name, Device & { readonly daemonPid: number }][] = []
+    const running: [Name, BenchDevice][] = []
     for (const name of names) {
       const device = devices[name]
       const how = invite === undefined ? ['init', '--name', 'bench'] : ['join', invite]
@@ -137,7 +154,7 @@ export async function withDevices<Name extends string>(
       const { daemonPid } = await device.status()
       running.push([name, Object.assign(device, { daemonPid })])
     }
-    await work(Object.fromEntries(running) as Record<Name, Device & { readonly daemonPid: number }>)
+    await work(Object.fromEntries(running) as Record<Name, BenchDevice>)
   } finally {
     for (const end of ends.reverse()) await end()
   }

@@ -31,8 +31,8 @@ export interface VolumeOptions {
 export interface VolumeEvents {
   /** A feed has a new newest entry (W2). */
   onHead(feed: FeedId, head: FeedHead): void
-  /** A group was committed to the index. */
-  onDelta(delta: TreeDelta, coveredTo: number): void
+  /** A group was committed to the index; `isOwn`: nothing but submitted edits. */
+  onDelta(delta: TreeDelta, coveredTo: number, isOwn: boolean): void
   /** Members, roles, names or invites differ from before. */
   onMembers(): void
   /** Something a person should know; `status` shows it. */

@@ -11,8 +11,7 @@
  * The index transaction holds everything derived: rows, shard deltas, applied frontier, covered
  * journal numbers, member table. Starting is therefore: open, apply what the feeds hold after the
  * applied frontier. Before a remote group is applied, the pending local edits are closed into an
- * own entry (`submitPending`), so that they stay concurrent to what their author had not seen. When
- * that fails they wait: the bases of their puts keep them concurrent too.
+ * own entry (`submitPending`); if that fails, the bases of their puts keep them concurrent, too.
  *
  * The log is the truth; what it has lost (damage, a restored directory) and the index still shows
  * stays visible, and is fetched from peers or said anew (`restore`). When entries of the own feed
@@ -151,7 +150,7 @@ export class Volume {
   takeFarewell(farewell: Farewell): Promise<void> {
     return this.#exclusive(() => {
       if (this.turns.revokedBy(this.#members)) return
-      this.#commit(this.turns.takeFarewell(farewell, this.#members))
+      this.#commit({ fact: this.turns.takeFarewell(farewell, this.#members) })
       this.#options.events.onMembers()
     })
   }
@@ -170,7 +169,7 @@ export class Volume {
         throw new WormholeError('READ_ONLY', 'this device is a reader of the volume')
       }
       const { changes, coveredTo, hlc } = this.#options.tree.fold(edits)
-      await this.#publish([], { changes, coveredTo }, hlc)
+      await this.#publish([], { changes, coveredTo }, { stamp: hlc, isOwn: true })
       return { coveredTo: this.#coveredTo }
     })
   }
@@ -283,7 +282,7 @@ export class Volume {
     await this.#exclusive(async () => {
       const meta = new Map(await load(tree))
       meta.set(...encodeGeneration(this.#own.generation))
-      events.onDelta(tree.commit(meta), tree.coveredTo)
+      events.onDelta(tree.commit(meta), tree.coveredTo, false)
       this.#reload()
       for (const feed of this.#applied.keys()) {
         if (feedDevice(feed) === device && !feeds.isWritable(feed)) this.#retire(feed)
@@ -377,7 +376,7 @@ export class Volume {
   async #publish(
     control: readonly ControlOp[],
     { changes, coveredTo }: Omit<TreePart, 'epoch'> = { changes: [], coveredTo: 0 },
-    stamp: number = this.#options.hlc.tick(),
+    options: { readonly stamp?: number; readonly isOwn?: boolean } = {},
   ): Promise<void> {
     const { feed } = this.#own
     const isSaying = control.length + changes.length > 0
@@ -385,11 +384,12 @@ export class Volume {
       const frontier = new Map(this.#applied)
       frontier.delete(feed)
       const tree = changes.length > 0 ? { epoch: 0, changes, coveredTo } : undefined
-      const body = { control, tree, frontier, hlc: stamp }
+      const hlc = options.stamp ?? this.#options.hlc.tick()
+      const body = { control, tree, frontier, hlc }
       this.#fold(await this.#own.append(body, this.#members.frontierOf(feed)))
     }
     this.#coveredTo = Math.max(this.#coveredTo, coveredTo)
-    this.#commit()
+    this.#commit(options)
     if (isSaying) this.#tellHead(feed)
   }
 
@@ -407,16 +407,16 @@ export class Volume {
   }
 
   /** One index transaction for everything since the last, then the news. */
-  #commit(fact?: readonly [name: string, row: Uint8Array]): void {
+  #commit(options: { fact?: ReturnType<Turns['takeFarewell']>; isOwn?: boolean } = {}): void {
     const { tree, events } = this.#options
     const { generation } = this.#own
     const meta = encodeApplied({ frontier: this.#applied, stamps: this.#stamps, generation })
     const memberRows = this.#members.takeRows()
     for (const [key, row] of memberRows) meta.set(MEMBER_ROW + key, row)
-    if (fact) meta.set(...fact)
+    if (options.fact) meta.set(...options.fact)
     const delta = tree.commit(meta)
     const isMoved = this.turns.choose(this.#members)
-    events.onDelta(delta, this.#coveredTo)
+    events.onDelta(delta, this.#coveredTo, options.isOwn ?? false)
     if (memberRows.has(MEMBERS_ROW) || isMoved) events.onMembers()
   }
 

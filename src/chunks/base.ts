@@ -1,6 +1,7 @@
 /** A finished content as the base of a new one: where its chunks end, and copying runs of them. */
 import { WormholeError } from '../errors.ts'
 import type { ChunkAddress } from '../types.ts'
+import { FIXED_BLOCK_BYTES } from './gear.ts'
 import { ManifestNode, type ManifestBuilder } from './manifest.ts'
 import { checkChild, checkSize, type Content } from './reader.ts'
 import type { ChunkSource } from './source.ts'
@@ -55,6 +56,24 @@ export class BaseContent {
       end: this.#leafStart + this.#leaf.end(index),
       address: this.#leaf.address(index),
     }
+  }
+
+  /**
+   * Whether the chunks around an offset are the blocks of fixed mode. Splitting by content there
+   * would meet none of their ends, and store everything behind it again.
+   */
+  async isFixedAt(offset: number): Promise<boolean> {
+    if (this.sizeBytes <= FIXED_BLOCK_BYTES) return false
+    const here = await this.at(Math.min(offset, this.sizeBytes - 1))
+    const beside = await this.at(here.end < this.sizeBytes ? here.end : Math.max(0, here.start - 1))
+    const chunks = [here, beside].filter(({ address }) => address !== undefined)
+    return chunks.length > 0 && chunks.every((chunk) => this.#isBlock(chunk))
+  }
+
+  #isBlock({ start, end }: Stretch): boolean {
+    const length = end - start
+    const isLast = end === this.sizeBytes && length < FIXED_BLOCK_BYTES
+    return start % FIXED_BLOCK_BYTES === 0 && (length === FIXED_BLOCK_BYTES || isLast)
   }
 
   async #findLeaf(offset: number): Promise<void> {

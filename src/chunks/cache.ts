@@ -16,6 +16,11 @@ export class ByteCache<Key, Value> {
     return entry.value
   }
 
+  /** Whether it is here; does not count as use. */
+  has(key: Key): boolean {
+    return this.#entries.has(key)
+  }
+
   /** Keeps a value that takes `bytes`; what was not used for longest makes room. */
   put(key: Key, value: Value, bytes: number): void {
     const known = this.#entries.get(key)

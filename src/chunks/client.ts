@@ -2,12 +2,14 @@
  * File contents in a thread that does not own the store: reads come from RAM and from the packs
  * without a message, builds and streams go to the store thread.
  */
+import { errorFromData } from '../errors.ts'
 import type { Rpc } from '../rpc.ts'
 import type { ChunkAddress } from '../types.ts'
 import type { BuildOptions } from './content.ts'
 import type { BuiltContent, ContentStore, ContentStream } from './interface.ts'
 import { ContentReader, type Content } from './reader.ts'
 import type { StoreMethods } from './service.ts'
+import { ReadAhead } from './read-ahead.ts'
 import { ChunkSource, type ChunkSourceOptions, type FetchOptions } from './source.ts'
 
 /** Bytes that a stream gathers before it sends them. */
@@ -15,15 +17,34 @@ const BATCH_BYTES = 1024 * 1024
 /** Batches on their way; bounds the memory of a stream to 5 MiB on each side. */
 const BATCH_COUNT_MAX = 4
 
-/** A `ContentStore` whose writing half is in another thread. */
+/** Bytes of builds from which they are not gathered any further. */
+const GATHERED_BYTES_MAX = 4 * 1024 * 1024
+
+/** A build that is about to be sent. */
+interface WaitingBuild {
+  readonly options: BuildOptions
+  resolve(content: BuiltContent): void
+  reject(error: unknown): void
+}
+
+/**
+ * A `ContentStore` whose writing half is in another thread. Builds that are asked for in one turn
+ * travel in one message and one buffer: small files cost what is in them, not a message each.
+ */
 export class RemoteContents implements ContentStore {
   readonly #rpc: Rpc<StoreMethods>
+  readonly #source: ChunkSource
   readonly #reader: ContentReader
+  readonly #ahead: ReadAhead
   #nextStream = 1
+  #waiting: WaitingBuild[] = []
+  #waitingBytes = 0
 
   constructor(rpc: Rpc<StoreMethods>, options: ChunkSourceOptions) {
     this.#rpc = rpc
-    this.#reader = new ContentReader(new ChunkSource(options))
+    this.#source = new ChunkSource(options)
+    this.#reader = new ContentReader(this.#source)
+    this.#ahead = new ReadAhead(rpc, this.#source, this.#reader)
   }
 
   read(
@@ -31,6 +52,7 @@ export class RemoteContents implements ContentStore {
     range: { readonly offset: number; readonly length: number },
     options?: { readonly signal?: AbortSignal },
   ): Buffer[] | Promise<Buffer[]> {
+    this.#ahead.reading(content, range)
     return this.#reader.read(content, range, options)
   }
 
@@ -52,19 +74,52 @@ export class RemoteContents implements ContentStore {
   }
 
   build(options: BuildOptions): Promise<BuiltContent> {
-    const { base, sizeBytes, mode, extents, holes = [] } = options
-    const offsets = extents.map((extent) => extent.offset)
-    const lengths = extents.map((extent) => extent.bytes.length)
+    return new Promise((resolve, reject) => {
+      const build = { options, resolve, reject }
+      // One with a base may have to wait for the network: no other one waits with it.
+      if (options.base) return this.#send([build])
+      if (this.#waiting.length === 0) queueMicrotask(() => this.#sendWaiting())
+      this.#waiting.push(build)
+      this.#waitingBytes += bytesOf(build)
+      if (this.#waitingBytes >= GATHERED_BYTES_MAX) this.#sendWaiting()
+    })
+  }
+
+  #sendWaiting(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    this.#waitingBytes = 0
+    if (waiting.length > 0) this.#send(waiting)
+  }
+
+  #send(waiting: readonly WaitingBuild[]): void {
     let byteCount = 0
-    for (const length of lengths) byteCount += length
+    for (const build of waiting) byteCount += bytesOf(build)
     const bytes = new Uint8Array(new ArrayBuffer(byteCount))
     let at = 0
-    for (const extent of extents) {
-      bytes.set(extent.bytes, at)
-      at += extent.bytes.length
-    }
-    const request = { base, sizeBytes, mode, offsets, lengths, bytes, holes: [...holes] }
-    return this.#rpc.call('build', request, { transfer: [bytes.buffer] })
+    const builds = waiting.map(({ options: { base, sizeBytes, mode, extents, holes = [] } }) => {
+      const offsets: number[] = []
+      const lengths: number[] = []
+      for (const extent of extents) {
+        offsets.push(extent.offset)
+        lengths.push(extent.bytes.length)
+        bytes.set(extent.bytes, at)
+        at += extent.bytes.length
+      }
+      return { base, sizeBytes, mode, offsets, lengths, holes: [...holes] }
+    })
+    this.#rpc.call('build', { builds, bytes }, { transfer: [bytes.buffer] }).then(
+      (results) => {
+        for (const [index, { resolve, reject }] of waiting.entries()) {
+          const result = results[index] as (typeof results)[number]
+          if ('error' in result) reject(errorFromData(result.error))
+          else resolve(result)
+        }
+      },
+      (error: unknown) => {
+        for (const { reject } of waiting) reject(error)
+      },
+    )
   }
 
   stream(): ContentStream {
@@ -74,6 +129,12 @@ export class RemoteContents implements ContentStore {
   sync(): Promise<void> {
     return this.#rpc.call('sync', undefined)
   }
+}
+
+function bytesOf({ options }: WaitingBuild): number {
+  let count = 0
+  for (const { bytes } of options.extents) count += bytes.length
+  return count
 }
 
 class RemoteStream implements ContentStream {

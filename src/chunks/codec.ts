@@ -29,6 +29,7 @@ const CODEC_ZSTD = 1
 const HEADER_BYTES = 6
 const NONCE_BYTES = 24
 const TAG_BYTES = 16
+const CIPHER_BLOCK_BYTES = 64
 const BODY_AT = HEADER_BYTES + NONCE_BYTES
 const KIND_CODE: Record<ChunkKind, number> = { data: 0, node: 1 }
 
@@ -62,6 +63,8 @@ export class ChunkCodec {
   readonly #about = Buffer.alloc(HEADER_BYTES + 1)
   readonly #nonceParts = Buffer.alloc(2)
   #scratch = Buffer.allocUnsafeSlow(64 * 1024)
+  /** Whether the chunk opened last was compressed. */
+  isCompressed = false
 
   constructor(keys: ChunkKeys) {
     this.#keys = keys
@@ -115,6 +118,7 @@ export class ChunkCodec {
     if (sealed[0] !== FORMAT_VERSION || (codec !== CODEC_RAW && codec !== CODEC_ZSTD)) {
       throw new WormholeError('FORMAT_UNSUPPORTED', `chunk format ${sealed[0]}, codec ${codec}`)
     }
+    this.isCompressed = codec === CODEC_ZSTD
     const keys = this.#generation(sealed.readUInt32LE(2))
     const bodyBytes = sealed.length - BODY_AT - TAG_BYTES
     const body = codec === CODEC_RAW ? Buffer.allocUnsafe(bodyBytes) : this.#room(bodyBytes)
@@ -133,6 +137,27 @@ export class ChunkCodec {
       })
     }
     return codec === CODEC_RAW ? body : decompress(body, CHUNK_SIZE_BYTES_MAX)
+  }
+
+  /**
+   * Bytes `[from, to)` of a data chunk that `open` has opened before, and whose digest was checked
+   * again: it is the one that was authenticated. Fresh memory; undefined for a compressed chunk.
+   */
+  openPart(sealed: Buffer, from: number, to: number): Buffer | undefined {
+    if (sealed[1] !== CODEC_RAW) return undefined
+    const keys = this.#generation(sealed.readUInt32LE(2))
+    const block = Math.floor(from / CIPHER_BLOCK_BYTES)
+    const start = block * CIPHER_BLOCK_BYTES
+    const part = Buffer.allocUnsafe(to - start)
+    // The cipher's first block makes the key of the tag.
+    sodium.crypto_stream_xchacha20_xor_ic(
+      part,
+      sealed.subarray(BODY_AT + start, BODY_AT + to),
+      sealed.subarray(HEADER_BYTES, BODY_AT),
+      1 + block,
+      keys.seal,
+    )
+    return part.subarray(from - start)
   }
 
   #aboutOf(sealed: Buffer, kind: ChunkKind): Buffer {

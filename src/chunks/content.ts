@@ -66,6 +66,11 @@ export class LocalContents implements ContentStore {
     return this.#reader.read(content, range, options)
   }
 
+  /** As `ChunkSource.openForOther`. */
+  openForOther(address: ChunkAddress): Uint8Array {
+    return this.#source.openForOther(address)
+  }
+
   addresses(content: Content, options?: FetchOptions): Promise<ChunkAddress[]> {
     return this.#reader.addresses(content, options)
   }
@@ -96,7 +101,7 @@ export class LocalContents implements ContentStore {
       return { ref: base.ref, sizeBytes, newBytes: 0 }
     }
     const sink = this.#sink()
-    const first = extents[0] as DirtyExtent
+    const first = extents[0]
     if (sizeBytes <= CHUNK_SIZE_BYTES_MIN && first?.bytes.length === sizeBytes) {
       const address = sink.putData(asBuffer(first.bytes))
       return { ref: { type: 'chunk', address }, sizeBytes, newBytes: sink.newBytes }
@@ -105,7 +110,10 @@ export class LocalContents implements ContentStore {
     const opened = await BaseContent.open(this.#source, base)
     const gear = this.#gears.take()
     try {
-      const cutter = new Cutter(gear, mode)
+      const changes = [first, holes[0]].flatMap((change) => change?.offset ?? [])
+      const start = Math.min(...changes, sizeBytes, opened.sizeBytes)
+      const isFixed = mode === 'fixed' || (await opened.isFixedAt(start))
+      const cutter = new Cutter(gear, isFixed ? 'fixed' : 'content-defined')
       await new Rebuild({ base: opened, sizeBytes, extents, holes, cutter, sink, manifest }).run()
     } finally {
       this.#gears.giveBack(gear)

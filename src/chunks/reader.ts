@@ -44,6 +44,31 @@ export class ContentReader implements Pick<ContentStore, 'read' | 'seek' | 'addr
     return this.#fetchAndGather(content, start, end, gathered.missing, options)
   }
 
+  /**
+   * Addresses of the data chunks of a range, in order, as far as the manifest is at hand: for
+   * opening them before they are asked for.
+   */
+  chunksAhead(content: Content, range: { readonly offset: number; readonly length: number }) {
+    const found: ChunkAddress[] = []
+    const root = content.ref.type === 'manifest' && this.#source.nodeSync(content.ref.address)
+    const visit = (node: ManifestNode, start: number, end: number): void => {
+      for (let index = node.indexAt(start); index < node.entryCount; index++) {
+        const entryStart = node.start(index)
+        if (entryStart >= end) return
+        const address = node.address(index)
+        if (address === undefined) continue
+        if (node.level === 0) found.push(address)
+        else {
+          const child = this.#source.nodeSync(address)
+          if (child) visit(child, Math.max(start, entryStart) - entryStart, end - entryStart)
+        }
+      }
+    }
+    const end = Math.min(content.sizeBytes, range.offset + range.length)
+    if (root && range.offset < end) visit(root, range.offset, end)
+    return found
+  }
+
   async #fetchAndGather(
     content: Content,
     start: number,
@@ -108,13 +133,13 @@ export class ContentReader implements Pick<ContentStore, 'read' | 'seek' | 'addr
     to: number,
     gathered: Gathered,
   ): void {
-    const plain = this.#source.dataSync(address)
-    if (!plain) {
+    const isComing = this.#source.isComing(address)
+    const part = isComing ? undefined : this.#source.partSync(address, sizeBytes, { from, to })
+    if (!part) {
       gathered.missing.push(address)
       return
     }
-    checkSize(plain.length, sizeBytes)
-    gathered.buffers.push(plain.subarray(from, to))
+    gathered.buffers.push(part)
   }
 
   seek(

@@ -2,17 +2,19 @@
  * The store as its thread offers it to other threads: one set of methods per connected port. What
  * crosses and who owns which buffer: README.md, "Threads".
  */
-import { WormholeError } from '../errors.ts'
+import { errorToData, WormholeError, type ErrorData } from '../errors.ts'
 import { Transferred } from '../rpc.ts'
 import type { ChunkAddress } from '../types.ts'
 import type { BuildOptions, LocalContents } from './content.ts'
 import type { BuiltContent, ContentStream } from './interface.ts'
 import type { PackHandle, PackWriter } from './packs.ts'
 
-/** A build whose extents travel in one buffer. */
-export interface BuildRequest extends Omit<BuildOptions, 'extents'> {
-  readonly offsets: readonly number[]
-  readonly lengths: readonly number[]
+/** Builds whose extents travel in one buffer. */
+export interface BuildRequest {
+  readonly builds: readonly (Omit<BuildOptions, 'extents'> & {
+    readonly offsets: readonly number[]
+    readonly lengths: readonly number[]
+  })[]
   /** The bytes of all extents, one after the other; moved, not copied. */
   readonly bytes: Uint8Array
 }
@@ -53,14 +55,23 @@ export function storeMethods(options: {
     rewriteIndex: (): Promise<void> => store.rewriteIndex(),
     sync: (): Promise<void> => store.sync(),
     stats: (): { chunkCount: number; bytes: number } => store.stats(),
-    build: (request: BuildRequest): Promise<BuiltContent> => {
+    /** The opened bytes of a data chunk: a second thread at work for whoever reads ahead. */
+    open: ({ address }: { address: ChunkAddress }): Transferred<Uint8Array> => {
+      const plain = contents.openForOther(address)
+      return new Transferred(plain, [plain.buffer as ArrayBuffer])
+    },
+    /** Each fails for itself. */
+    build: ({ builds, bytes }: BuildRequest): Promise<(BuiltContent | { error: ErrorData })[]> => {
       let at = 0
-      const extents = request.offsets.map((offset, index) => {
-        const bytes = request.bytes.subarray(at, (at += request.lengths[index] as number))
-        return { offset, bytes }
+      const results = builds.map(({ base, sizeBytes, mode, offsets, lengths, holes = [] }) => {
+        const extents = offsets.map((offset, index) => {
+          return { offset, bytes: bytes.subarray(at, (at += lengths[index] as number)) }
+        })
+        return contents
+          .build({ base, sizeBytes, mode, extents, holes })
+          .catch((error: unknown) => ({ error: errorToData(error) }))
       })
-      const { base, sizeBytes, mode, holes = [] } = request
-      return contents.build({ base, sizeBytes, mode, extents, holes })
+      return Promise.all(results)
     },
     streamOpen: (args: { stream: number }): void => {
       streams.set(args.stream, contents.stream())

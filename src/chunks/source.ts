@@ -5,7 +5,7 @@
 import { WormholeError, hasCode } from '../errors.ts'
 import type { ChunkAddress } from '../types.ts'
 import { ByteCache } from './cache.ts'
-import { ChunkCodec, SEALED_SIZE_BYTES_MAX, type ChunkKind } from './codec.ts'
+import { CHUNK_OVERHEAD_BYTES, ChunkCodec, SEALED_SIZE_BYTES_MAX, type ChunkKind } from './codec.ts'
 import type { ChunkFetcher, ChunkKeys, SealedStore } from './interface.ts'
 import { decodeNode, type ManifestNode } from './manifest.ts'
 
@@ -28,6 +28,12 @@ export interface ChunkSourceOptions {
 const CACHE_BYTES_MAX = 64 * 1024 * 1024
 /** A decoded node entry takes about this much: hex address, size, array slots. */
 const NODE_ENTRY_BYTES = 120
+/** A part is opened alone when it is at most this part of its chunk … */
+const PART_SHARE = 8
+/** … and this was not done so often: what is read often belongs into the cache. */
+const PART_COUNT_MAX = 4
+/** Chunks remembered as opened before. */
+const OPENED_MAX = 32 * 1024
 /** Attempts to use a fetched chunk before giving up: the disk may damage each. */
 const FETCH_COUNT_MAX = 3
 
@@ -39,6 +45,10 @@ export class ChunkSource {
   readonly #data: ByteCache<ChunkAddress, Buffer>
   readonly #nodes: ByteCache<ChunkAddress, ManifestNode>
   readonly #scratch = Buffer.allocUnsafeSlow(SEALED_SIZE_BYTES_MAX)
+  /** Data chunks that were opened here, and how often only a part of them since. */
+  readonly #opened = new Map<ChunkAddress, number>()
+  /** Data chunks that another thread is opening. Never reject. */
+  readonly #coming = new Map<ChunkAddress, Promise<void>>()
 
   constructor(options: ChunkSourceOptions) {
     const cacheBytesMax = options.cacheBytesMax ?? CACHE_BYTES_MAX
@@ -59,7 +69,39 @@ export class ChunkSource {
     if (cached) return cached
     const plain = this.#open('data', address)
     if (plain) this.#data.put(address, plain, plain.length)
+    if (plain) this.#noteOpened(address)
     return plain
+  }
+
+  /**
+   * Bytes `[from, to)` of a data chunk of `sizeBytes`, as `dataSync`. Little of a large chunk that
+   * was opened before is decrypted alone: its digest says that it is still the same, and that takes
+   * a quarter of the time.
+   */
+  partSync(
+    address: ChunkAddress,
+    sizeBytes: number,
+    { from, to }: { readonly from: number; readonly to: number },
+  ): Buffer | undefined {
+    const count = this.#opened.get(address)
+    const isSmall = (to - from) * PART_SHARE <= sizeBytes
+    if (isSmall && count !== undefined && count < PART_COUNT_MAX && !this.#data.has(address)) {
+      const sealed = this.#sealed(address)
+      if (!sealed) return undefined
+      if (sealed.length === sizeBytes + CHUNK_OVERHEAD_BYTES) {
+        const part = this.codec.openPart(sealed, from, to)
+        if (part) {
+          this.#opened.set(address, count + 1)
+          return part
+        }
+      }
+    }
+    const plain = this.dataSync(address)
+    if (plain && plain.length !== sizeBytes) {
+      const message = `content of ${plain.length} bytes where ${sizeBytes} are named`
+      throw new WormholeError('CHUNK_CORRUPT', message)
+    }
+    return plain?.subarray(from, to)
   }
 
   /** As `dataSync`, for a manifest node. */
@@ -83,6 +125,38 @@ export class ChunkSource {
     return this.nodeSync(address) ?? this.#fetched(address, options, () => this.nodeSync(address))
   }
 
+  /** Whether a data chunk is in the store, and neither in memory nor on its way there. */
+  isOnlyStored(address: ChunkAddress): boolean {
+    return !this.#data.has(address) && !this.#coming.has(address) && this.#store.has(address)
+  }
+
+  /** A data chunk is being opened elsewhere; who needs it waits. Should that fail, it opens it. */
+  expect(address: ChunkAddress, opening: Promise<Buffer>): void {
+    const done = opening.then(
+      (plain) => {
+        this.#data.put(address, plain, plain.length)
+        this.#noteOpened(address)
+        this.#coming.delete(address)
+      },
+      () => void this.#coming.delete(address),
+    )
+    this.#coming.set(address, done)
+  }
+
+  /** Whether to wait (with `fetch`) for a data chunk that another thread is opening. */
+  isComing(address: ChunkAddress): boolean {
+    return this.#coming.has(address)
+  }
+
+  /** Opens a data chunk for another thread: memory of its own, that nobody here keeps. */
+  openForOther(address: ChunkAddress): Uint8Array {
+    const plain = this.#open('data', address)
+    if (!plain) throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${address} is not here`)
+    // What the decompressor or the pool of small buffers owns cannot move.
+    const isOwn = !this.codec.isCompressed && plain.buffer.byteLength === plain.length
+    return isOwn ? plain : new Uint8Array(plain)
+  }
+
   has(address: ChunkAddress): boolean {
     return this.#store.has(address)
   }
@@ -91,10 +165,17 @@ export class ChunkSource {
   async fetch(addresses: readonly ChunkAddress[], options: FetchOptions = {}): Promise<void> {
     const { priority = 'foreground', signal } = options
     if (signal?.aborted) throw new WormholeError('ABORTED', 'the reader gave up')
+    const absent = new Set<ChunkAddress>()
+    for (const address of addresses) {
+      const coming = this.#coming.get(address)
+      if (coming) await coming
+      else absent.add(address)
+    }
+    if (absent.size === 0) return
     if (!this.#fetcher) {
       throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${addresses[0]} is not on this device`)
     }
-    await this.#fetcher.fetch([...new Set(addresses)], signal ? { priority, signal } : { priority })
+    await this.#fetcher.fetch([...absent], signal ? { priority, signal } : { priority })
   }
 
   /**
@@ -113,15 +194,24 @@ export class ChunkSource {
     throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${address} was fetched and is not here`)
   }
 
+  #noteOpened(address: ChunkAddress): void {
+    if (this.#opened.size >= OPENED_MAX) this.#opened.clear()
+    this.#opened.set(address, 0)
+  }
+
   #open(kind: ChunkKind, address: ChunkAddress): Buffer | undefined {
-    let sealed: Buffer | undefined
+    const sealed = this.#sealed(address)
+    return sealed && this.codec.open(kind, sealed)
+  }
+
+  /** Sealed bytes with the right digest, valid until the next call. */
+  #sealed(address: ChunkAddress): Buffer | undefined {
     try {
-      sealed = this.#store.getSync(address, this.#scratch)
+      return this.#store.getSync(address, this.#scratch)
     } catch (error) {
       // The store has forgotten the damaged chunk: from here on it is one that is missing.
       if (this.#fetcher && hasCode(error, 'CHUNK_CORRUPT')) return undefined
       throw error
     }
-    return sealed && this.codec.open(kind, sealed)
   }
 }

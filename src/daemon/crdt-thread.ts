@@ -247,11 +247,11 @@ async function start() {
   }
   const state = await openOrRebuild(feeds, {
     onHead: (feed, head) => main.emit('head', { feed, head } satisfies HeadEvent),
-    onDelta: (delta, coveredTo) => {
+    onDelta: (delta, coveredTo, isOwn) => {
       // What opening applies needs no news: nobody has read the index yet.
       if (!opened) return
       const role = opened.role()
-      fs.emit('delta', { delta, coveredTo, role, hlc: hlc.last } satisfies DeltaEvent)
+      fs.emit('delta', { delta, coveredTo, isOwn, role, hlc: hlc.last } satisfies DeltaEvent)
       const keys = delta.contents.map(({ key }) => key)
       if (delta.isPolicyChanged) main.emit('wants', {} satisfies WantsEvent)
       else if (keys.length > 0) main.emit('wants', { keys } satisfies WantsEvent)

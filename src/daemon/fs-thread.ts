@@ -109,6 +109,7 @@ async function start() {
     onProblem,
     deviceOf: (inode) =>
       overlay.history({ inode }).find(({ state }) => state === 'current')?.deviceName,
+    requestCount: () => mount?.requestCount() ?? 0,
     stateOf: (ref) => (ref.type === 'empty' || store.has(ref.address) ? 'local' : 'remote'),
   })
   const isHere = (inode: InodeId): boolean => {
@@ -127,7 +128,7 @@ async function start() {
   crdt.on<DeltaEvent>('delta', (event) => {
     role = event.role
     hlc.observe(event.hlc)
-    vfs.applyDelta(event.delta, event.coveredTo)
+    vfs.applyDelta(event.delta, event.coveredTo, event)
     policyWatch.changed(event.delta)
   })
   const streams = new FileStreams(vfs.paths)

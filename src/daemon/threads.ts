@@ -140,6 +140,8 @@ export interface HeadEvent {
 export interface DeltaEvent {
   readonly delta: TreeDelta
   readonly coveredTo: number
+  /** Nothing but edits that the fs thread submitted. */
+  readonly isOwn: boolean
   readonly role: Role | undefined
   /** Greatest stamp applied. */
   readonly hlc: number

@@ -23,6 +23,13 @@ declare module 'sodium-native' {
       nonce: Uint8Array,
       key: Uint8Array,
     ): number
+    crypto_stream_xchacha20_xor_ic(
+      plain: Uint8Array,
+      cipher: Uint8Array,
+      nonce: Uint8Array,
+      counter: number,
+      key: Uint8Array,
+    ): void
     crypto_generichash(digest: Uint8Array, bytes: Uint8Array, key?: Uint8Array): void
     crypto_generichash_batch(digest: Uint8Array, parts: Uint8Array[], key?: Uint8Array): void
     crypto_sign_seed_keypair(publicKey: Uint8Array, secretKey: Uint8Array, seed: Uint8Array): void

@@ -30,9 +30,9 @@ import {
 import type { Base, OpenFile, Session } from './open-file.ts'
 
 /** Longest time that an acknowledged write is only in this process: the promise is 100 ms. */
-export const FLUSH_MS = 80
+export const FLUSH_MS = 90
 /** How often the journal looks at what waits. */
-const LOOK_MS = FLUSH_MS / 4
+const LOOK_MS = FLUSH_MS / 6
 /** What is younger may wait for the next look. */
 const YOUNG_MS = FLUSH_MS - LOOK_MS
 /** Pause before a journal that has no room is tried again: the promise holds as soon as it has. */

@@ -110,7 +110,7 @@ export class Files {
     this.#handles.set(handle, { node, file, canWrite })
     const keepCache = !node.isStale
     node.isStale = false
-    return { handle, keepCache }
+    return { handle, keepCache, skipsFlush: !canWrite }
   }
 
   /** `O_TRUNC`: what is cut belongs to the writer, whose close publishes the whole. */

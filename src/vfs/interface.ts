@@ -47,6 +47,8 @@ export interface OpenReply {
   readonly handle: number
   /** Pages of earlier opens are still right. */
   readonly keepCache: boolean
+  /** `flush` has nothing to do: the kernel need not ask at each close(2). Linux 5.16. */
+  readonly skipsFlush?: boolean
 }
 
 /** Who asks. `signal` aborts when the kernel sends INTERRUPT. */
@@ -304,6 +306,8 @@ export interface VfsOptions {
   /** Greatest own journal number that the index covers: older edits are not replayed. */
   readonly coveredTo: number
   readonly policyOf: PolicyOf
+  /** How many requests the kernel has made so far; default none. */
+  readonly requestCount?: () => number
   /** Free and total bytes of the disk that holds the chunks. */
   readonly space: () => { readonly freeBytes: number; readonly totalBytes: number }
   /** Told about failed publications and broken policy files; never throws. */

@@ -15,9 +15,16 @@ import type { Clock, Timer } from '../system.ts'
 import type { FileJournal } from './file-journal.ts'
 import type { Committer, JournalPort, Problem } from './interface.ts'
 import { encodeEdit, RECORD_EDIT, type Mark } from './journal-records.ts'
+import { BUSY_MS_MAX, type Pace } from './pace.ts'
+import { ShortLived } from './short-lived.ts'
 
-/** How long names wait for company. */
+/** How long names wait for company, and again while programs are at work and there are many. */
 export const GROUP_MS = 50
+/** Edits from which they wait for programs to pause, and from which they do not. */
+const WAITING_EDITS_MIN = 64
+const WAITING_EDITS_MAX = 65_536
+/** Looked for short-lived files when they are at least this part of many edits. */
+const SHORT_LIVED_SHARE = 8
 /** Most edits, and about most bytes of values, in one submission (log entries end at 8 MiB). */
 const BATCH_EDITS_MAX = 2048
 const BATCH_BYTES_MAX = 2 * 1024 * 1024
@@ -39,13 +46,21 @@ export class Publisher {
   readonly #files: FileJournal
   readonly #committer: Committer
   readonly #clock: Clock
+  readonly #pace: Pace
+  readonly #onCovered: () => void
   readonly #onProblem: (problem: Problem) => void
   /** Not yet covered, in order. */
   #pending: Edit[] = []
+  readonly #shortLived = new ShortLived()
   #coveredTo: number
   #isSubmitting = false
   /** `kick` was called while a submission ran: what is pending then follows at once. */
   #isKicked = false
+  /** The index covers more than the tree shows as covered: so many edits. */
+  #isCoverDue = false
+  #unshownCount = 0
+  /** Since when edits wait for their group. */
+  #waitingMs = 0
   #timer: Timer | undefined
   #trimTimer: Timer | undefined
   #retryMs = 0
@@ -58,7 +73,10 @@ export class Publisher {
     files: FileJournal
     committer: Committer
     clock: Clock
+    pace: Pace
     coveredTo: number
+    /** The tree shows the index anew, without what it covers. */
+    onCovered: () => void
     onProblem: (problem: Problem) => void
   }) {
     this.#overlay = options.overlay
@@ -66,6 +84,8 @@ export class Publisher {
     this.#files = options.files
     this.#committer = options.committer
     this.#clock = options.clock
+    this.#pace = options.pace
+    this.#onCovered = options.onCovered
     this.#coveredTo = options.coveredTo
     this.#onProblem = options.onProblem
   }
@@ -90,6 +110,7 @@ export class Publisher {
     const numbered = { number, hlc: edit.hlc, puts: edit.puts }
     this.#overlay.apply(numbered)
     this.#pending.push(numbered)
+    this.#shortLived.add(numbered)
     this.#files.schedule()
     this.#schedule(GROUP_MS)
     return numbered
@@ -123,16 +144,33 @@ export class Publisher {
     this.#isSubmitting = true
     void this.#submitAll().finally(() => {
       this.#isSubmitting = false
+      this.show()
       if (this.#pending.length > 0) this.#schedule(Math.max(this.#retryMs, GROUP_MS))
     })
   }
 
   #schedule(delayMs: number): void {
     if (this.#isClosed || this.#isSubmitting) return
-    this.#timer ??= this.#clock.setTimer(Math.max(delayMs, this.#retryMs), () => {
+    if (this.#timer) return
+    this.#waitingMs = this.#clock.monotonicMs()
+    this.#pace.mark()
+    this.#arm(Math.max(delayMs, this.#retryMs))
+  }
+
+  #arm(delayMs: number): void {
+    this.#timer = this.#clock.setTimer(delayMs, () => {
       this.#timer = undefined
-      this.kick()
+      if (this.#mayWait()) this.#arm(GROUP_MS)
+      else this.kick()
     })
+  }
+
+  /** Whether a group is better submitted later: it is not small, and programs are at work. */
+  #mayWait(): boolean {
+    const count = this.#pending.length
+    if (this.#retryMs > 0 || count < WAITING_EDITS_MIN || count > WAITING_EDITS_MAX) return false
+    if (this.#clock.monotonicMs() - this.#waitingMs >= BUSY_MS_MAX) return false
+    return this.#pace.isBusy()
   }
 
   /** Submits until nobody waits: later edits wait for their own group. Never rejects. */
@@ -145,7 +183,7 @@ export class Publisher {
       try {
         await this.#files.sync()
         const { coveredTo } = await this.#committer.submit(batch)
-        this.covered(coveredTo)
+        if (coveredTo > this.#coveredTo) this.covered(coveredTo)
         if (this.#coveredTo < first.number) {
           throw new WormholeError('IO_ERROR', `edit ${first.number} was not taken up`)
         }
@@ -157,15 +195,15 @@ export class Publisher {
     } while (this.#isKicked || this.#waiters.length > 0 || this.#pending.length >= BATCH_EDITS_MAX)
   }
 
+  /** The oldest edits that wait; all of them if few are left without what was short-lived. */
   #nextBatch(): Edit[] {
-    let bytes = 0
-    let count = 0
-    for (const edit of this.#pending) {
-      if (count === BATCH_EDITS_MAX || (count > 0 && bytes > BATCH_BYTES_MAX)) break
-      for (const put of edit.puts) bytes += put.value.length
-      count++
-    }
-    return this.#pending.slice(0, count)
+    const count = countOf(this.#pending)
+    const batch = this.#pending.slice(0, count)
+    const isMany = this.#shortLived.count * SHORT_LIVED_SHARE > this.#pending.length
+    const rest = count < this.#pending.length && isMany && this.#shortLived.without(this.#pending)
+    const isRest = rest && countOf(rest) === rest.length
+    this.#shortLived.given(isRest ? this.#pending : batch)
+    return isRest ? rest : batch
   }
 
   #failed(error: unknown): void {
@@ -177,21 +215,38 @@ export class Publisher {
     for (const waiter of waiters) waiter.reject(error)
   }
 
-  /** The index covers own edits up to this number: forgets them here. */
+  /**
+   * The index covers own edits up to this number: they are not submitted any more. The tree goes on
+   * showing them over the index as it was until `show`, at the latest when the submission ends.
+   */
   covered(coveredTo: number): void {
     this.#coveredTo = Math.max(this.#coveredTo, coveredTo)
+    this.#isCoverDue = true
     let count = 0
     for (const edit of this.#pending) {
       if (edit.number > this.#coveredTo) break
       count++
     }
     this.#pending.splice(0, count)
-    this.#overlay.cover(this.#coveredTo)
+    this.#unshownCount += count
+    if (!this.#isSubmitting || this.#unshownCount > this.#pending.length) this.show()
     this.#scheduleTrim()
     const done = this.#waiters.filter((waiter) => waiter.upTo <= this.#coveredTo)
     if (done.length === 0) return
     this.#waiters = this.#waiters.filter((waiter) => waiter.upTo > this.#coveredTo)
     for (const waiter of done) waiter.resolve()
+  }
+
+  /**
+   * Lets the tree show the index as it is now, and without the edits that it covers. What is still
+   * pending is applied anew, so this waits until no more of that is left than was covered.
+   */
+  show(): void {
+    if (!this.#isCoverDue) return
+    this.#isCoverDue = false
+    this.#unshownCount = 0
+    this.#overlay.cover(this.#coveredTo)
+    this.#onCovered()
   }
 
   #scheduleTrim(): void {
@@ -225,4 +280,16 @@ export class Publisher {
       waiter.reject(new WormholeError('VOLUME_CLOSED', 'the volume is closing'))
     }
   }
+}
+
+/** How many of these edits, oldest first, go into one submission. */
+function countOf(edits: readonly Edit[]): number {
+  let bytes = 0
+  let count = 0
+  for (const edit of edits) {
+    if (count === BATCH_EDITS_MAX || (count > 0 && bytes > BATCH_BYTES_MAX)) break
+    for (const put of edit.puts) bytes += put.value.length
+    count++
+  }
+  return count
 }

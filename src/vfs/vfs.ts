@@ -19,6 +19,7 @@ import type { FileSystem, KernelNotifier, OwnerChoice, PathApi, VfsOptions } fro
 import { Names } from './names.ts'
 import { NodeTable } from './nodes.ts'
 import type { Base, OpenFile } from './open-file.ts'
+import { Pace } from './pace.ts'
 import { Paths } from './paths.ts'
 import { PolicyFiles } from './policy-files.ts'
 import { Publisher } from './publisher.ts'
@@ -36,6 +37,8 @@ export class Vfs {
   readonly paths: PathApi
   readonly #core: Core
   readonly #reconciler: Reconciler
+  /** Own commits that the tree does not show yet: what it shows is no different. */
+  #deltas: TreeDelta[] = []
   #closing: Promise<void> | undefined
 
   /**
@@ -55,13 +58,16 @@ export class Vfs {
     const nodes = new NodeTable(overlay, (content) => holesOrNone(contents, content))
     const onError = (error: unknown): void => onProblem(errorToData(error))
     const files = new FileJournal({ journal, clock, onError })
+    const requestCount = options.requestCount ?? (() => 0)
     const publisher = new Publisher({
       overlay,
       journal,
       files,
       committer,
       clock,
+      pace: new Pace(clock, requestCount),
       coveredTo,
+      onCovered: () => this.#reconcile(),
       onProblem,
     })
     const policies = new PolicyFiles({ overlay, contents, policyOf, onProblem })
@@ -70,6 +76,7 @@ export class Vfs {
       contents,
       clock,
       files,
+      pace: new Pace(clock, requestCount),
       publisher,
       policies,
       onProblem,
@@ -119,12 +126,21 @@ export class Vfs {
   }
 
   /**
-   * After the crdt thread committed a group, own or remote: re-reads the tree and notifies.
-   * `coveredTo` is what that commit covers of the own journal.
+   * After the crdt thread committed a group: re-reads the tree and notifies. `coveredTo` is what
+   * that commit covers of the own journal. With `isOwn` it held nothing but edits of this device,
+   * which the tree shows already: then this may wait until more of them are covered.
    */
-  applyDelta(delta: TreeDelta, coveredTo: number): void {
-    this.#core.publisher.covered(coveredTo)
-    this.#reconciler.apply(delta)
+  applyDelta(delta: TreeDelta, coveredTo: number, { isOwn = false } = {}): void {
+    const { publisher } = this.#core
+    this.#deltas.push(delta)
+    publisher.covered(coveredTo)
+    if (!isOwn) publisher.show()
+  }
+
+  #reconcile(): void {
+    const deltas = this.#deltas
+    this.#deltas = []
+    for (const delta of deltas) this.#reconciler.apply(delta)
   }
 
   /**

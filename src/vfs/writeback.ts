@@ -17,12 +17,13 @@ import type { Clock, Timer } from '../system.ts'
 import type { FileJournal } from './file-journal.ts'
 import type { Problem } from './interface.ts'
 import { buildSnapshot, type Base, type OpenFile, type Snapshot } from './open-file.ts'
+import { BUSY_MS_MAX, type Pace } from './pace.ts'
 import type { PolicyFiles } from './policy-files.ts'
 import type { Publisher } from './publisher.ts'
 
 /** How long a closed file waits that comes alone: an editor's probe is gone by then. */
 export const ALONE_MS = 4
-/** How long a closed file of a burst waits for company. */
+/** How long a closed file of a burst waits for company, and again while programs are at work. */
 export const CLOSE_MS = 25
 /** So many closes within so long make a burst. */
 const BURST_COUNT = 4
@@ -38,11 +39,15 @@ const SEGMENT_BYTES = 4 * 1024 * 1024
  * be older than the journal allows before it is in chunks, and be written twice.
  */
 const STREAM_BYTES_MAX = 2 * SEGMENT_BYTES
+/** So long a segment is under way before a writer waits for it with less: the same, by time. */
+const SEGMENT_MS_MAX = 25
 /** Dirty bytes of one file, or of all, from which a writer is refused while the disk is full. */
 const FILE_DIRTY_BYTES_MAX = 64 * 1024 * 1024
 const TOTAL_DIRTY_BYTES_MAX = 256 * 1024 * 1024
+/** Dirty bytes of all files from which closed ones are built whoever is at work. */
+const WAITING_BYTES_MAX = 32 * 1024 * 1024
 /** Most files built side by side. */
-const BATCH_FILES_MAX = 64
+const BATCH_FILES_MAX = 128
 const RETRY_MS_MIN = 500
 const RETRY_MS_MAX = 30_000
 
@@ -63,6 +68,7 @@ export interface WritebackOptions {
   readonly contents: ContentStore
   readonly clock: Clock
   readonly files: FileJournal
+  readonly pace: Pace
   readonly publisher: Publisher
   readonly policies: PolicyFiles
   readonly onProblem: (problem: Problem) => void
@@ -82,6 +88,8 @@ export class Writeback {
   readonly #waiters = new Map<OpenFile, Waiter[]>()
   /** Builds under way. Never reject. */
   readonly #busy = new Map<OpenFile, Promise<void>>()
+  /** When segments under way were begun, monotonic. */
+  readonly #segments = new Map<OpenFile, number>()
   /** What was counted into `#totalBytes`. */
   readonly #counted = new Map<OpenFile, number>()
   #totalBytes = 0
@@ -90,6 +98,8 @@ export class Writeback {
   #running: Promise<void> | undefined
   /** Monotonic times of the newest closes, oldest first; at most `BURST_COUNT`. */
   readonly #closes: number[] = []
+  /** Since when files of a burst wait. */
+  #waitingMs = 0
   #isClosed = false
   #timer: Timer | undefined
   #heldTimer: Timer | undefined
@@ -107,7 +117,9 @@ export class Writeback {
     const isCrowded = this.#totalBytes > TOTAL_DIRTY_BYTES_MAX
     if (file.dirtyBytes < SEGMENT_BYTES && !isCrowded) return undefined
     if (!this.#busy.has(file) && this.#blocked === undefined) this.#startSegment(file)
-    if (file.dirtyBytes < STREAM_BYTES_MAX && !isCrowded) return undefined
+    const startedMs = this.#segments.get(file) ?? Infinity
+    const isSlow = file.writtenMs - startedMs > SEGMENT_MS_MAX
+    if (file.dirtyBytes < STREAM_BYTES_MAX && !isCrowded && !isSlow) return undefined
     return this.#busy.get(file)
   }
 
@@ -212,13 +224,32 @@ export class Writeback {
       this.#timer?.cancel()
       this.#timer = undefined
     }
-    this.#timer ??= this.#options.clock.setTimer(Math.max(delayMs, this.#retryMs), () => {
+    if (this.#timer) return
+    const { clock, pace } = this.#options
+    this.#waitingMs = clock.monotonicMs()
+    pace.mark()
+    this.#arm(Math.max(delayMs, this.#retryMs))
+  }
+
+  #arm(delayMs: number): void {
+    this.#timer = this.#options.clock.setTimer(delayMs, () => {
       this.#timer = undefined
+      if (this.#mayWait()) return this.#arm(CLOSE_MS)
       this.#running = this.#run().finally(() => {
         this.#running = undefined
         if (this.#queue.size > 0) this.#schedule(CLOSE_MS)
       })
     })
+  }
+
+  /** Whether what is queued is better built later: nobody asks for it, and programs are at work. */
+  #mayWait(): boolean {
+    const { clock, pace } = this.#options
+    if (this.#waiters.size > 0 || this.#retryMs > 0 || this.#totalBytes > WAITING_BYTES_MAX) {
+      return false
+    }
+    const isLate = clock.monotonicMs() - this.#waitingMs >= BUSY_MS_MAX
+    return !isLate && this.#queue.size >= BURST_COUNT && pace.isBusy()
   }
 
   #lookAtHeld(): void {
@@ -270,7 +301,12 @@ export class Writeback {
         await contents.sync()
         // One that cannot be published holds nobody else back.
         for (const job of built) {
-          await this.#commit(job).catch((error: unknown) => failures.set(job.file, error))
+          try {
+            const wait = this.#commit(job)
+            if (wait) await wait
+          } catch (error) {
+            failures.set(job.file, error)
+          }
         }
         if (!this.#isBurst()) publisher.kick()
       } catch (error) {
@@ -321,16 +357,23 @@ export class Writeback {
   }
 
   /** The chunks are durable: the edit may name them. */
-  async #commit({ file, snapshot, base }: Built): Promise<void> {
-    const { policies, files, overlay, publisher, clock, onSettled } = this.#options
-    const directory = policies.directoryOf(file.inode)
-    const text = directory === undefined ? undefined : await policies.textOf(base)
+  #commit(built: Built): void | Promise<void> {
+    const { policies } = this.#options
+    const directory = policies.directoryOf(built.file.inode)
+    if (directory === undefined) return this.#commitWith(built, () => undefined)
+    return Promise.resolve(policies.textOf(built.base)).then((text) => {
+      this.#commitWith(built, () => policies.edit(directory, text))
+    })
+  }
+
+  #commitWith({ file, snapshot, base }: Built, policyEdit: () => Edit | undefined): void {
+    const { files, overlay, publisher, clock, onSettled } = this.#options
     if (file.isDropped) {
       files.forgetSessions(file.settle(base, true))
       return
     }
     const edits = [this.#contentEdit(file, { ...base, mtimeNs: snapshot.mtimeNs })]
-    const policy = directory === undefined ? undefined : policies.edit(directory, text)
+    const policy = policyEdit()
     if (policy) edits.push(policy)
     const edit = edits.length === 1 ? (edits[0] as Edit) : overlay.combine(edits)
     const marks = files.publishedMarks(file, snapshot.sessionCount)
@@ -370,9 +413,10 @@ export class Writeback {
   }
 
   async #storeSegment(file: OpenFile): Promise<void> {
-    const { contents, files } = this.#options
+    const { contents, files, clock } = this.#options
     if (file.isFrozen) return
     const snapshot = file.freeze()
+    this.#segments.set(file, clock.monotonicMs())
     try {
       const base = await buildSnapshot(contents, snapshot)
       await contents.sync()
@@ -382,6 +426,8 @@ export class Writeback {
     } catch (error) {
       if (file.isFrozen) file.thaw()
       throw error
+    } finally {
+      this.#segments.delete(file)
     }
   }
 

@@ -172,10 +172,10 @@ export class SimDevice extends VfsUser {
       random,
       events: {
         onHead: () => undefined,
-        onDelta: (delta, coveredTo) => {
+        onDelta: (delta, coveredTo, isOwn) => {
           if (!process.isAlive) return
           fsClock.observe(logClock.last)
-          vfs?.applyDelta(delta, coveredTo)
+          vfs?.applyDelta(delta, coveredTo, { isOwn })
         },
         onMembers: () => undefined,
         onProblem,

@@ -54,6 +54,8 @@ export class VfsDevice extends VfsUser {
   failure: WormholeError | undefined
   /** Submissions wait for this. */
   submitGate: Promise<void> = Promise.resolve()
+  /** What the kernel has asked for, as the file system is told. */
+  requestCount = 0
   submitCount = 0
   submittedEdits: Edit[] = []
   readonly #applied = new Map<VfsDevice, number>()
@@ -119,6 +121,7 @@ export class VfsDevice extends VfsUser {
           : { policy: `{"text":"${text.toString()}"}` },
       space: () => ({ freeBytes: 1e9, totalBytes: 2e9 }),
       onProblem: (problem) => process.isAlive && this.problems.push(problem),
+      requestCount: () => this.requestCount,
     })
     this.vfs.setNotifier(this.notifier)
   }
@@ -136,7 +139,7 @@ export class VfsDevice extends VfsUser {
     const { changes, coveredTo } = writer.fold(edits)
     const delta = writer.commit(new Map())
     if (changes.length > 0) this.log.push(changes)
-    vfs.applyDelta(delta, coveredTo)
+    vfs.applyDelta(delta, coveredTo, { isOwn: true })
     return { coveredTo }
   }
 

@@ -234,9 +234,10 @@ export class SimDaemon {
       random,
       events: {
         onHead: (told, head) => main.emit('head', { feed: told, head } satisfies HeadEvent),
-        onDelta: (delta, coveredTo) => {
+        onDelta: (delta, coveredTo, isOwn) => {
           if (!isOpen || !isAlive()) return
-          const event = { delta, coveredTo, role: this.volume.role(), hlc: this.#hlc.crdt.last }
+          const role = this.volume.role()
+          const event = { delta, coveredTo, isOwn, role, hlc: this.#hlc.crdt.last }
           this.deltasUnderWay++
           fs.emit('delta', event satisfies DeltaEvent)
           const keys = delta.contents.map(({ key }) => key)
@@ -347,7 +348,7 @@ export class SimDaemon {
     crdt.on<DeltaEvent>('delta', (event) => {
       this.role = event.role
       this.#hlc.fs.observe(event.hlc)
-      this.vfs.applyDelta(event.delta, event.coveredTo)
+      this.vfs.applyDelta(event.delta, event.coveredTo, event)
       this.deltasUnderWay--
     })
   }

@@ -25,6 +25,7 @@ import {
   type VolumeId,
 } from '../../../src/types.ts'
 import { FileJournal } from '../../../src/vfs/file-journal.ts'
+import { Pace } from '../../../src/vfs/pace.ts'
 import { Publisher } from '../../../src/vfs/publisher.ts'
 import { Volume } from '../../../src/volume.ts'
 
@@ -107,7 +108,9 @@ export class EngineDevice {
       files: new FileJournal({ journal, clock: systemClock, onError }),
       committer: volume,
       clock: systemClock,
+      pace: new Pace(systemClock, () => 0),
       coveredTo: volume.coveredTo,
+      onCovered: () => {},
       onProblem,
     })
   }

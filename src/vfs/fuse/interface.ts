@@ -72,6 +72,8 @@ export interface ServedMount {
   readonly ended: Promise<MountEnd>
   /** How often the kernel asked for each operation, by its name. */
   requestCounts(): Record<string, number>
+  /** How many requests that makes. */
+  requestCount(): number
   /**
    * Unmounts. While files are open elsewhere it detaches the mount, waits `graceMs` (default 2000)
    * for them, then cuts them off (`ENOTCONN`). Idempotent; resolves with `ended`.

@@ -106,6 +106,8 @@ export const WRITE_KILL_SUIDGID = 1 << 2
 export const FSYNC_DATA_ONLY = 1 << 0
 /** struct fuse_open_out.open_flags: pages of earlier opens stay. */
 export const OPEN_KEEP_CACHE = 1 << 1
+/** close(2) is not told (FOPEN_NOFLUSH). */
+export const OPEN_NO_FLUSH = 1 << 5
 
 /** O_APPEND of open(2), as in struct fuse_write_in.flags: what the handle says at the moment. */
 export const OPEN_APPEND = 0o2000

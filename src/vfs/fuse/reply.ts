@@ -11,6 +11,7 @@ import {
   HIGH,
   NAME_BYTES_MAX,
   OPEN_KEEP_CACHE,
+  OPEN_NO_FLUSH,
   OPEN_OUT_BYTES,
   OUT_HEADER_BYTES,
   STATFS_OUT_BYTES,
@@ -257,7 +258,8 @@ export class ReplyWriter {
 
   #putOpen(word: number, open: OpenReply): void {
     this.#put64(word, open.handle)
-    this.#words[word + 2] = open.keepCache ? OPEN_KEEP_CACHE : 0
+    const keep = open.keepCache ? OPEN_KEEP_CACHE : 0
+    this.#words[word + 2] = keep | (open.skipsFlush ? OPEN_NO_FLUSH : 0)
     this.#words[word + 3] = 0
   }
 

@@ -120,6 +120,10 @@ class Mount implements ServedMount {
     return this.#session.requestCounts()
   }
 
+  requestCount(): number {
+    return this.#session.requestCount
+  }
+
   get transport(): ServedMount['transport'] {
     return this.#transport.kind
   }

@@ -50,6 +50,8 @@ export class Session {
   /** Open handles of files and of directories. */
   readonly files = new Set<number>()
   readonly directories = new Set<number>()
+  /** Requests received. */
+  requestCount = 0
   readonly #options: SessionOptions
   readonly #pending = new Map<number, Pending>()
   /** Node id → references the kernel holds. */
@@ -82,6 +84,7 @@ export class Session {
     }
     const operation = OPERATIONS[request.opcode] ?? OPERATIONS[0]
     if (operation === undefined) return
+    this.requestCount++
     this.#counts[request.opcode & 63]!++
     try {
       request.body(operation.bodyBytes)

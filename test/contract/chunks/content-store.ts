@@ -159,6 +159,34 @@ export function contentStoreSuite(name: string, create: CreateContentStore): voi
     }
   })
 
+  test(`${name}: a file of fixed blocks keeps them, holes between them or not`, async (t) => {
+    const { contents } = await create(t, {})
+    const random = createRandom(37)
+    const bytes = createBytes(random, 8_000_000)
+    for (const extents of [
+      [{ offset: 0, bytes }],
+      [0, 1_048_576, 4_194_304].map((offset) => ({ offset, bytes: bytes.subarray(0, 65_536) })),
+    ]) {
+      const sizeBytes = bytes.length
+      let content = await contents.build({ base: undefined, sizeBytes, extents, mode: 'fixed' })
+      const model = Buffer.alloc(sizeBytes)
+      for (const extent of extents) extent.bytes.copy(model, extent.offset)
+      for (const offset of [0, 70_000, 1_100_000, 4_200_000, sizeBytes - 4096]) {
+        const change = { offset, bytes: createBytes(random, 4096) }
+        change.bytes.copy(model, offset)
+        const base = content
+        content = await contents.build({
+          base,
+          sizeBytes,
+          extents: [change],
+          mode: 'content-defined',
+        })
+        assert(content.newBytes < 192 * 1024, `${content.newBytes} bytes for 4 KiB at ${offset}`)
+        assert((await readAll(contents, content)).equals(model), `at ${offset}`)
+      }
+    }
+  })
+
   test(`${name}: a small change in a big file costs a few chunks`, async (t) => {
     const { contents } = await create(t, {})
     const bytes = createBytes(createRandom(31), 20_000_000)

@@ -10,7 +10,7 @@ import path from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { addressOf } from '../../../src/chunks/codec.ts'
 import { LocalContents } from '../../../src/chunks/content.ts'
-import type { ChunkFetcher } from '../../../src/chunks/interface.ts'
+import type { BuiltContent, ChunkFetcher, ContentStore } from '../../../src/chunks/interface.ts'
 import { MemoryStore } from '../../../src/chunks/memory.ts'
 import { StoreClient, StoreThread } from '../../../src/chunks/thread.ts'
 import { hasCode } from '../../../src/errors.ts'
@@ -19,6 +19,7 @@ import {
   createChunkKeys,
   createChunkKeysData,
   createRandom,
+  createText,
 } from '../../helpers/chunks.ts'
 
 function createDirectory(t: TestContext): string {
@@ -173,4 +174,111 @@ test('aborted and failed streams leave nothing behind', async (t) => {
   }
   await assert.rejects(write(), (error) => hasCode(error, 'VOLUME_CLOSED'))
   await assert.rejects(late.finish(), (error) => hasCode(error, 'VOLUME_CLOSED'))
+})
+
+test('who reads from front to end has chunks opened ahead, damaged ones too', async (t) => {
+  const { directory, thread, client } = await createThread(t)
+  const author = client.contents({ keys: createChunkKeys() })
+  const random = createRandom(7)
+  const bytes = Buffer.concat([createBytes(random, 5_000_000), createText(random, 5_000_000)])
+  const extents = [{ offset: 0, bytes }]
+  const build = { base: undefined, sizeBytes: bytes.length, extents, mode: 'fixed' } as const
+  const content = await author.build(build)
+  await client.sync()
+
+  const step = 128 * 1024
+  const readAll = async (reader: ContentStore): Promise<{ text: Buffer; waits: number }> => {
+    const parts: Buffer[] = []
+    let waits = 0
+    for (let offset = 0; offset < bytes.length; offset += step) {
+      const read = reader.read(content, { offset, length: step })
+      if (read instanceof Promise) waits++
+      parts.push(...(await read))
+    }
+    return { text: Buffer.concat(parts), waits }
+  }
+  const reader = (await StoreClient.connect(thread.port())).contents({ keys: createChunkKeys() })
+  const first = await readAll(reader)
+  assert(first.text.equals(bytes))
+  assert(first.waits > 10, `${first.waits} reads had something opened for them`)
+  const again = await readAll(reader)
+  assert(again.text.equals(bytes))
+  assert.equal(again.waits, 0, 'all of it is in memory')
+
+  const random2 = (await StoreClient.connect(thread.port())).contents({ keys: createChunkKeys() })
+  for (let offset = bytes.length - step; offset > 0; offset -= 9 * step) {
+    assert(Array.isArray(random2.read(content, { offset, length: step })), 'nothing is guessed')
+  }
+
+  const pack = path.join(directory, 'pack-00000000')
+  const stored = readFileSync(pack)
+  for (let at = 3_000_000; at < 4_000_000; at += 100_000) stored[at]! ^= 1
+  writeFileSync(pack, stored)
+  const late = (await StoreClient.connect(thread.port())).contents({ keys: createChunkKeys() })
+  await assert.rejects(
+    readAll(late),
+    (error) => hasCode(error, 'CHUNK_CORRUPT') || hasCode(error, 'CHUNK_UNAVAILABLE'),
+  )
+})
+
+test('builds of one turn fail and succeed for themselves', async (t) => {
+  const { client } = await createThread(t)
+  const contents = client.contents({ keys: createChunkKeys() })
+  const build = (sizeBytes: number, text: string) =>
+    contents.build({
+      base: undefined,
+      sizeBytes,
+      extents: [{ offset: 0, bytes: Buffer.from(text) }],
+      mode: 'content-defined',
+    })
+  const results = await Promise.allSettled([
+    build(3, 'one'),
+    build(-1, 'bad'),
+    build(5, 'three'),
+    build(0, ''),
+  ])
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+  )
+  assert(hasCode((results[1] as PromiseRejectedResult).reason, 'OUT_OF_RANGE'))
+  for (const [index, text] of [
+    [0, 'one'],
+    [2, 'three'],
+  ] as const) {
+    const { value } = results[index] as PromiseFulfilledResult<BuiltContent>
+    const read = await contents.read(value, { offset: 0, length: 10 })
+    assert.equal(Buffer.concat(read).toString(), text)
+  }
+})
+
+test('a part of a chunk that was opened before is as of the whole, damage included', async (t) => {
+  const { directory, thread, client } = await createThread(t)
+  const author = client.contents({ keys: createChunkKeys() })
+  const random = createRandom(9)
+  const bytes = Buffer.concat([createBytes(random, 600_000), createText(random, 600_000)])
+  const extents = [{ offset: 0, bytes }]
+  const build = { base: undefined, sizeBytes: bytes.length, extents, mode: 'fixed' } as const
+  const content = await author.build(build)
+  await client.sync()
+  const reader = (await StoreClient.connect(thread.port())).contents({
+    keys: createChunkKeys(),
+    cacheBytesMax: 0,
+  })
+  for (let round = 0; round < 7; round++) {
+    for (let offset = 13; offset < bytes.length; offset += 61_001) {
+      const length = [1, 64, 777, 4096][offset % 4] as number
+      const parts = await reader.read(content, { offset, length })
+      assert(Buffer.concat(parts).equals(bytes.subarray(offset, offset + length)), `at ${offset}`)
+    }
+  }
+  const pack = path.join(directory, 'pack-00000000')
+  const stored = readFileSync(pack)
+  stored[3000]! ^= 1
+  writeFileSync(pack, stored)
+  // Not where the damage is, but in its chunk.
+  assert.throws(
+    () => reader.read(content, { offset: 40_000, length: 100 }),
+    (error) => hasCode(error, 'CHUNK_CORRUPT'),
+  )
 })
