@@ -6,7 +6,7 @@ import { errorFromData } from '../errors.ts'
 import type { Rpc } from '../rpc.ts'
 import type { ChunkAddress } from '../types.ts'
 import type { BuildOptions } from './content.ts'
-import type { BuiltContent, ContentStore, ContentStream } from './interface.ts'
+import type { BuiltContent, ContentStore, ContentStream, Presence } from './interface.ts'
 import { ContentReader, type Content } from './reader.ts'
 import type { StoreMethods } from './service.ts'
 import { ReadAhead } from './read-ahead.ts'
@@ -67,6 +67,10 @@ export class RemoteContents implements ContentStore {
     options?: { readonly signal?: AbortSignal },
   ): number | Promise<number> {
     return this.#reader.seek(content, offset, what, options)
+  }
+
+  presence(content: Content): Presence {
+    return this.#reader.presence(content)
   }
 
   holeBytes(content: Content): number | undefined {

@@ -17,6 +17,7 @@ import type {
   ContentStore,
   ContentStream,
   DirtyExtent,
+  Presence,
   SealedWriter,
 } from './interface.ts'
 import { ManifestBuilder } from './manifest.ts'
@@ -82,6 +83,10 @@ export class LocalContents implements ContentStore {
     options?: { readonly signal?: AbortSignal },
   ): number | Promise<number> {
     return this.#reader.seek(content, offset, what, options)
+  }
+
+  presence(content: Content): Presence {
+    return this.#reader.presence(content)
   }
 
   holeBytes(content: Content): number | undefined {

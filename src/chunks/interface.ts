@@ -90,6 +90,9 @@ export interface ContentStream {
   abort(): void
 }
 
+/** How much of a content is here: all of it, some, or nothing but, at the most, its lists. */
+export type Presence = 'local' | 'partial' | 'remote'
+
 /** File contents over chunks: what the file system and the command line use. */
 export interface ContentStore {
   /**
@@ -117,6 +120,8 @@ export interface ContentStore {
     readonly holes?: readonly ByteRange[]
     readonly mode: 'content-defined' | 'fixed'
   }): Promise<BuiltContent>
+  /** How much of a content is on this device. Waits for nothing; a lookup per chunk. */
+  presence(content: { readonly ref: ContentRef; readonly sizeBytes: number }): Presence
   /**
    * Where data, or a hole, begins at or after `offset`; the size of the content when nowhere. At
    * once when the manifest is here, otherwise a promise that fetches it (foreground).

@@ -1,7 +1,7 @@
 /** Reading file contents: ranges and lists of addresses, over opened chunks. */
 import { WormholeError } from '../errors.ts'
 import type { ChunkAddress } from '../types.ts'
-import type { ContentRef, ContentStore } from './interface.ts'
+import type { ContentRef, ContentStore, Presence } from './interface.ts'
 import type { ManifestNode } from './manifest.ts'
 import type { ChunkSource, FetchOptions } from './source.ts'
 
@@ -24,7 +24,7 @@ const HOLE_LEAVES_MAX = 16
 const ROUND_COUNT_MAX = 16
 
 /** The reading half of a `ContentStore`. */
-export class ContentReader implements Pick<ContentStore, 'read' | 'seek' | 'addresses'> {
+export class ContentReader implements Pick<ContentStore, 'read' | 'seek' | 'addresses' | 'presence'> {
   readonly #source: ChunkSource
 
   constructor(source: ChunkSource) {
@@ -219,6 +219,31 @@ export class ContentReader implements Pick<ContentStore, 'read' | 'seek' | 'addr
       total += holeBytesOf(leaf)
     }
     return total
+  }
+
+  presence({ ref }: Content): Presence {
+    if (ref.type === 'empty') return 'local'
+    if (ref.type === 'chunk') return this.#source.has(ref.address) ? 'local' : 'remote'
+    const counts = { here: 0, missing: 0 }
+    this.#count(ref.address, counts)
+    if (counts.missing === 0) return 'local'
+    return counts.here === 0 ? 'remote' : 'partial'
+  }
+
+  /** Counts data chunks below a node; a node that is not here is something missing. */
+  #count(address: ChunkAddress, counts: { here: number; missing: number }): void {
+    const node = this.#source.nodeSync(address)
+    if (!node) {
+      counts.missing++
+      return
+    }
+    for (let index = 0; index < node.entryCount; index++) {
+      const below = node.address(index)
+      if (below === undefined) continue
+      if (node.level > 0) this.#count(below, counts)
+      else if (this.#source.has(below)) counts.here++
+      else counts.missing++
+    }
   }
 
   async addresses(content: Content, options: FetchOptions = {}): Promise<ChunkAddress[]> {

@@ -110,7 +110,6 @@ async function start() {
     deviceOf: (inode) =>
       overlay.history({ inode }).find(({ state }) => state === 'current')?.deviceName,
     requestCount: () => mount?.requestCount() ?? 0,
-    stateOf: (ref) => (ref.type === 'empty' || store.has(ref.address) ? 'local' : 'remote'),
   })
   const isHere = (inode: InodeId): boolean => {
     const content = overlay.node(inode)?.content

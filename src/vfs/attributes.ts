@@ -115,7 +115,7 @@ export class Attributes {
   }
 
   #virtual(node: Node, view: NodeView, name: string): string | undefined {
-    const { options } = this.#core
+    const { options, contents } = this.#core
     if (name === 'id') return node.inode
     if (name === 'version') return node.file?.version ?? view.version
     if (name === 'device') return options.deviceOf?.(node.inode)
@@ -123,7 +123,7 @@ export class Attributes {
     if (view.copyOf) return 'conflict'
     const content = view.content
     if (node.file?.isDirty || content.kind !== 'file') return 'local'
-    return options.stateOf?.(content.ref) ?? 'local'
+    return contents.presence(content)
   }
 
   setxattr(node: Node, name: string, value: Buffer, mode: 'any' | 'create' | 'replace'): void {

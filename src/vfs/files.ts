@@ -294,7 +294,7 @@ export class Files {
     const source = this.#handle(from.handle)
     const target = this.#writable(to.handle)
     this.#dropPrivileges(context, target.node, context.uid !== 0)
-    if (await this.#share(context, source, target, { from, to, length })) {
+    if (this.#share(source, target, { from, to, length })) {
       return source.file.sizeBytes
     }
     const left = source.file.sizeBytes - from.offset
@@ -355,24 +355,17 @@ export class Files {
    * A whole file copied into an empty one shares its content. Only when all of it is on this
    * device, so that the copy is kept where the original may not be.
    */
-  async #share(
-    context: RequestContext,
+  #share(
     { file: source }: Handle,
     { node, file }: Handle,
     what: { readonly from: HandlePlace; readonly to: HandlePlace; readonly length: number },
-  ): Promise<boolean> {
-    const { contents, options, files, writeback, nodes, clock } = this.#core
+  ): boolean {
+    const { contents, files, writeback, nodes, clock } = this.#core
     const { base } = source
-    const isWhole = (): boolean =>
-      source.isWhole && source.base === base && file.sizeBytes === 0 && !file.isFrozen
     const isAsked = what.from.offset === 0 && what.to.offset === 0
     if (!isAsked || what.length < base.sizeBytes || base.sizeBytes < SHARE_BYTES_MIN) return false
-    if (!isWhole()) return false
-    const addresses = await contents.addresses(base, { signal: context.signal() })
-    const isHere = addresses.every(
-      (address) => (options.stateOf?.({ type: 'chunk', address }) ?? 'local') === 'local',
-    )
-    if (!isHere || !isWhole()) return false
+    if (!source.isWhole || file.sizeBytes > 0 || file.isFrozen) return false
+    if (contents.presence(base) !== 'local') return false
     const nowNs = clock.nowNs()
     file.adopt(base, nowNs)
     files.appendAdopted(file, base)

@@ -314,8 +314,6 @@ export interface VfsOptions {
   readonly onProblem: (problem: Problem) => void
   /** Name of the device that wrote a version, for `user.wormhole.device`. */
   readonly deviceOf?: (inode: InodeId) => string | undefined
-  /** How much of a content is on this device, for `user.wormhole.state`. */
-  readonly stateOf?: (ref: ContentRef) => 'local' | 'partial' | 'remote'
 }
 
 /** A name in the tree for the command line. Paths are text, `/` first, UTF-8. */

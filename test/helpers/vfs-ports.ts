@@ -5,6 +5,7 @@ import type {
   ContentRef,
   ContentStore,
   ContentStream,
+  Presence,
 } from '../../src/chunks/interface.ts'
 import { WormholeError } from '../../src/errors.ts'
 import type { ChunkAddress } from '../../src/types.ts'
@@ -110,6 +111,10 @@ export class MemoryContents implements ContentStore {
   /** Whole buffers know no holes. */
   seek(content: Stored, offset: number, what: 'data' | 'hole'): number {
     return what === 'data' ? Math.min(offset, content.sizeBytes) : content.sizeBytes
+  }
+
+  presence(): Presence {
+    return this.isRemote ? 'remote' : 'local'
   }
 
   holeBytes(): number {

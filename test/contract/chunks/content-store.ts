@@ -293,8 +293,10 @@ export function contentStoreSuite(name: string, create: CreateContentStore): voi
     assert.equal(asked.length, 2, 'the root and one block')
     const again = connected.contents.read(content, { offset: 70_000, length: 9 })
     assert(Array.isArray(again), 'no promise when all of it is here')
+    const before = connected.contents.presence(content)
     const addresses = await connected.contents.addresses(content)
     assert.equal(addresses.length, 1 + Math.ceil(bytes.length / 65536))
+    assert.ok(before !== 'local' && connected.contents.presence(content) === before)
     assert.deepEqual(addresses, await author.addresses(content))
     const extents = [{ offset: 1_000_000, bytes: Buffer.from('x') }]
     const sizeBytes = bytes.length
