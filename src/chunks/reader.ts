@@ -24,7 +24,10 @@ const HOLE_LEAVES_MAX = 16
 const ROUND_COUNT_MAX = 16
 
 /** The reading half of a `ContentStore`. */
-export class ContentReader implements Pick<ContentStore, 'read' | 'seek' | 'addresses' | 'presence'> {
+export class ContentReader implements Pick<
+  ContentStore,
+  'read' | 'seek' | 'addresses' | 'presence'
+> {
   readonly #source: ChunkSource
 
   constructor(source: ChunkSource) {

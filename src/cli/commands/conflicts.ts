@@ -5,7 +5,7 @@ import type { ConflictReport, ResolutionReport } from '../../daemon/interface.ts
 import { WormholeError } from '../../errors.ts'
 import { systemClock } from '../../system.ts'
 import { waitOrAbort } from '../../daemon/sync-run.ts'
-import { confirm } from '../confirm.ts'
+import { ask } from '../ask.ts'
 import { EXIT_DONE, EXIT_ERROR, type Context } from '../context.ts'
 import { clean, count, formatBytes, formatJson, formatTable, formatTime } from '../format.ts'
 
@@ -169,11 +169,11 @@ async function resolveAll(
   }
   if (!yes) {
     await context.print(context.isJson ? '' : describeResolutions(preview, 'would keep'))
-    const answer = await confirm(context, `Settle ${count(able.length, 'conflict')}?`)
+    const answer = await ask(context, `Settle ${count(able.length, 'conflict')}? [y/N] `)
     if (answer === undefined) {
       throw new WormholeError('BAD_ARGUMENT', 'nobody can be asked here: add --yes, or --dry-run')
     }
-    if (!answer) return EXIT_ERROR
+    if (!/^y(es)?$/i.test(answer)) return EXIT_ERROR
   }
   const report = await context.call('resolveConflicts', { ...params, isPreview: false })
   await context.report(report, () => describeResolutions(report, 'kept'))

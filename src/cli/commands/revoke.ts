@@ -1,7 +1,7 @@
 /** `wormhole revoke`: takes a device out of the volume. */
-import { createInterface } from 'node:readline/promises'
 import type { DeviceReport, RevokeReport } from '../../daemon/interface.ts'
 import { WormholeError } from '../../errors.ts'
+import { ask } from '../ask.ts'
 import { EXIT_DONE, EXIT_ERROR, type Context } from '../context.ts'
 import { clean, count } from '../format.ts'
 
@@ -24,7 +24,7 @@ export async function revoke(
 ): Promise<number> {
   const devices = await context.call('devices', context.words)
   const device = chooseDevice(devices, name)
-  if (options.yes !== true && !(await confirm(context, device))) {
+  if (options.yes !== true && !(await isMeant(context, device))) {
     context.warn('nothing was changed')
     return EXIT_ERROR
   }
@@ -54,21 +54,12 @@ export function chooseDevice(devices: readonly DeviceReport[], name: string): De
   throw new WormholeError('BAD_ARGUMENT', `${why}; wormhole devices lists them`)
 }
 
-async function confirm(context: Context, device: DeviceReport): Promise<boolean> {
-  const { stdin, stderr, signal } = context.io
-  const isTerminal = (stdin as { isTTY?: boolean }).isTTY === true
-  if (!isTerminal || context.isJson) {
-    throw new WormholeError('BAD_ARGUMENT', 'not on a terminal: say that you mean it with --yes')
-  }
+async function isMeant(context: Context, device: DeviceReport): Promise<boolean> {
   const text = [`Revoking ${clean(device.name)} (${device.id.slice(0, 12)}):`, ...CONSEQUENCES]
-  stderr.write(`${text.join('\n  ')}\n`)
-  const lines = createInterface({ input: stdin, output: stderr, terminal: false })
-  try {
-    const answer = await lines.question(`Type its name to go on: `, { signal })
-    return answer.trim() === device.name
-  } finally {
-    lines.close()
-  }
+  const question = `${text.join('\n  ')}\nType its name to go on: `
+  const answer = await ask(context, question)
+  if (answer !== undefined) return answer === device.name
+  throw new WormholeError('BAD_ARGUMENT', 'not on a terminal: say that you mean it with --yes')
 }
 
 function describe({ device, members, admins }: RevokeReport): string {
