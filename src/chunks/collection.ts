@@ -209,6 +209,7 @@ export class PackCollection implements ChunkCollection {
 
   async #finish(): Promise<CollectionResult> {
     const { sweep, freed, marks } = this.#current
+    this.#restoreAll()
     if (marks.unknownNodes === 0) {
       await sweep.finish(this.#isFirst)
       this.#isFirst = false

@@ -60,7 +60,7 @@ class AddressList {
 export interface MarkPorts {
   readonly table: AddressTableWriter
   readonly pace: Pace
-  /** An opened node that is here. @throws {WormholeError} when it is damaged or cannot be opened. */
+  /** An opened node that is here. @throws {WormholeError} when it cannot be opened. */
   node(address: ChunkAddress): ManifestNode | undefined
   /** Whether the chunk was here, was damaged, and has not come back. */
   isLost(address: ChunkAddress): boolean

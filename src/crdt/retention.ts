@@ -16,7 +16,7 @@ import { decodeRegister } from './registers.ts'
 import { policiesAbove } from './strategy.ts'
 
 /** A day in the unit of stamps, microseconds. */
-const DAY = 86_400_000_000
+export const DAY = 86_400_000_000
 /** Rows looked at in one `forgetHistory`. */
 const ROWS_MAX = 1000
 const STAMP_BYTES = 7
@@ -71,7 +71,7 @@ export function forgetHistory(
 }
 
 /** The policies where an inode is, or was when it was deleted. */
-function policiesOf(layer: Layer, inode: InodeId): string[] {
+export function policiesOf(layer: Layer, inode: InodeId): string[] {
   const row = layer.inode(inode)
   if (!row) return []
   const isPlaced = row.slotParent !== '' || row.L.length === 0

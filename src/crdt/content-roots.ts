@@ -1,0 +1,133 @@
+/**
+ * Every content that the index still needs: all concurrent values of every inode, hidden ones
+ * included, and the history. What was deleted counts like what was replaced: until the days that
+ * its folder grants are over.
+ */
+import { WormholeError } from '../errors.ts'
+import type { Hlc, InodeId } from '../types.ts'
+import { contentWinner } from './contents.ts'
+import { isInodeAlive } from './contest.ts'
+import { inodeKind } from './ids.ts'
+import type { ContentRef, Location } from './interface.ts'
+import { Layer, TABLE } from './layer.ts'
+import type { InodeRow, Value } from './records.ts'
+import { DAY, policiesOf, readVersion, type HistoryDaysOf } from './retention.ts'
+import type { RowReader } from './rows.ts'
+
+/** Rows read at a time. */
+const PAGE_COUNT = 256
+const INODE_CHARACTERS = 16
+
+/** A content, and what needs it. */
+export interface NeededContent {
+  readonly use: 'tree' | 'conflicts' | 'history'
+  readonly ref: ContentRef
+}
+
+/** What the walk needs. */
+export interface ContentRootsOptions {
+  readonly rows: RowReader & { hashName(name: string): string }
+  readonly now: Hlc
+  readonly daysOf: HistoryDaysOf
+}
+
+/** See the head of this file. */
+export class ContentRoots {
+  readonly #rows: ContentRootsOptions['rows']
+  readonly #layer: Layer
+  readonly #now: Hlc
+  readonly #daysOf: HistoryDaysOf
+  /** The first time at which something that is deleted is needed no more. */
+  nextDue: Hlc | undefined
+
+  constructor(options: ContentRootsOptions) {
+    this.#rows = options.rows
+    this.#layer = new Layer(options.rows)
+    this.#now = options.now
+    this.#daysOf = options.daysOf
+  }
+
+  /** All of them, a page of rows at a time. @throws {WormholeError} `INDEX_CORRUPT`. */
+  *walk(): Generator<NeededContent[]> {
+    for (const keys of this.#pages(TABLE.inode)) {
+      const found: NeededContent[] = []
+      for (const key of keys) found.push(...this.#ofInode(key.slice(1) as InodeId))
+      yield found
+    }
+    for (const keys of this.#pages(TABLE.history)) {
+      const found: NeededContent[] = []
+      for (const key of keys) found.push(...this.#ofVersion(key))
+      yield found
+    }
+  }
+
+  /** Those of one inode, its history included; of a link, those of what it names. */
+  *of(id: InodeId): Generator<NeededContent> {
+    const inode = (this.#layer.inode(id)?.target || id) as InodeId
+    yield* this.#ofInode(inode)
+    const rows = this.#rows.range(TABLE.history + inode)
+    for (const { key } of rows) yield* this.#ofVersion(key)
+  }
+
+  *#pages(table: string): Generator<string[]> {
+    let after: string | undefined
+    do {
+      const from = after === undefined ? {} : { after }
+      const keys = this.#rows.range(table, { countMax: PAGE_COUNT, ...from }).map(({ key }) => key)
+      yield keys
+      after = keys.length === PAGE_COUNT ? keys.at(-1) : undefined
+    } while (after !== undefined)
+  }
+
+  *#ofInode(inode: InodeId): Generator<NeededContent> {
+    if (inodeKind(inode) !== 'file') return
+    const row = this.#layer.inode(inode)
+    if (!row || row.C.length === 0) return
+    const isAlive = isInodeAlive(this.#layer, inode)
+    if (!isAlive && this.#isOver(row)) return
+    const shown = isAlive ? contentWinner(row) : undefined
+    for (const value of row.C) {
+      const use = !isAlive ? 'history' : value === shown ? 'tree' : 'conflicts'
+      if (value.data.kind === 'file') yield { use, ref: value.data.ref }
+    }
+  }
+
+  *#ofVersion(key: string): Generator<NeededContent> {
+    const row = this.#rows.get(key)
+    if (!row) return
+    const inode = key.slice(1, 1 + INODE_CHARACTERS) as InodeId
+    const { data } = readVersion(inode, row)
+    if (data.kind === 'file') yield { use: 'history', ref: data.ref }
+  }
+
+  /**
+   * Whether the days of a deleted file are over. One that was never deleted (its place is not known
+   * yet) has all the time.
+   */
+  #isOver(row: InodeRow): boolean {
+    const deletedAt = this.#deletedAt(row)
+    if (deletedAt === undefined) return false
+    const endsAt = (deletedAt + this.#daysOf(policiesOf(this.#layer, row.id)) * DAY) as Hlc
+    if (endsAt <= this.#now) return true
+    if (this.nextDue === undefined || endsAt < this.nextDue) this.nextDue = endsAt
+    return false
+  }
+
+  /** When the last name went; undefined when there is no saying. */
+  #deletedAt(row: InodeRow): Hlc | undefined {
+    let last: Hlc | undefined
+    for (const record of [row, ...row.links.map((id) => this.#record(id))]) {
+      for (const { data } of record.L as readonly Value<Location>[]) {
+        if (!data.isDeleted) return undefined
+        if (last === undefined || data.hlc > last) last = data.hlc
+      }
+    }
+    return last
+  }
+
+  #record(id: InodeId): InodeRow {
+    const row = this.#layer.inode(id)
+    if (!row) throw new WormholeError('INDEX_CORRUPT', `no row of the link record ${id}`)
+    return row
+  }
+}
