@@ -7,6 +7,8 @@
  * A daemon does not end by itself: its process dies (and nothing of it has any effect then), or it
  * is closed.
  */
+import { PackCollection } from '../../src/chunks/collection.ts'
+import type { Roots } from '../../src/chunks/collection-interface.ts'
 import { ChunkKeyRing, type ChunkKeysData } from '../../src/chunks/keys.ts'
 import { LocalContents } from '../../src/chunks/content.ts'
 import type { ContentStore } from '../../src/chunks/interface.ts'
@@ -17,8 +19,16 @@ import type { MemoryRowStore } from '../../src/crdt/memory.ts'
 import type { WantsQuery } from '../../src/crdt/wants.ts'
 import { TreeWriter } from '../../src/crdt/writer.ts'
 import { FetchDuty } from '../../src/daemon/fetch-duty.ts'
+import { runGc, type GcOutcome } from '../../src/daemon/gc.ts'
+import {
+  byUse,
+  GcRoots,
+  type LaterRoots,
+  type RootsBegun,
+  type RootsStep,
+} from '../../src/daemon/gc-roots.ts'
 import { Snapshots } from '../../src/daemon/snapshots.ts'
-import { strategyOf } from '../../src/daemon/strategy.ts'
+import { historyDaysOf, strategyOf } from '../../src/daemon/strategy.ts'
 import {
   chunkKeysData,
   type DeltaEvent,
@@ -120,6 +130,8 @@ export class SimDaemon {
   volume!: Volume
   tree!: TreeWriter
   store!: PackWriter
+  #collection!: PackCollection
+  #main!: { readonly crdt: Rpc; readonly fs: Rpc }
   contents!: ContentStore
   overlay!: Overlay
   vfs!: Vfs
@@ -167,8 +179,15 @@ export class SimDaemon {
       crdt: new Rpc(mainToCrdt),
       fs: new Rpc(mainToFs),
     }
+    daemon.#main = main
     new Rpc(fsToMain, {
       drain: () => daemon.vfs.drain(),
+      gcHeld: () => daemon.vfs.held(),
+      gcReferences: async () => {
+        await fs.call('told', undefined)
+        const refs = await daemon.vfs.references()
+        return byUse(refs.map((ref) => ({ use: 'local' as const, ref })))
+      },
       keeps: async (inodes: InodeId[]) => {
         await fs.call('told', undefined)
         return inodes.map((inode) => {
@@ -184,6 +203,9 @@ export class SimDaemon {
   #openStore(): void {
     const { disk, plant } = this.#options
     this.store = PackWriter.open({ disk, directory: '/packs' })
+    const { clock } = this.#options
+    const keys = this.#chunkKeys
+    this.#collection = new PackCollection({ store: this.store, keys, clock })
     const contents = new LocalContents({
       store: this.store,
       keys: this.#chunkKeys,
@@ -217,7 +239,8 @@ export class SimDaemon {
       submit: (edits: Edit[]) => this.volume.submit(edits),
       told: () => {},
     })
-    const main = new Rpc(toMain, this.#mainHandlers())
+    const handlers = this.#mainHandlers()
+    const main = new Rpc(toMain, handlers)
     let isOpen = false
     this.volume = await Volume.open({
       id: home.volume,
@@ -255,6 +278,9 @@ export class SimDaemon {
     if (this.#options.lost) await this.volume.restore(this.#options.lost)
     isOpen = true
     plant.turns?.(this.volume.turns)
+    const { tree, volume } = this
+    const roots = new GcRoots({ rows, tree, volume, clock, daysOf: historyDaysOf })
+    Object.assign(handlers, roots.handlers)
     await this.#openSnapshots(main)
   }
 
@@ -444,6 +470,24 @@ export class SimDaemon {
         })
       },
     }
+  }
+
+  /** As `wormhole gc`. */
+  collect(options: { readonly isDryRun: boolean }): Promise<GcOutcome> {
+    const { crdt, fs } = this.#main
+    const ports = {
+      clock: this.#options.clock,
+      collection: this.#collection,
+      roots: {
+        begin: () => crdt.call('gcBegin') as Promise<RootsBegun>,
+        next: () => crdt.call('gcNext') as Promise<RootsStep>,
+        later: () => crdt.call('gcLater') as Promise<LaterRoots>,
+        end: () => crdt.call('gcEnd') as Promise<void>,
+      },
+      held: () => fs.call('gcHeld') as Promise<void>,
+      references: () => fs.call('gcReferences') as Promise<Roots[]>,
+    }
+    return runGc(ports, { ...options, signal: new AbortController().signal }, () => undefined)
   }
 
   /** Ends cleanly, in the order of the daemon. */
