@@ -140,14 +140,20 @@ class Run {
         this.#nextDueMs = step.nextDueMs
         break
       }
+      this.#checkSignal()
       await waitOrAbort(this.#ports.clock, REST_MS, this.#signal)
     }
+    this.#checkSignal()
     await this.#wait(held)
     await collection.mark(await this.#named())
     this.#plan = await collection.plan()
     if (this.#plan.unknownNodes > 0) {
       throw new Obstacle('lists of chunks are damaged: run `wormhole verify --repair` first')
     }
+  }
+
+  #checkSignal(): void {
+    if (this.#signal.aborted) throw new WormholeError('ABORTED', 'interrupted')
   }
 
   /** Waits for contents that were under way at the beginning. */
@@ -180,7 +186,7 @@ class Run {
     try {
       for (;;) {
         this.#onProgress({ text: 'freeing', done, total: unused.chunks })
-        if (this.#signal.aborted) throw new WormholeError('ABORTED', 'interrupted')
+        this.#checkSignal()
         const count = await collection.condemn()
         if (count === 0) break
         await collection.free(await this.#named())

@@ -1,7 +1,7 @@
 /**
- * Proves that `wormhole gc` gives the space of deleted files back once the days of their history are
- * over and not before, that it keeps what files and history need, and that another device decides
- * for itself. Real daemons on loopback; the clock of one is moved 40 days ahead between two runs.
+ * Proves that `wormhole gc` gives the space of deleted files back once the days of their history
+ * are over and not before, that it keeps what files and history need, and that another device
+ * decides for itself. Real daemons on loopback; the clock of one moves 40 days ahead in between.
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'

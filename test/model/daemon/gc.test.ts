@@ -1,7 +1,8 @@
 /**
  * Proves G1 by interleaving: between any two steps of a collection this device and another one
- * write, remove, conflict, fetch, open files, let years pass and lose power, with few contents, so
- * that bytes come back all the time. What is needed stays readable; in the end nothing else is left.
+ * write, remove, conflict, fetch, open files, let days pass and lose power, with few contents, so
+ * that bytes come back all the time. What is needed stays readable; in the end nothing else is
+ * left.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -244,7 +245,7 @@ class Model {
     const { alice, bob } = this
     this.prune()
     const name = NAMES[this.below(NAMES.length)] as (typeof NAMES)[0]
-    switch (this.below(16)) {
+    switch (this.below(18)) {
       case 0:
       case 1: {
         await alice.begin(this.pickContent())
@@ -292,6 +293,13 @@ class Model {
       case 13:
         await alice.device.publish()
         return deliver(alice.device, bob.device)
+      case 15:
+      case 16:
+        // All of it between two steps: a remote file that arrives and is found to be here.
+        bob.put(name, await bob.make(this.pickContent()))
+        await bob.device.publish()
+        await deliver(bob.device, alice.device)
+        return this.fetch()
       default:
         return this.fetch()
     }
@@ -322,7 +330,7 @@ class Model {
     const { run } = alice
     const step = async (): Promise<void> => {
       if (isCalm) return
-      for (let count = this.below(4); count > 0; count--) await this.happen()
+      for (let count = this.below(6); count > 0; count--) await this.happen()
       if (this.below(120) === 0) await this.powerCut()
     }
     let isOver = false
