@@ -35,6 +35,8 @@ import {
 
 const NAMES = ['a', 'b', 'c', 'd'].map(nameFromText)
 const DAY_MS = 86_400_000
+/** Cases of `happen`. */
+const KIND_COUNT = 18
 const HISTORY_DAYS = 3
 const SURVIVORS: readonly Survivors[] = ['none', 'all', 'some', 'torn']
 
@@ -44,7 +46,7 @@ interface Content {
 }
 
 /** Contents that are made again and again: small ones, and some with lists of chunks. */
-const CONTENTS = Array.from({ length: 9 }, (_, index) => {
+const CONTENTS = Array.from({ length: 12 }, (_, index) => {
   const base = createBytes(createRandom(index % 3), 150_000)
   const own = createBytes(createRandom(100 + index), 20_000)
   return index < 4 ? own : Buffer.concat([base, own])
@@ -240,12 +242,24 @@ class Model {
     this.complete.set(keyOf(content.ref), content.ref)
   }
 
+  /** What may happen in this round: what is rare among everything is frequent in some round. */
+  #kinds: number[] = [0]
+
+  choose(): void {
+    this.#kinds = Array.from({ length: KIND_COUNT }, (_, kind) => kind)
+    this.#kinds = this.#kinds.filter((kind) => kind < 4 || this.random() < 0.6)
+  }
+
+  kind(): number {
+    return this.#kinds[this.below(this.#kinds.length)] as number
+  }
+
   /** Something happens on alice or bob. */
   async happen(): Promise<void> {
     const { alice, bob } = this
     this.prune()
     const name = NAMES[this.below(NAMES.length)] as (typeof NAMES)[0]
-    switch (this.below(18)) {
+    switch (this.kind()) {
       case 0:
       case 1: {
         await alice.begin(this.pickContent())
@@ -448,7 +462,9 @@ test('whatever happens between the steps of a collection, what is needed stays',
       await model.learn()
       await model.start()
       for (let round = 0; round < 4; round++) {
+        model.choose()
         for (let count = 0; count < 12; count++) await model.happen()
+        model.choose()
         await model.collect(false)
       }
       await model.finish()
