@@ -3,15 +3,14 @@
  * included, and the history. What was deleted counts like what was replaced: until the days that
  * its folder grants are over.
  */
-import { WormholeError } from '../errors.ts'
 import type { Hlc, InodeId } from '../types.ts'
 import { contentWinner } from './contents.ts'
 import { isInodeAlive } from './contest.ts'
 import { inodeKind } from './ids.ts'
-import type { ContentRef, Location } from './interface.ts'
+import type { ContentRef } from './interface.ts'
 import { Layer, TABLE } from './layer.ts'
-import type { InodeRow, Value } from './records.ts'
-import { DAY, policiesOf, readVersion, type HistoryDaysOf } from './retention.ts'
+import type { InodeRow } from './records.ts'
+import { neededUntil, readVersion, type HistoryDaysOf } from './retention.ts'
 import type { RowReader } from './rows.ts'
 
 /** Rows read at a time. */
@@ -83,8 +82,8 @@ export class ContentRoots {
     if (inodeKind(inode) !== 'file') return
     const row = this.#layer.inode(inode)
     if (!row || row.C.length === 0) return
+    if (this.#isOver(row)) return
     const isAlive = isInodeAlive(this.#layer, inode)
-    if (!isAlive && this.#isOver(row)) return
     const shown = isAlive ? contentWinner(row) : undefined
     for (const value of row.C) {
       const use = !isAlive ? 'history' : value === shown ? 'tree' : 'conflicts'
@@ -100,34 +99,11 @@ export class ContentRoots {
     if (data.kind === 'file') yield { use: 'history', ref: data.ref }
   }
 
-  /**
-   * Whether the days of a deleted file are over. One that was never deleted (its place is not known
-   * yet) has all the time.
-   */
   #isOver(row: InodeRow): boolean {
-    const deletedAt = this.#deletedAt(row)
-    if (deletedAt === undefined) return false
-    const endsAt = (deletedAt + this.#daysOf(policiesOf(this.#layer, row.id)) * DAY) as Hlc
-    if (endsAt <= this.#now) return true
-    if (this.nextDue === undefined || endsAt < this.nextDue) this.nextDue = endsAt
+    const until = neededUntil(this.#layer, row, this.#daysOf)
+    if (until === undefined) return false
+    if (until <= this.#now) return true
+    if (this.nextDue === undefined || until < this.nextDue) this.nextDue = until
     return false
-  }
-
-  /** When the last name went; undefined when there is no saying. */
-  #deletedAt(row: InodeRow): Hlc | undefined {
-    let last: Hlc | undefined
-    for (const record of [row, ...row.links.map((id) => this.#record(id))]) {
-      for (const { data } of record.L as readonly Value<Location>[]) {
-        if (!data.isDeleted) return undefined
-        if (last === undefined || data.hlc > last) last = data.hlc
-      }
-    }
-    return last
-  }
-
-  #record(id: InodeId): InodeRow {
-    const row = this.#layer.inode(id)
-    if (!row) throw new WormholeError('INDEX_CORRUPT', `no row of the link record ${id}`)
-    return row
   }
 }

@@ -8,15 +8,16 @@
  */
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { Hlc, InodeId } from '../types.ts'
+import { isInodeAlive } from './contest.ts'
 import type { Content } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
 import { location } from './placement.ts'
-import { versionOf, type Value } from './records.ts'
+import { versionOf, type InodeRow, type Value } from './records.ts'
 import { decodeRegister } from './registers.ts'
 import { policiesAbove } from './strategy.ts'
 
 /** A day in the unit of stamps, microseconds. */
-export const DAY = 86_400_000_000
+const DAY = 86_400_000_000
 /** Rows looked at in one `forgetHistory`. */
 const ROWS_MAX = 1000
 const STAMP_BYTES = 7
@@ -70,8 +71,25 @@ export function forgetHistory(
   return due.length === ROWS_MAX
 }
 
+/**
+ * When the last content of a deleted file is needed no more: the days of its folder after its last
+ * name went. Undefined for what lives, and for what nobody deleted (its place is not known yet).
+ */
+export function neededUntil(layer: Layer, row: InodeRow, daysOf: HistoryDaysOf): Hlc | undefined {
+  if (isInodeAlive(layer, row.id)) return undefined
+  let last: Hlc | undefined
+  for (const record of [row, ...row.links.map((id) => layer.inode(id) as InodeRow)]) {
+    for (const { data } of record.L) {
+      if (!data.isDeleted) return undefined
+      if (last === undefined || data.hlc > last) last = data.hlc
+    }
+  }
+  if (last === undefined) return undefined
+  return (last + daysOf(policiesOf(layer, row.id)) * DAY) as Hlc
+}
+
 /** The policies where an inode is, or was when it was deleted. */
-export function policiesOf(layer: Layer, inode: InodeId): string[] {
+function policiesOf(layer: Layer, inode: InodeId): string[] {
   const row = layer.inode(inode)
   if (!row) return []
   const isPlaced = row.slotParent !== '' || row.L.length === 0

@@ -39,7 +39,7 @@ import {
   type SubmitApi,
   type VolumePaths,
 } from './threads.ts'
-import { strategyOf } from './strategy.ts'
+import { historyDaysOf, strategyOf } from './strategy.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
 
 const data = workerData as FsThreadData
@@ -71,6 +71,7 @@ async function start() {
     tick: () => hlc.tick(),
     nowNs: () => systemClock.nowNs(),
     strategyOf,
+    daysOf: historyDaysOf,
   })
   const onProblem = (problem: ProblemEvent): void => main.emit('problem', problem)
   const journal = DiskJournal.open({

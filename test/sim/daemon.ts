@@ -342,6 +342,7 @@ export class SimDaemon {
       tick: () => this.#hlc.fs.tick(),
       nowNs: () => clock.nowNs(),
       strategyOf,
+      daysOf: historyDaysOf,
     })
     const { coveredTo } = this.volume
     const journal = DiskJournal.open({

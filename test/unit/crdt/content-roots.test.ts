@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ContentRoots, type NeededContent } from '../../../src/crdt/content-roots.ts'
+import { Overlay } from '../../../src/crdt/overlay.ts'
 import type { HistoryDaysOf } from '../../../src/crdt/retention.ts'
 import type { Hlc } from '../../../src/types.ts'
 import { textOf, World, type Device } from '../../model/crdt/world.ts'
@@ -83,6 +84,33 @@ test('a deleted file is needed for the days of its folder, from its last name on
   pass(device, 20)
   assert.deepEqual(needed(device), ['history long'])
   pass(device, 60)
+  assert.deepEqual(needed(device), [])
+})
+
+test('the history lists of a deleted file what is needed, and no more', () => {
+  const [device] = new World({ seed: 8, deviceCount: 1 }).devices as [Device]
+  const overlay = new Overlay({
+    rows: device.rows,
+    random: device.world.dice,
+    tick: () => device.tick(),
+    nowNs: () => BigInt(device.world.nowMs) * 1_000_000n,
+    strategyOf: () => 'copies',
+    daysOf,
+  })
+  device.write('/f', 'one')
+  device.publish()
+  const inode = device.id('/f')
+  device.unlink('/f')
+  device.publish()
+  pass(device, 29)
+  overlay.cover(0)
+  const at = (device.world.nowMs * 1000) as Hlc
+  assert.equal(overlay.history({ inode }).length, 1)
+  assert.equal(overlay.versionAt(inode, at)?.version, overlay.history({ inode })[0]?.version)
+  pass(device, 2)
+  overlay.cover(0)
+  assert.deepEqual(overlay.history({ inode }), [])
+  assert.equal(overlay.versionAt(inode, at), undefined)
   assert.deepEqual(needed(device), [])
 })
 
