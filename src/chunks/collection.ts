@@ -27,8 +27,8 @@ import { Sweep, type Condemned } from './sweep.ts'
 import type { ChunkKeys } from './interface.ts'
 import type { Clock } from '../system.ts'
 
-/** Chunks freed at a time, about: each time everybody is asked again what they need. */
-const BATCH_CHUNKS = 8192
+/** Chunks freed at a time: each time everybody is asked again what they need. */
+const BATCH_CHUNKS = 4096
 /** The first time: a full disk may have room to note so many, and then has more. */
 const FIRST_CHUNKS = 32
 /** Opened nodes kept while marking: each is mostly used once. */
@@ -169,7 +169,7 @@ export class PackCollection implements ChunkCollection {
     const countMax = run.hasFreed ? BATCH_CHUNKS : FIRST_CHUNKS
     while (run.waste.length > 0 && run.condemned.size < countMax) {
       const { pack, slots } = run.waste[0] as PackWaste
-      const some = run.hasFreed ? slots.splice(0) : slots.splice(0, FIRST_CHUNKS)
+      const some = slots.splice(-(countMax - run.condemned.size))
       if (slots.length === 0) run.waste.shift()
       const path = `${run.parts.directory}/${packName(pack)}`
       const file = run.parts.disk.openSync(path, { readOnly: true })
