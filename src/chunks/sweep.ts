@@ -80,11 +80,14 @@ export class Sweep {
   async free(condemned: readonly Condemned[]): Promise<void> {
     if (condemned.length === 0) return
     const { table, index } = this.#parts
-    // One that was stored anew keeps its name: the log lists the new place behind the old one.
-    const forgotten = condemned.filter(({ address }) => !table.has(address))
-    for (const { address, location } of forgotten) {
-      const entry = { pack: location.pack, offset: FORGOTTEN.freed, length: 0 }
-      index.add(table.wordsOf(address), 0, entry)
+    const forgotten: Condemned[] = []
+    for (const each of condemned) {
+      if (this.#pace.isOver) await this.#pace.rest()
+      // One that was stored anew keeps its name: the log lists the new place behind the old one.
+      if (table.has(each.address)) continue
+      forgotten.push(each)
+      const entry = { pack: each.location.pack, offset: FORGOTTEN.freed, length: 0 }
+      index.add(table.wordsOf(each.address), 0, entry)
     }
     try {
       await this.#writeIndex()
