@@ -4,7 +4,7 @@
  * something to free; whoever asks for something else ends it.
  */
 import { errorToData, WormholeError } from '../errors.ts'
-import { systemClock, type Timer } from '../system.ts'
+import type { Clock, Timer } from '../system.ts'
 import { carePorts, type CareParts } from './care.ts'
 import { runGc, type GcOutcome, type GcPorts } from './gc.ts'
 import type { VolumeHandle, VolumeStatus } from './interface.ts'
@@ -24,6 +24,7 @@ type OnProgress = Parameters<VolumeHandle['gc']>[1]
 export class CareRuns {
   readonly #parts: () => CareParts
   readonly #logger: Logger
+  readonly #clock: Clock
   /** What runs or waits. */
   readonly #runs = new Set<AbortController>()
   #isClosed = false
@@ -33,7 +34,8 @@ export class CareRuns {
   #timer: Timer | undefined
   #last: (GcOutcome & { readonly endMs: number; readonly chunkCount: number }) | undefined
 
-  constructor(options: { parts: () => CareParts; logger: Logger }) {
+  constructor(options: { parts: () => CareParts; logger: Logger; clock: Clock }) {
+    this.#clock = options.clock
     this.#parts = options.parts
     this.#logger = options.logger
   }
@@ -41,7 +43,7 @@ export class CareRuns {
   /** Looks now and then whether a collection is due. */
   start(): void {
     if (this.#isClosed) return
-    this.#timer = systemClock.setTimer(LOOK_MS, () => void this.#look())
+    this.#timer = this.#clock.setTimer(LOOK_MS, () => void this.#look())
   }
 
   verify(options: Parameters<Verify>[1], onProgress: OnProgress): ReturnType<Verify> {
@@ -92,10 +94,10 @@ export class CareRuns {
     options: { readonly isDryRun: boolean; readonly signal: AbortSignal },
     onProgress: OnProgress,
   ): Promise<GcOutcome['report']> {
-    const outcome = await runGc(gcPorts(this.#parts()), options, onProgress)
+    const outcome = await runGc(gcPorts(this.#parts(), this.#clock), options, onProgress)
     if (!options.isDryRun) {
       const { chunkCount } = await this.#parts().threads.chunks.stats()
-      this.#last = { ...outcome, endMs: systemClock.nowMs(), chunkCount }
+      this.#last = { ...outcome, endMs: this.#clock.nowMs(), chunkCount }
     }
     const { unused, freed, postponed, seconds } = outcome.report
     this.#logger.info({ unused, freed, postponed, seconds }, 'collected unused chunks')
@@ -128,7 +130,7 @@ export class CareRuns {
   async #isDue(): Promise<boolean> {
     if (!this.#last) return true
     const { endMs, chunkCount, nextDueMs, report } = this.#last
-    const nowMs = systemClock.nowMs()
+    const nowMs = this.#clock.nowMs()
     if (nowMs - endMs < DAY_MS && nowMs >= endMs) return false
     if (report.postponed !== undefined || nowMs - endMs >= IDLE_MS) return true
     if (nextDueMs !== undefined && nextDueMs <= nowMs) return true
@@ -144,10 +146,10 @@ export class CareRuns {
   }
 }
 
-function gcPorts({ threads }: CareParts): GcPorts {
+function gcPorts({ threads }: CareParts, clock: Clock): GcPorts {
   const { crdt, fs, chunks } = threads
   return {
-    clock: systemClock,
+    clock,
     collection: chunks.collection,
     roots: {
       begin: () => crdt.call('gcBegin'),

@@ -82,7 +82,8 @@ export class VolumeHost implements VolumeHandle {
     const secrets = files.secrets(directory)
     this.#data = { volume: this.id, paths: volumePaths(directory), seed, deviceName, secrets }
     this.#identity = identityFromSeed(options.seed)
-    this.#care = new CareRuns({ parts: () => this.#careParts(), logger: options.logger })
+    const { logger } = options
+    this.#care = new CareRuns({ parts: () => this.#careParts(), logger, clock: systemClock })
     this.#members = { ...NO_MEMBERS, volumeName: settings.name }
   }
 
