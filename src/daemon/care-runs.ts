@@ -4,7 +4,7 @@
  * something to free; whoever asks for something else ends it.
  */
 import { errorToData, WormholeError } from '../errors.ts'
-import type { Clock, Timer } from '../system.ts'
+import { systemClock, type Clock, type Timer } from '../system.ts'
 import { carePorts, type CareParts } from './care.ts'
 import { runGc, type GcOutcome, type GcPorts } from './gc.ts'
 import type { VolumeHandle, VolumeStatus } from './interface.ts'
@@ -23,7 +23,8 @@ type OnProgress = Parameters<VolumeHandle['gc']>[1]
 /** See the head of this file. */
 export class CareRuns {
   readonly #parts: () => CareParts
-  readonly #logger: Logger
+  /** Set by `start`: what runs before is told to nobody. */
+  #logger: Logger | undefined
   readonly #clock: Clock
   /** What runs or waits. */
   readonly #runs = new Set<AbortController>()
@@ -34,14 +35,18 @@ export class CareRuns {
   #timer: Timer | undefined
   #last: (GcOutcome & { readonly endMs: number; readonly chunkCount: number }) | undefined
 
-  constructor(options: { parts: () => CareParts; logger: Logger; clock: Clock }) {
-    this.#clock = options.clock
-    this.#parts = options.parts
-    this.#logger = options.logger
+  constructor(parts: () => CareParts, clock: Clock = systemClock) {
+    this.#parts = parts
+    this.#clock = clock
   }
 
   /** Looks now and then whether a collection is due. */
-  start(): void {
+  start(logger: Logger): void {
+    this.#logger = logger
+    this.#arm()
+  }
+
+  #arm(): void {
     if (this.#isClosed) return
     this.#timer = this.#clock.setTimer(LOOK_MS, () => void this.#look())
   }
@@ -100,7 +105,7 @@ export class CareRuns {
       this.#last = { ...outcome, endMs: this.#clock.nowMs(), chunkCount }
     }
     const { unused, freed, postponed, seconds } = outcome.report
-    this.#logger.info({ unused, freed, postponed, seconds }, 'collected unused chunks')
+    this.#logger?.info({ unused, freed, postponed, seconds }, 'collected unused chunks')
     return outcome.report
   }
 
@@ -118,11 +123,11 @@ export class CareRuns {
       }
     } catch (error) {
       if (!abort.signal.aborted && !this.#isClosed) {
-        this.#logger.warn({ error: errorToData(error) }, 'collecting unused chunks failed')
+        this.#logger?.warn({ error: errorToData(error) }, 'collecting unused chunks failed')
       }
     } finally {
       this.#automatic = undefined
-      this.start()
+      this.#arm()
     }
   }
 

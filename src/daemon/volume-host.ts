@@ -67,7 +67,7 @@ export class VolumeHost implements VolumeHandle {
   #threads!: VolumeThreads
   #swarm!: Swarm
   #duty!: FetchDuty
-  readonly #care: CareRuns
+  readonly #care = new CareRuns(() => this.#careParts())
   readonly #onMembers: (() => void)[] = []
   #remountedMs = -Infinity
   readonly tree = treeHandle(() => this.#threads.fs)
@@ -82,8 +82,6 @@ export class VolumeHost implements VolumeHandle {
     const secrets = files.secrets(directory)
     this.#data = { volume: this.id, paths: volumePaths(directory), seed, deviceName, secrets }
     this.#identity = identityFromSeed(options.seed)
-    const { logger } = options
-    this.#care = new CareRuns({ parts: () => this.#careParts(), logger, clock: systemClock })
     this.#members = { ...NO_MEMBERS, volumeName: settings.name }
   }
 
@@ -96,7 +94,7 @@ export class VolumeHost implements VolumeHandle {
     const host = new VolumeHost(options, options.files.settings(options.directory))
     try {
       await host.#start()
-      host.#care.start()
+      host.#care.start(options.logger)
     } catch (error) {
       await host.close().catch((failure: unknown) => {
         options.logger.warn({ error: errorToData(failure) }, 'closing after a failed start')

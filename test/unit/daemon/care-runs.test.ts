@@ -13,6 +13,8 @@ import { SimClock } from '../../helpers/sim-clock.ts'
 const HOUR_MS = 3_600_000
 const OPTIONS = { isDryRun: false, signal: new AbortController().signal }
 
+const LOGGER = { info: () => undefined, warn: () => undefined } as unknown as Logger
+
 /** A volume that has nothing to free, and tells how often it was asked. */
 class Stub {
   readonly clock = new SimClock()
@@ -45,14 +47,13 @@ class Stub {
     const thread = { call: async (method: string) => answers[method]?.() }
     const chunks = { collection, stats: async () => ({ chunkCount: this.chunkCount, bytes: 0 }) }
     const parts = { threads: { crdt: thread, fs: thread, chunks } } as unknown as CareParts
-    const logger = { info: () => undefined, warn: () => undefined } as unknown as Logger
-    this.care = new CareRuns({ parts: () => parts, logger, clock: this.clock })
+    this.care = new CareRuns(() => parts, this.clock)
   }
 }
 
-test('by itself: after an hour, then daily when there are new chunks or days are over', async () => {
+test('by itself: after an hour, then daily if something may have become free', async () => {
   const stub = new Stub()
-  stub.care.start()
+  stub.care.start(LOGGER)
   await stub.clock.run(HOUR_MS - 1000)
   assert.equal(stub.beginCount, 0)
   await stub.clock.run(2000)
@@ -83,7 +84,7 @@ test('by itself: after an hour, then daily when there are new chunks or days are
 test('who asks ends a collection that started by itself; others take turns', async () => {
   const stub = new Stub()
   stub.isEndless = true
-  stub.care.start()
+  stub.care.start(LOGGER)
   await stub.clock.run(HOUR_MS + 1000)
   assert.deepEqual([stub.beginCount, stub.endCount], [1, 0])
   const first = stub.care.gc(OPTIONS, () => undefined)
