@@ -32,7 +32,8 @@ class World {
   readonly collection: PackCollection
 
   constructor(disk: Disk, directory = DIRECTORY) {
-    this.store = PackWriter.open({ disk, directory, packSizeBytesMax: PACK_BYTES })
+    const options = { packSizeBytesMax: PACK_BYTES, tableEntriesMin: 1 }
+    this.store = PackWriter.open({ disk, directory, ...options })
     const keys = createChunkKeys()
     this.contents = new LocalContents({ store: this.store, keys })
     this.collection = new PackCollection({ store: this.store, keys, clock: new TestClock() })
@@ -208,6 +209,22 @@ test('an end in the middle brings back what is condemned', async () => {
   await world.collection.end()
   assert.deepEqual(world.store.stats(), before)
   assert.deepEqual(await world.read(content), bytes)
+})
+
+test('a store that is closed in the middle keeps no table without what is condemned', async () => {
+  const disk = new MemoryDisk()
+  const world = new World(disk)
+  const bytes = bytesOf(1, 300_000)
+  const content = await world.write(bytes)
+  const before = world.store.stats()
+  await world.collection.begin()
+  await world.collection.plan()
+  assert.ok((await world.collection.condemn()) > 0)
+  await world.store.close()
+  const again = new World(disk)
+  assert.deepEqual(again.store.stats(), before)
+  assert.deepEqual(await again.read(content), bytes)
+  await again.store.close()
 })
 
 test('a node that arrives during the collection brings back what lies below it', async () => {
