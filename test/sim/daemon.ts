@@ -8,7 +8,6 @@
  * is closed.
  */
 import { PackCollection } from '../../src/chunks/collection.ts'
-import type { Roots } from '../../src/chunks/collection-interface.ts'
 import { ChunkKeyRing, type ChunkKeysData } from '../../src/chunks/keys.ts'
 import { LocalContents } from '../../src/chunks/content.ts'
 import type { ContentStore } from '../../src/chunks/interface.ts'
@@ -20,13 +19,7 @@ import type { WantsQuery } from '../../src/crdt/wants.ts'
 import { TreeWriter } from '../../src/crdt/writer.ts'
 import { FetchDuty } from '../../src/daemon/fetch-duty.ts'
 import { runGc, type GcOutcome } from '../../src/daemon/gc.ts'
-import {
-  byUse,
-  GcRoots,
-  type LaterRoots,
-  type RootsBegun,
-  type RootsStep,
-} from '../../src/daemon/gc-roots.ts'
+import { byUse, GcRoots } from '../../src/daemon/gc-roots.ts'
 import { Snapshots } from '../../src/daemon/snapshots.ts'
 import { historyDaysOf, strategyOf } from '../../src/daemon/strategy.ts'
 import {
@@ -69,6 +62,7 @@ import type { Turns } from '../../src/log/turns.ts'
 import { Vfs } from '../../src/vfs/vfs.ts'
 import { Volume } from '../../src/volume.ts'
 import { createChannel, type ChannelOptions } from './channel.ts'
+import { gcPorts } from './gc-ports.ts'
 import type { MortalRows } from '../helpers/mortal-rows.ts'
 
 /** What a home remembers beside log, journal, packs and index. */
@@ -475,19 +469,7 @@ export class SimDaemon {
 
   /** As `wormhole gc`. */
   collect(options: { readonly isDryRun: boolean }): Promise<GcOutcome> {
-    const { crdt, fs } = this.#main
-    const ports = {
-      clock: this.#options.clock,
-      collection: this.#collection,
-      roots: {
-        begin: () => crdt.call('gcBegin') as Promise<RootsBegun>,
-        next: () => crdt.call('gcNext') as Promise<RootsStep>,
-        later: () => crdt.call('gcLater') as Promise<LaterRoots>,
-        end: () => crdt.call('gcEnd') as Promise<void>,
-      },
-      held: () => fs.call('gcHeld') as Promise<void>,
-      references: () => fs.call('gcReferences') as Promise<Roots[]>,
-    }
+    const ports = gcPorts(this.#main, this.#options.clock, this.#collection)
     return runGc(ports, { ...options, signal: new AbortController().signal }, () => undefined)
   }
 
