@@ -171,7 +171,7 @@ export class MemoryDisk implements Disk {
     if (isGrown && pending.length > 0 && flip()) durable.resize(current.size)
     for (const change of inode.pending) {
       if (survivors === 'none') continue
-      if (survivors === 'torn' && change.type === 'write') {
+      if (survivors === 'torn' && change.type !== 'truncate') {
         for (const part of sectors(change)) if (flip()) inode.durable.apply(part)
       } else if (survivors === 'all' || flip()) {
         inode.durable.apply(change)
@@ -399,12 +399,16 @@ function applyName(names: Map<string, number>, change: NameOperation): void {
   }
 }
 
-/** A write cut at sector boundaries. */
-function* sectors(write: DataOperation & { type: 'write' }): Generator<DataOperation> {
-  const { offset, bytes } = write
-  for (let at = 0; at < bytes.length;) {
-    const end = Math.min(bytes.length, at + SECTOR_BYTES - ((offset + at) % SECTOR_BYTES))
-    yield { type: 'write', offset: offset + at, bytes: bytes.subarray(at, end) }
+/** A write or a hole cut at sector boundaries. */
+function* sectors(
+  change: Exclude<DataOperation, { readonly type: 'truncate' }>,
+): Generator<DataOperation> {
+  const { offset } = change
+  const length = change.type === 'write' ? change.bytes.length : change.length
+  for (let at = 0; at < length;) {
+    const end = Math.min(length, at + SECTOR_BYTES - ((offset + at) % SECTOR_BYTES))
+    if (change.type === 'punch') yield { type: 'punch', offset: offset + at, length: end - at }
+    else yield { type: 'write', offset: offset + at, bytes: change.bytes.subarray(at, end) }
     at = end
   }
 }

@@ -219,6 +219,56 @@ export class AddressTableWriter extends AddressTable {
     return found !== undefined
   }
 
+  /** Slots of all levels. A chunk keeps its slot while it is here; new levels come behind. */
+  get slotCount(): number {
+    return slotCount(this.header[FIRST_SLOTS] as number, this.levels.length)
+  }
+
+  /** The slot of a chunk; -1 when it is not here. */
+  slotOf(address: ChunkAddress): number {
+    this.parse(address)
+    const found = this.search(this.words, 0)
+    if (!found) return -1
+    const before = slotCount(this.header[FIRST_SLOTS] as number, this.levels.indexOf(found.level))
+    return before + found.at / SLOT_WORDS
+  }
+
+  #placeOf(slot: number): { level: Int32Array; at: number } {
+    let first = 0
+    for (const level of this.levels) {
+      const count = level.length / SLOT_WORDS
+      if (slot < first + count) return { level, at: (slot - first) * SLOT_WORDS }
+      first += count
+    }
+    throw new RangeError(`no slot ${slot}`)
+  }
+
+  /** Where the chunk of a slot lies; undefined when the slot holds none. */
+  locationIn(slot: number): ChunkLocation | undefined {
+    const { level, at } = this.#placeOf(slot)
+    return level[at + LENGTH] === 0 ? undefined : locationAt(level, at)
+  }
+
+  /** Whether the slot's chunk has an address that begins with the first 16 of these bytes. */
+  isIn(slot: number, words: Int32Array): boolean {
+    const { level, at } = this.#placeOf(slot)
+    return isSame(level, at, words, 0)
+  }
+
+  /** Forgets the chunk of a slot. */
+  removeSlot(slot: number): void {
+    const { level, at } = this.#placeOf(slot)
+    this.#remove(level, at)
+  }
+
+  /** Takes `removeSlot` back: what the slot says is as it was, but for the length. */
+  restoreSlot(slot: number, length: number): void {
+    const { level, at } = this.#placeOf(slot)
+    this.bytes += length
+    this.chunkCount++
+    Atomics.store(level, at + LENGTH, length)
+  }
+
   #remove(level: Int32Array, at: number): void {
     const length = level[at + LENGTH] as number
     if (length === REMOVED) return

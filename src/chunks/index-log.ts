@@ -14,6 +14,16 @@ const ENTRY_WORDS = INDEX_ENTRY_BYTES / 4
 const BLOCK_ENTRIES = 32 * 1024
 const CHECKSUM_SEED = 0x57484331
 
+/** The offset of a forgotten entry says why. */
+export const FORGOTTEN = {
+  /** Its bytes were damaged: what it named may still be here. */
+  damaged: 0,
+  /** Nothing referenced it. */
+  freed: 1,
+  /** No chunk: the pack is removed, whatever earlier entries say of it. */
+  pack: 2,
+} as const
+
 /** One entry; the address is 8 words at `words[from…]`. A length of 0 means: forgotten. */
 export type IndexVisitor = (
   words: Int32Array,
@@ -43,6 +53,8 @@ export class IndexLog {
   #end = 0
   #pending = new Int32Array(ENTRY_WORDS * 64)
   #pendingCount = 0
+  /** How many entries `write` has written. */
+  writtenCount = 0
 
   constructor(file: DiskFile) {
     this.#file = file
@@ -172,6 +184,12 @@ export class IndexLog {
     this.#end = Math.max(this.#end, HEADER.length) + bytes.length
     this.#pending.copyWithin(0, count * ENTRY_WORDS, this.#pendingCount * ENTRY_WORDS)
     this.#pendingCount -= count
+    this.writtenCount += count
+  }
+
+  /** What `write` has written survives a power cut. */
+  sync(): Promise<void> {
+    return this.#file.sync()
   }
 
   close(): void {

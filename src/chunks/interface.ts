@@ -44,6 +44,11 @@ export interface SealedWriter extends SealedStore {
    * Returns whether the chunk is new.
    */
   putOwn(address: ChunkAddress, sealed: Uint8Array): boolean
+  /**
+   * As `has`, for whoever is about to name a chunk without storing it: a collection that is under
+   * way keeps it.
+   */
+  pin(address: ChunkAddress): boolean
   /** One `fdatasync` for everything put so far, shared by all who wait. */
   sync(): Promise<void>
   stats(): { chunkCount: number; bytes: number }

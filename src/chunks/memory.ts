@@ -24,6 +24,10 @@ export class MemoryStore implements SealedWriter {
     return this.#chunks.has(address)
   }
 
+  pin(address: ChunkAddress): boolean {
+    return this.has(address)
+  }
+
   getSync(address: ChunkAddress): Buffer | undefined {
     const sealed = this.#chunks.get(address)
     if (!sealed) return undefined

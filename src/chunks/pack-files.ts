@@ -39,6 +39,16 @@ export function encodeRecordHeader(header: Buffer, length: number, address: Uint
   header.set(address, 8)
 }
 
+/** What the record at `at` says; undefined when there is none. */
+export function readRecordHeader(
+  file: DiskFile,
+  at: number,
+): { readonly length: number; readonly address: Buffer } | undefined {
+  const header = Buffer.alloc(RECORD_HEADER_BYTES)
+  if (file.readSync(at, header) < header.length || header.indexOf(MAGIC) !== 0) return undefined
+  return { length: header.readUInt32LE(4), address: header.subarray(8) }
+}
+
 /** One record that a walk found. */
 export interface WalkedRecord {
   /** 32 bytes; a view, valid until the next record. */

@@ -14,7 +14,7 @@ import type { ChunkAddress } from '../types.ts'
 import { AddressTable, AddressTableWriter, type ChunkLocation } from './address-table.ts'
 import { blake3 } from './blake3.ts'
 import { SEALED_SIZE_BYTES_MAX } from './codec.ts'
-import { INDEX_ENTRY_BYTES, IndexLog, type IndexVisitor } from './index-log.ts'
+import { FORGOTTEN, IndexLog } from './index-log.ts'
 import type { SealedStore, SealedWriter } from './interface.ts'
 import {
   encodeRecordHeader,
@@ -25,7 +25,8 @@ import {
   RECORD_HEADER_BYTES,
   walkPack,
 } from './pack-files.ts'
-import { readTableFile, removeTableFile, writeTableFile } from './table-file.ts'
+import { createPack, recover, wordsOf, type Recovered } from './pack-recovery.ts'
+import { removeTableFile, writeTableFile } from './table-file.ts'
 
 /**
  * After so many bytes without a `sync` one is started: dirty memory stays bounded, a full pack
@@ -66,49 +67,73 @@ export class PackReader implements SealedStore {
   }
 
   getSync(address: ChunkAddress, scratch?: Buffer): Buffer | undefined {
-    const location = this.#table.find(address)
-    if (!location) return undefined
-    const { pack, offset, length } = location
-    const sealed =
-      scratch && scratch.length >= length ? scratch.subarray(0, length) : Buffer.allocUnsafe(length)
-    let count = 0
-    try {
-      count = this.#files.readSync(pack, offset, sealed)
-    } catch (error) {
-      this.#noteFailure(address, error)
+    for (;;) {
+      const location = this.#table.find(address)
+      if (!location) return undefined
+      const { pack, offset, length } = location
+      const hasRoom = scratch && scratch.length >= length
+      const sealed = hasRoom ? scratch.subarray(0, length) : Buffer.allocUnsafe(length)
+      let failure: unknown
+      try {
+        const count = this.#files.readSync(pack, offset, sealed)
+        if (isRight(address, sealed, count)) return sealed
+      } catch (error) {
+        failure = error
+      }
+      this.#noteFailure(address, location, failure)
     }
-    return this.#checked(address, sealed, count)
   }
 
   async get(address: ChunkAddress): Promise<Buffer | undefined> {
-    const location = this.#table.find(address)
-    if (!location) return undefined
-    const sealed = Buffer.allocUnsafe(location.length)
-    let count = 0
-    try {
-      count = await this.#files.read(location.pack, location.offset, sealed)
-    } catch (error) {
-      this.#noteFailure(address, error)
+    for (;;) {
+      const location = this.#table.find(address)
+      if (!location) return undefined
+      const sealed = Buffer.allocUnsafe(location.length)
+      let failure: unknown
+      try {
+        const count = await this.#files.read(location.pack, location.offset, sealed)
+        if (isRight(address, sealed, count)) return sealed
+      } catch (error) {
+        failure = error
+      }
+      this.#noteFailure(address, location, failure)
     }
-    return this.#checked(address, sealed, count)
   }
 
-  /** A pack that is missing, or does not read there, has lost the chunk. */
-  #noteFailure(address: ChunkAddress, error: unknown): void {
-    if (!hasCode(error, 'IO_ERROR')) throw error
+  /**
+   * What was read is not the chunk. It may have been freed, or stored anew, since it was looked up:
+   * then it is looked up again. Otherwise it is damaged: also when its pack is missing, or does not
+   * read there.
+   */
+  #noteFailure(address: ChunkAddress, read: ChunkLocation, failure: unknown): void {
+    if (failure !== undefined && !hasCode(failure, 'IO_ERROR')) throw failure
+    const now = this.#table.find(address)
+    if (now?.pack !== read.pack || now.offset !== read.offset) return
     this.#onCorrupt(address)
-    throw new WormholeError('CHUNK_CORRUPT', `chunk ${address}: ${error.message}`, { cause: error })
-  }
-
-  #checked(address: ChunkAddress, sealed: Buffer, count: number): Buffer {
-    if (count === sealed.length && blake3(sealed).toString('hex') === address) return sealed
-    this.#onCorrupt(address)
-    throw new WormholeError('CHUNK_CORRUPT', `chunk ${address} is damaged on this disk`)
+    const why = failure instanceof Error ? failure.message : 'is damaged on this disk'
+    const options = failure === undefined ? {} : { cause: failure }
+    throw new WormholeError('CHUNK_CORRUPT', `chunk ${address}: ${why}`, options)
   }
 
   close(): void {
     this.#files.close()
   }
+}
+
+function isRight(address: ChunkAddress, sealed: Buffer, count: number): boolean {
+  return count === sealed.length && blake3(sealed).toString('hex') === address
+}
+
+/** What `sweep.ts` works on. */
+export interface PackParts {
+  readonly disk: Disk
+  readonly directory: string
+  readonly table: AddressTableWriter
+  readonly index: IndexLog
+  /** Where the records of older packs end. */
+  readonly ends: Map<number, number>
+  /** What is stored from now on lies at or behind this. */
+  readonly position: { readonly pack: number; readonly offset: number }
 }
 
 /** The one writer of a pack directory. It holds no lock: that is the owner's. */
@@ -136,6 +161,8 @@ export class PackWriter implements SealedWriter {
   #running: Promise<void> | undefined
   #next: Promise<void> | undefined
   #broken: WormholeError | undefined
+  #onPin: ((slot: number) => void) | undefined
+  readonly #lost: Set<ChunkAddress>
 
   /**
    * Opens (and when needed recovers) the packs of a directory, which is made when missing.
@@ -171,6 +198,7 @@ export class PackWriter implements SealedWriter {
     this.#pack = recovered.pack
     this.#file = recovered.file
     this.#end = recovered.end
+    this.#lost = recovered.lost
     this.handle = { directory: options.directory, table: recovered.table.buffer }
     this.#reader = new PackReader({
       disk: options.disk,
@@ -192,7 +220,7 @@ export class PackWriter implements SealedWriter {
   }
 
   put(address: ChunkAddress, sealed: Uint8Array): void {
-    if (this.#table.has(address)) return
+    if (this.pin(address)) return
     if (blake3(sealed).toString('hex') !== address) {
       throw new WormholeError('CHUNK_CORRUPT', `bytes given for chunk ${address} are not its own`)
     }
@@ -205,7 +233,7 @@ export class PackWriter implements SealedWriter {
       throw new WormholeError('OUT_OF_RANGE', `sealed chunk of ${sealed.length} bytes`)
     }
     const words = this.#table.wordsOf(address)
-    if (this.#table.find(address)) return false
+    if (this.pin(address)) return false
     const recordBytes = RECORD_HEADER_BYTES + sealed.length
     if (this.#end > 0 && this.#end + recordBytes > this.#packSizeBytesMax) this.#startPack()
 
@@ -222,11 +250,36 @@ export class PackWriter implements SealedWriter {
     this.#end += recordBytes
     this.#table.insert(words, 0, location)
     this.#index.add(words, 0, location)
+    if (this.#lost.size > 0) this.#lost.delete(address)
     this.#unsyncedBytes += recordBytes
     if (this.#unsyncedBytes > BACKGROUND_SYNC_BYTES && !this.#running && !this.#next) {
       this.#startSync().catch((error: unknown) => this.#breakWith(error))
     }
     return true
+  }
+
+  pin(address: ChunkAddress): boolean {
+    if (!this.#onPin) return this.#table.has(address)
+    const slot = this.#table.slotOf(address)
+    if (slot >= 0) this.#onPin(slot)
+    return slot >= 0
+  }
+
+  /** Whether the chunk was here, was damaged, and has not come back. */
+  isLost(address: ChunkAddress): boolean {
+    return this.#lost.has(address)
+  }
+
+  /**
+   * For a collection: what it works on. `onPin` hears of the slots of chunks that are named again,
+   * until the next call.
+   */
+  collect(onPin: ((slot: number) => void) | undefined): PackParts {
+    this.#onPin = onPin
+    const position = { pack: this.#pack, offset: this.#end }
+    const { directory } = this.handle
+    const [disk, table, index, ends] = [this.#disk, this.#table, this.#index, this.#ends]
+    return { disk, directory, table, index, ends, position }
   }
 
   /** Reads a chunk that a reader found damaged, and forgets it if that is so. */
@@ -259,13 +312,20 @@ export class PackWriter implements SealedWriter {
       file.close()
       this.#index.write(this.#index.pendingCount)
     }
+    for (const address of this.#lost) this.#noteLost(address)
+    this.#index.write(this.#index.pendingCount)
   }
 
   #forget(address: ChunkAddress): void {
     const words = this.#table.wordsOf(address)
-    if (this.#table.removeWords(words, 0)) {
-      this.#index.add(words, 0, { pack: this.#pack, offset: 0, length: 0 })
-    }
+    if (!this.#table.removeWords(words, 0)) return
+    this.#lost.add(address)
+    this.#noteLost(address)
+  }
+
+  #noteLost(address: ChunkAddress): void {
+    const entry = { pack: this.#pack, offset: FORGOTTEN.damaged, length: 0 }
+    this.#index.add(this.#table.wordsOf(address), 0, entry)
   }
 
   /** Recovery relies on at most the two newest packs holding bytes that are not durable. */
@@ -340,6 +400,8 @@ export class PackWriter implements SealedWriter {
     const lastEntry = this.#index.lastEntry()
     const added = this.#index.entryCount - this.#keptEntries
     if (added < Math.max(this.#tableEntriesMin, this.#keptEntries / 4)) return
+    // Only the log tells what was damaged.
+    if (this.#lost.size > 0) return
     // On a full disk the log lacks entries, which are found by walking: not with a table.
     if (!lastEntry || this.#index.pendingCount > 0) return
     const ends = new Map(this.#ends).set(this.#pack, this.#end)
@@ -356,7 +418,8 @@ export class PackWriter implements SealedWriter {
     if (this.#broken?.code === 'VOLUME_CLOSED') return
     try {
       await this.sync()
-      this.#keepTable()
+      // What a collection has made absent for a moment must not be kept so.
+      if (!this.#onPin) this.#keepTable()
     } finally {
       this.#broken = new WormholeError('VOLUME_CLOSED', 'the chunk store is closed')
       this.#file.close()
@@ -364,112 +427,4 @@ export class PackWriter implements SealedWriter {
       this.#index.close()
     }
   }
-}
-
-/** Opens a pack for writing; its name is durable when this returns. */
-function createPack(disk: Disk, directory: string, pack: number): DiskFile {
-  const file = disk.openSync(`${directory}/${packName(pack)}`, { create: true })
-  disk.syncDirectorySync(directory)
-  return file
-}
-
-interface Recovered {
-  readonly table: AddressTableWriter
-  readonly ends: Map<number, number>
-  readonly keptEntries: number
-  readonly pack: number
-  readonly file: DiskFile
-  readonly end: number
-}
-
-/**
- * Loads the table file and what the index log says beyond it; walks what neither lists; cuts the
- * torn tail of the last pack. A log that names bytes which are not there is thrown away whole.
- */
-function recover(disk: Disk, directory: string, index: IndexLog): Recovered {
-  const sizes = packSizes(disk, directory)
-  let loaded = loadIndex(disk, directory, index)
-  if ([...loaded.ends].some(([pack, end]) => (sizes.get(pack) ?? 0) < end)) {
-    removeTableFile(disk, directory)
-    index.clear()
-    loaded = { table: new AddressTableWriter(), ends: new Map(), keptEntries: 0 }
-  }
-  const { table, ends } = loaded
-  const last = Math.max(0, ...sizes.keys())
-  for (const [pack, size] of sizes) {
-    let end = ends.get(pack) ?? 0
-    if (end < size) {
-      const file = disk.openSync(`${directory}/${packName(pack)}`)
-      const isChecked = pack >= last - 1
-      for (const { address, offset, length } of walkPack(file, end, isChecked)) {
-        const words = wordsOf(address)
-        table.insert(words, 0, { pack, offset, length })
-        index.add(words, 0, { pack, offset, length })
-        end = offset + length
-      }
-      if (pack === last && end < size) file.truncateSync(end)
-      if (isChecked) file.syncSync()
-      file.close()
-    }
-    ends.set(pack, end)
-  }
-  index.write(index.pendingCount)
-  const end = ends.get(last) ?? 0
-  return { ...loaded, pack: last, file: createPack(disk, directory, last), end }
-}
-
-function packSizes(disk: Disk, directory: string): Map<number, number> {
-  const sizes = new Map<number, number>()
-  for (const pack of listPacks(disk, directory)) {
-    const file = disk.openSync(`${directory}/${packName(pack)}`, { readOnly: true })
-    sizes.set(pack, file.sizeSync())
-    file.close()
-  }
-  return sizes
-}
-
-interface Loaded {
-  readonly table: AddressTableWriter
-  /** Where the listed part of each pack ends. */
-  readonly ends: Map<number, number>
-  readonly keptEntries: number
-}
-
-/** The table of what the log lists: from the table file as far as that goes. */
-function loadIndex(disk: Disk, directory: string, index: IndexLog): Loaded {
-  const kept = readTableFile(disk, directory, index.file)
-  const table = kept?.table ?? new AddressTableWriter(index.entryCountMax())
-  const ends = new Map(kept?.ends)
-  let pack = -1
-  let end = 0
-  const visit: IndexVisitor = (words, from, location) => {
-    if (location.length === 0) {
-      table.removeWords(words, from)
-      return
-    }
-    table.insert(words, from, location)
-    if (location.pack !== pack) {
-      if (pack >= 0) ends.set(pack, end)
-      pack = location.pack
-      end = ends.get(pack) ?? 0
-    }
-    end = Math.max(end, location.offset + location.length)
-  }
-  if (!kept) index.load(visit)
-  else {
-    index.load(visit, kept.logBytes)
-    // The head of the log is damaged: it was emptied, and everything is listed anew.
-    if (index.sizeBytes < kept.logBytes) {
-      removeTableFile(disk, directory)
-      return { table: new AddressTableWriter(), ends: new Map(), keptEntries: 0 }
-    }
-  }
-  if (pack >= 0) ends.set(pack, end)
-  return { table, ends, keptEntries: kept ? Math.floor(kept.logBytes / INDEX_ENTRY_BYTES) : 0 }
-}
-
-function wordsOf(address: Uint8Array): Int32Array {
-  const copy = new Int32Array(8)
-  new Uint8Array(copy.buffer).set(address)
-  return copy
 }

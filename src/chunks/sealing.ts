@@ -65,7 +65,7 @@ export class ChunkSink {
   putData(plain: Buffer): ChunkAddress {
     const id = this.#codec.id(plain)
     const known = this.#dedup.get(id)
-    if (known && this.#store.has(known)) return known
+    if (known && this.#store.pin(known)) return known
     const { address, sealed } = this.#codec.seal('data', plain)
     this.#put(address, sealed)
     this.#dedup.put(id, address)

@@ -5,6 +5,8 @@
 import { errorToData, WormholeError, type ErrorData } from '../errors.ts'
 import { Transferred } from '../rpc.ts'
 import type { ChunkAddress } from '../types.ts'
+import type { ChunkCollection } from './collection-interface.ts'
+import { collectionMethods } from './collection-rpc.ts'
 import type { BuildOptions, LocalContents } from './content.ts'
 import type { BuiltContent, ContentStream } from './interface.ts'
 import type { PackHandle, PackWriter } from './packs.ts'
@@ -37,6 +39,7 @@ export type StoreMethods = ReturnType<typeof storeMethods>
 export function storeMethods(options: {
   readonly store: PackWriter
   readonly contents: LocalContents
+  readonly collection: ChunkCollection
   readonly onFetcher: () => void
 }) {
   const { store, contents } = options
@@ -54,6 +57,7 @@ export function storeMethods(options: {
     check: (args: { address: ChunkAddress }): void => store.check(args.address),
     rewriteIndex: (): Promise<void> => store.rewriteIndex(),
     sync: (): Promise<void> => store.sync(),
+    ...collectionMethods(options.collection),
     stats: (): { chunkCount: number; bytes: number } => store.stats(),
     /** The opened bytes of a data chunk: a second thread at work for whoever reads ahead. */
     open: ({ address }: { address: ChunkAddress }): Transferred<Uint8Array> => {

@@ -6,7 +6,9 @@ import { workerData, type MessagePort } from 'node:worker_threads'
 import { systemDisk } from '../disk.ts'
 import { WormholeError } from '../errors.ts'
 import { Rpc, serve, type MessagePortLike } from '../rpc.ts'
+import { systemClock } from '../system.ts'
 import type { ChunkAddress } from '../types.ts'
+import { PackCollection } from './collection.ts'
 import { LocalContents } from './content.ts'
 import type { ChunkFetcher } from './interface.ts'
 import { ChunkKeyRing, type ChunkKeysData } from './keys.ts'
@@ -42,7 +44,13 @@ const { control, directory, keys } = workerData as StoreThreadData
 const ring = new ChunkKeyRing(keys)
 const clients = new Set<Rpc<ClientMethods>>()
 let fetchingClient: Rpc<ClientMethods> | undefined
-let opened: { readonly store: PackWriter; readonly contents: LocalContents } | undefined
+let opened:
+  | {
+      readonly store: PackWriter
+      readonly contents: LocalContents
+      readonly collection: PackCollection
+    }
+  | undefined
 
 const fetcher: ChunkFetcher = {
   async fetch(addresses, { priority, signal }) {
@@ -61,7 +69,8 @@ function open(): void {
     fetcher,
     cacheBytesMax: CACHE_BYTES_MAX,
   })
-  opened = { store, contents }
+  const collection = new PackCollection({ store, keys: ring, clock: systemClock })
+  opened = { store, contents, collection }
 }
 
 function attach(port: MessagePortLike): void {

@@ -9,6 +9,8 @@ import { siblingModule } from '../module-url.ts'
 import { connect, Rpc } from '../rpc.ts'
 import type { ChunkAddress } from '../types.ts'
 import { RemoteContents } from './client.ts'
+import type { ChunkCollection } from './collection-interface.ts'
+import { collectionClient } from './collection-rpc.ts'
 import type { ChunkFetcher, ChunkKeys, ContentStore, SealedStore } from './interface.ts'
 import type { ChunkKeysData } from './keys.ts'
 import { PackReader, type PackHandle } from './packs.ts'
@@ -176,6 +178,11 @@ export class StoreClient implements SealedStore {
   /** Writes the index log anew from the packs. @throws {WormholeError} `IO_ERROR`. */
   rewriteIndex(): Promise<void> {
     return this.#rpc.call('rewriteIndex')
+  }
+
+  /** Garbage collection. Only one client of a store may use it. */
+  get collection(): ChunkCollection {
+    return collectionClient(this.#rpc)
   }
 
   /** Everything put so far survives power loss. */

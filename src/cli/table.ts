@@ -323,6 +323,12 @@ const CARE: readonly CommandSpec[] = [
     load: async () => ({ run: (await import('./commands/verify.ts')).verify }),
   },
   {
+    name: 'gc',
+    about: 'free the space of what no file, version or open file needs any more',
+    options: [{ flags: '--dry-run', about: 'only say what would be freed, and why not more' }],
+    load: async () => ({ run: (await import('./commands/gc.ts')).gc }),
+  },
+  {
     name: 'doctor',
     about: 'check what wormhole needs on this machine',
     load: async () => ({ run: (await import('./commands/doctor.ts')).doctor }),

@@ -30,12 +30,15 @@ function inodesAt(layer: Layer, reader: LayerReader, place: Place): Set<InodeId>
   return inodes
 }
 
+/** Whether what a deleted file held last is needed no more, and may be gone. */
+export type IsOver = (row: InodeRow) => boolean
+
 /** Versions of an inode: those it holds, and those that left it. */
-export function versionsOf(layer: Layer, inode: InodeId): VersionView[] {
+export function versionsOf(layer: Layer, inode: InodeId, isOver: IsOver): VersionView[] {
   const row = layer.inode(inode)
   const found = new Map<string, VersionView>()
   const shown = row && isInodeAlive(layer, inode) ? contentWinner(row) : undefined
-  for (const value of row?.C ?? []) {
+  for (const value of row && !isOver(row) ? row.C : []) {
     const version = versionOf(value)
     const isCopy = copyNameOf(layer, row as InodeRow, conflictCopyId(inode, version)) !== undefined
     const isCurrent = shown !== undefined && versionOf(shown) === version
@@ -56,9 +59,10 @@ export function historyOf(
   layer: Layer,
   reader: LayerReader,
   what: Place | { readonly inode: InodeId },
+  isOver: IsOver,
 ): VersionView[] {
   const inodes = 'inode' in what ? [what.inode] : inodesAt(layer, reader, what)
   const versions: VersionView[] = []
-  for (const inode of inodes) versions.push(...versionsOf(layer, inode))
+  for (const inode of inodes) versions.push(...versionsOf(layer, inode, isOver))
   return versions.sort((a, b) => b.content.hlc - a.content.hlc || (a.version < b.version ? -1 : 1))
 }

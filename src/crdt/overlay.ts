@@ -17,7 +17,7 @@ import {
   type Created,
   type NewAttributes,
 } from './edits.ts'
-import { historyOf } from './history.ts'
+import { historyOf, type IsOver } from './history.ts'
 import type {
   ConflictView,
   Content,
@@ -32,6 +32,7 @@ import type {
 import { Layer } from './layer.ts'
 import { deletedNames, versionAt, type DeletedName } from './past.ts'
 import { decodeRegister } from './registers.ts'
+import { neededUntil, type HistoryDaysOf } from './retention.ts'
 import type { RowStore } from './rows.ts'
 import type { StrategyOf } from './strategy.ts'
 import { LayerReader, opsOf } from './tree-reader.ts'
@@ -51,6 +52,8 @@ export interface OverlayOptions {
   readonly tick: () => Hlc
   readonly nowNs: () => bigint
   readonly strategyOf: StrategyOf
+  /** Days that deleted files stay in the history; default: for ever. */
+  readonly daysOf?: HistoryDaysOf
   /** Shown in conflict names that come from unpublished edits. */
   readonly deviceName?: string
 }
@@ -68,6 +71,7 @@ export class Overlay implements TreeReader {
   readonly #view: View
   readonly #reader: LayerReader
   readonly #builder: EditBuilder
+  readonly #isOver: IsOver
   #pending: Edit[] = []
 
   constructor(options: OverlayOptions) {
@@ -79,6 +83,11 @@ export class Overlay implements TreeReader {
     // Ids are drawn one by one: a copy of this process must not find the same ones in a pool.
     this.#builder = new EditBuilder(this.#layer, this.#reader, options)
     this.root = this.#reader.root
+    const { daysOf, nowNs } = options
+    this.#isOver = (row) => {
+      const until = daysOf && neededUntil(this.#layer, row, daysOf)
+      return until !== undefined && until <= Number(nowNs() / 1000n)
+    }
   }
 
   get fileCount(): number {
@@ -237,7 +246,7 @@ export class Overlay implements TreeReader {
 
   /** Versions that this name or inode has had, newest first. */
   history(what: Place | { readonly inode: InodeId }): VersionView[] {
-    return historyOf(this.#layer, this.#reader, what)
+    return historyOf(this.#layer, this.#reader, what, this.#isOver)
   }
 
   /** The names that were deleted from a directory, which may be deleted itself. */
@@ -247,7 +256,7 @@ export class Overlay implements TreeReader {
 
   /** The version that a file had at a time, as far as the history goes. */
   versionAt(inode: InodeId, at: Hlc): VersionView | undefined {
-    return versionAt(this.#layer, inode, at)
+    return versionAt(this.#layer, inode, at, this.#isOver)
   }
 
   /** Brings a deleted record back (`deletedNames`), with `content` instead of its last one. */

@@ -10,7 +10,7 @@ import type { FileName, Hlc, InodeId } from '../types.ts'
 import { isInodeAlive } from './contest.ts'
 import { contentWinner, nodeKind } from './contents.ts'
 import type { Draft, Place } from './draft.ts'
-import { versionsOf } from './history.ts'
+import { versionsOf, type IsOver } from './history.ts'
 import { inodeKind } from './ids.ts'
 import type { Content, NodeView, VersionView } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
@@ -67,9 +67,14 @@ function deletedName(layer: Layer, place: Place, key: string): DeletedName | und
 }
 
 /** The version that a file had at a time: the newest that is no younger. */
-export function versionAt(layer: Layer, inode: InodeId, at: Hlc): VersionView | undefined {
+export function versionAt(
+  layer: Layer,
+  inode: InodeId,
+  at: Hlc,
+  isOver: IsOver,
+): VersionView | undefined {
   let best: VersionView | undefined
-  for (const version of versionsOf(layer, inode)) {
+  for (const version of versionsOf(layer, inode, isOver)) {
     const { hlc } = version.content
     if (hlc <= at && (best === undefined || hlc > best.content.hlc)) best = version
   }

@@ -8,10 +8,11 @@
  */
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { Hlc, InodeId } from '../types.ts'
+import { isInodeAlive } from './contest.ts'
 import type { Content } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
 import { location } from './placement.ts'
-import { versionOf, type Value } from './records.ts'
+import { versionOf, type InodeRow, type Value } from './records.ts'
 import { decodeRegister } from './registers.ts'
 import { policiesAbove } from './strategy.ts'
 
@@ -68,6 +69,23 @@ export function forgetHistory(
     else layer.putRaw(TABLE.history + version, undefined)
   }
   return due.length === ROWS_MAX
+}
+
+/**
+ * When the last content of a deleted file is needed no more: the days of its folder after its last
+ * name went. Undefined for what lives, and for what nobody deleted (its place is not known yet).
+ */
+export function neededUntil(layer: Layer, row: InodeRow, daysOf: HistoryDaysOf): Hlc | undefined {
+  if (isInodeAlive(layer, row.id)) return undefined
+  let last: Hlc | undefined
+  for (const record of [row, ...row.links.map((id) => layer.inode(id) as InodeRow)]) {
+    for (const { data } of record.L) {
+      if (!data.isDeleted) return undefined
+      if (last === undefined || data.hlc > last) last = data.hlc
+    }
+  }
+  if (last === undefined) return undefined
+  return (last + daysOf(policiesOf(layer, row.id)) * DAY) as Hlc
 }
 
 /** The policies where an inode is, or was when it was deleted. */

@@ -14,6 +14,7 @@ import {
 } from './change.ts'
 import { Checker, parsedOp, parseKey, followsKnown } from './check.ts'
 import { deltaOf } from './delta.ts'
+import { EditWatch } from './edit-watch.ts'
 import { holdsAny } from './edits.ts'
 import { foldEdits, type FoldedPut } from './fold.ts'
 import type { PlacedChange } from './graph.ts'
@@ -76,6 +77,7 @@ export class TreeWriter {
   readonly #layer: Layer
   readonly #view: View
   readonly #shards: Shards
+  readonly watch = new EditWatch()
   #coveredTo: number
   /** Register puts that own edits became, since the start. */
   putCount = 0
@@ -301,6 +303,7 @@ export class TreeWriter {
     for (const [name, value] of meta) this.#layer.putRaw(metaKey(name), value)
     this.#moveWants()
     this.#shards.flush()
+    this.watch.note(this.#layer.editedInodes())
     const delta = deltaOf(this.#layer)
     const contents = this.#newWants.filter(({ key }) => this.#layer.raw(TABLE.want + key))
     const { isPolicyChanged } = this.#layer
@@ -336,9 +339,7 @@ export class TreeWriter {
       for (const [name, value] of meta) rows.put(metaKey(name), value)
       writeFormat(rows)
     })
-    this.#layer.discard({ andCache: true })
-    this.#shards.forget()
-    this.#coveredTo = readCoveredTo(this.#layer)
+    this.#forget()
   }
 
   /**
@@ -369,6 +370,7 @@ export class TreeWriter {
 
   /** The rows are not what they were. */
   #forget(): void {
+    this.watch.breakOff()
     this.#layer.discard({ andCache: true })
     this.#shards.forget()
     this.rollback()

@@ -25,6 +25,7 @@ import { feedId, type DeviceId, type FeedId, type InodeId } from '../types.ts'
 import type { Edit } from '../crdt/interface.ts'
 import { Volume, type VolumeEvents } from '../volume.ts'
 import { Acknowledger } from './acknowledger.ts'
+import { GcRoots } from './gc-roots.ts'
 import { HomeFilesStore } from './home-files.ts'
 import { revokedData, stampToIso } from './reports.ts'
 import { Retention } from './retention.ts'
@@ -271,7 +272,8 @@ async function start() {
   const snapshots: Snapshots = new Snapshots({ ...parts, ...system })
   await snapshots.start()
   opened = volume
-  const handlers = { ...mainHandlers, ...snapshots.handlers }
+  const gcRoots = new GcRoots({ rows, tree, volume, clock: systemClock, daysOf: historyDaysOf })
+  const handlers = { ...mainHandlers, ...snapshots.handlers, ...gcRoots.handlers }
   Object.assign(offered, handlers)
   const retention = new Retention({ volume, clock: systemClock, daysOf: historyDaysOf })
   retention.start()

@@ -24,6 +24,7 @@ import { RECORD_NAMES } from '../vfs/journal-records.ts'
 import type { ServedMount } from '../vfs/fuse/interface.ts'
 import { ConflictQueries } from './conflict-queries.ts'
 import { FileStreams } from './file-streams.ts'
+import { byUse } from './gc-roots.ts'
 import { PolicyWatch } from './policy-watch.ts'
 import { Restorer } from './restore.ts'
 import { TreeQueries } from './tree-queries.ts'
@@ -38,7 +39,7 @@ import {
   type SubmitApi,
   type VolumePaths,
 } from './threads.ts'
-import { strategyOf } from './strategy.ts'
+import { historyDaysOf, strategyOf } from './strategy.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
 
 const data = workerData as FsThreadData
@@ -70,6 +71,7 @@ async function start() {
     tick: () => hlc.tick(),
     nowNs: () => systemClock.nowNs(),
     strategyOf,
+    daysOf: historyDaysOf,
   })
   const onProblem = (problem: ProblemEvent): void => main.emit('problem', problem)
   const journal = DiskJournal.open({
@@ -150,6 +152,12 @@ async function start() {
     }),
     pendingEdits: () => vfs.pendingEdits,
     drain: () => vfs.drain(),
+    gcHeld: () => vfs.held(),
+    /** What this thread has not heard of cannot be opened afterwards: the deltas come first. */
+    gcReferences: async () => {
+      await crdt.call('told', undefined)
+      return byUse((await vfs.references()).map((ref) => ({ use: 'local' as const, ref })))
+    },
     /**
      * For each inode whether this device keeps its content. Main learns of new contents from the
      * crdt thread, maybe before this thread does: without its inode a file would have no policy.

@@ -33,6 +33,8 @@ export interface VolumeStatus {
   /** Contents this device should have and has not yet. */
   missing: { files: number; bytes: number }
   stored: { chunks: number; bytes: number }
+  /** The last collection of unused chunks since the daemon started; absent before the first. */
+  collected?: { at: string; freed: ChunkTally; postponed?: string }
   peersConnected: number
   peersKnown: number
   conflicts: number
@@ -201,6 +203,40 @@ export interface VerifyReport {
   seconds: number
 }
 
+/** A number of chunks and their sealed bytes. */
+export interface ChunkTally {
+  chunks: number
+  bytes: number
+}
+
+/** `wormhole gc`, one per volume. */
+export interface GcReport {
+  volume: string
+  name: string
+  isDryRun: boolean
+  /** Why nothing, or not all of it, could be freed. */
+  postponed?: string
+  /**
+   * What is needed, by the first that needs it: files, the losing versions of conflicts, replaced
+   * and deleted versions, open files and changes that are not published.
+   */
+  referenced: {
+    tree: ChunkTally
+    conflicts: ChunkTally
+    history: ChunkTally
+    local: ChunkTally
+  }
+  /** Kept because it was stored, or stored again, during this run. */
+  young: ChunkTally
+  /** Needed by nothing. */
+  unused: ChunkTally
+  freed: ChunkTally
+  packsRemoved: number
+  /** Freed bytes whose space the file system does not take back. */
+  bytesNotReturned: number
+  seconds: number
+}
+
 /** One finding of `wormhole verify`. Fields that do not apply are absent. */
 export interface FindingReport {
   part: 'home' | 'journal' | 'log' | 'index' | 'packs' | 'contents'
@@ -285,6 +321,11 @@ export interface VolumeHandle {
     options: { isRepair: boolean; isRebuild: boolean; signal: AbortSignal },
     onProgress: (progress: { text: string; done: number; total: number }) => void,
   ): Promise<VerifyReport>
+  /** Frees what nothing needs, after a `verify` or another `gc` that runs. */
+  gc(
+    options: { isDryRun: boolean; signal: AbortSignal },
+    onProgress: (progress: { text: string; done: number; total: number }) => void,
+  ): Promise<GcReport>
   readonly tree: TreeHandle
   /** A directory's entries, or the one file. */
   list(path: string): Promise<FileReport[]>

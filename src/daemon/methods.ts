@@ -8,7 +8,7 @@
 import { WormholeError, hasCode } from '../errors.ts'
 import type { DeviceId, Role } from '../types.ts'
 import { cutPieces, type Progress } from './frames.ts'
-import type { HomeHandle, StatusReport, VerifyReport, VolumeHandle } from './interface.ts'
+import type { GcReport, HomeHandle, StatusReport, VerifyReport, VolumeHandle } from './interface.ts'
 import { chooseVolume, locate } from './target.ts'
 import { VERSION } from './version.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
@@ -93,6 +93,18 @@ export const methods = {
       const reports: VerifyReport[] = []
       for (const volume of chosen) {
         reports.push(await volume.verify({ isRepair, isRebuild, signal }, call.progress))
+      }
+      return reports
+    },
+  ),
+  gc: method(
+    { ...inVolume, isDryRun: 'flag?' },
+    async (call, { isDryRun = false, ...words }): Promise<GcReport[]> => {
+      const { home, signal } = call
+      const chosen = words.volume === undefined ? home.volumes() : [chooseVolume(home, words)]
+      const reports: GcReport[] = []
+      for (const volume of chosen) {
+        reports.push(await volume.gc({ isDryRun, signal }, call.progress))
       }
       return reports
     },

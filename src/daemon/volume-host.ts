@@ -11,7 +11,7 @@ import { meetAt } from '../swarm/meeting.ts'
 import type { Swarm } from '../swarm/swarm.ts'
 import type { Admission, NetworkOptions } from '../swarm/interface.ts'
 import type { DeviceId, Role, VolumeId } from '../types.ts'
-import { carePorts, type CareParts } from './care.ts'
+import { CareRuns } from './care-runs.ts'
 import type { FetchDuty } from './fetch-duty.ts'
 import type { HomeFilesStore, VolumeSettings } from './home-files.ts'
 import type {
@@ -20,7 +20,6 @@ import type {
   PeerReport,
   RevokeReport,
   SyncReport,
-  VerifyReport,
   VolumeHandle,
   VolumeStatus,
   WhereReport,
@@ -34,7 +33,6 @@ import { deviceReports, fileReport, peerReports, whereReport } from './reports.t
 import { runSync, waitOrAbort } from './sync-run.ts'
 import { volumePaths, type MembersData, type ProblemEvent, type ThreadData } from './threads.ts'
 import { treeHandle } from './tree-handle.ts'
-import { runVerify } from './verify.ts'
 import { readFile, writeFile } from './volume-files.ts'
 import { createFetchDuty, createLogPort, createSnapshotPort } from './volume-ports.ts'
 import { VolumeThreads } from './volume-threads.ts'
@@ -69,6 +67,7 @@ export class VolumeHost implements VolumeHandle {
   #threads!: VolumeThreads
   #swarm!: Swarm
   #duty!: FetchDuty
+  readonly #care = new CareRuns(() => this.#careParts())
   readonly #onMembers: (() => void)[] = []
   #remountedMs = -Infinity
   readonly tree = treeHandle(() => this.#threads.fs)
@@ -95,6 +94,7 @@ export class VolumeHost implements VolumeHandle {
     const host = new VolumeHost(options, options.files.settings(options.directory))
     try {
       await host.#start()
+      host.#care.start(options.logger)
     } catch (error) {
       await host.close().catch((failure: unknown) => {
         options.logger.warn({ error: errorToData(failure) }, 'closing after a failed start')
@@ -231,6 +231,7 @@ export class VolumeHost implements VolumeHandle {
       pendingEdits,
       missing: this.#duty.missing,
       stored: { chunks: stored.chunkCount, bytes: stored.bytes },
+      ...this.#care.status(),
       peersConnected: peers.filter((peer) => peer.routes.length > 0).length,
       peersKnown: peers.length,
       conflicts,
@@ -260,7 +261,7 @@ export class VolumeHost implements VolumeHandle {
 
   sync(
     options: { timeoutMs: number; require: number | undefined; signal: AbortSignal },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: Parameters<VolumeHandle['sync']>[1],
   ): Promise<SyncReport> {
     const { fs, crdt } = this.#threads
     return runSync(
@@ -327,19 +328,17 @@ export class VolumeHost implements VolumeHandle {
     }
   }
 
-  async verify(
-    options: { isRepair: boolean; isRebuild: boolean; signal: AbortSignal },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
-  ): Promise<VerifyReport> {
-    const report = await runVerify(
-      carePorts(() => this.#careParts()),
-      options,
-      onProgress,
-    )
+  verify: VolumeHandle['verify'] = async (options, onProgress) => {
+    const report = await this.#care.verify(options, onProgress)
     return { volume: this.id, name: this.name, ...report }
   }
 
-  #careParts(): CareParts {
+  gc: VolumeHandle['gc'] = async (options, onProgress) => {
+    const report = await this.#care.gc(options, onProgress)
+    return { volume: this.id, name: this.name, ...report }
+  }
+
+  #careParts() {
     const { directory, files } = this.#options
     return {
       directory,
@@ -349,7 +348,7 @@ export class VolumeHost implements VolumeHandle {
       threads: this.#threads,
       swarm: this.#swarm,
       duty: this.#duty,
-      restart: (between) => this.#restart(between),
+      restart: (between: () => void) => this.#restart(between),
     }
   }
 
@@ -469,6 +468,7 @@ export class VolumeHost implements VolumeHandle {
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
+    await this.#care.close()
     await this.#stop()
   }
 

@@ -6,6 +6,7 @@ import { WormholeError } from '../errors.ts'
 import type { Clock } from '../system.ts'
 import type { Role } from '../types.ts'
 import type { FileJournal } from './file-journal.ts'
+import type { Holds } from './holds.ts'
 import type { RequestContext, VfsOptions } from './interface.ts'
 import type { Node, NodeTable } from './nodes.ts'
 import type { PolicyFiles } from './policy-files.ts'
@@ -22,6 +23,7 @@ export interface Core {
   readonly publisher: Publisher
   readonly writeback: Writeback
   readonly policies: PolicyFiles
+  readonly holds: Holds
   readonly role: () => Role
   readonly options: VfsOptions
 }

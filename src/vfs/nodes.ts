@@ -200,6 +200,14 @@ export class NodeTable {
     this.release(node)
   }
 
+  /** Contents that open files lie on, and those that only detached nodes show. */
+  *contents(): Generator<ContentRef> {
+    for (const { file, detached } of this.#byId.values()) {
+      if (file) yield file.base.ref
+      if (detached?.content.kind === 'file') yield detached.content.ref
+    }
+  }
+
   /** Drops a node that nobody refers to any more. */
   release(node: Node): void {
     if (node.lookups > 0 || node.directoryHandles > 0 || node.file) return

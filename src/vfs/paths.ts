@@ -177,6 +177,19 @@ export class Paths implements PathApi {
   ): Promise<PathEntry> {
     checkWritable(this.#core)
     checkNotDirectory(this.#lookup(this.#slot(path)), path)
+    const { holds, publisher } = this.#core
+    const { id, slot } = await holds.during(() => this.#write(path, pieces, options))
+    await publisher.publish()
+    const at = `${slot.directory.path}/${nameToText(slot.name)}`
+    return this.#entry(this.#view(id, at), at)
+  }
+
+  /** Makes a content and the edit that names it. */
+  async #write(
+    path: string,
+    pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    options: { readonly mode?: number },
+  ): Promise<{ id: InodeId; slot: Slot }> {
     const { contents, clock, policies } = this.#core
     const stream = contents.stream()
     let base: Base
@@ -192,10 +205,8 @@ export class Paths implements PathApi {
     const text = isPolicy ? await policies.textOf(base) : undefined
     const slot = this.#target(path)
     const policy = isPolicy ? policies.edit(slot.directory.view.id, text) : undefined
-    const id = this.#put(slot, base, { mode: options.mode, mtimeNs: clock.nowNs(), policy })
-    await this.#core.publisher.publish()
-    const at = `${slot.directory.path}/${nameToText(slot.name)}`
-    return this.#entry(this.#view(id, at), at)
+    const how = { mode: options.mode, mtimeNs: clock.nowNs(), policy }
+    return { id: this.#put(slot, base, how), slot }
   }
 
   #lookup(slot: Slot): DirentView | undefined {

@@ -4,8 +4,9 @@
  */
 import { strict as assert } from 'node:assert'
 import type { ContentStore } from '../chunks/interface.ts'
-import type { Edit, TreeDelta } from '../crdt/interface.ts'
+import type { ContentRef, Edit, TreeDelta } from '../crdt/interface.ts'
 import type { Created } from '../crdt/overlay.ts'
+import { decodeRegister } from '../crdt/registers.ts'
 import { errorToData, hasCode, WormholeError } from '../errors.ts'
 import { nameFromText, type FileName } from '../types.ts'
 import { Attributes } from './attributes.ts'
@@ -14,6 +15,7 @@ import { Reconciler } from './delta.ts'
 import { Directories } from './directories.ts'
 import { FileJournal } from './file-journal.ts'
 import { Files } from './files.ts'
+import { Holds } from './holds.ts'
 import { VfsFileSystem } from './filesystem.ts'
 import type { FileSystem, KernelNotifier, OwnerChoice, PathApi, VfsOptions } from './interface.ts'
 import { Names } from './names.ts'
@@ -70,6 +72,7 @@ export class Vfs {
       onCovered: () => this.#reconcile(),
       onProblem,
     })
+    const holds = new Holds()
     const policies = new PolicyFiles({ overlay, contents, policyOf, onProblem })
     const writeback = new Writeback({
       overlay,
@@ -79,6 +82,7 @@ export class Vfs {
       pace: new Pace(clock, requestCount),
       publisher,
       policies,
+      holds,
       onProblem,
       onSettled: (file) => this.#reconciler.settled(file),
       revive: (file, content) => this.#revive(file, content),
@@ -92,6 +96,7 @@ export class Vfs {
       publisher,
       writeback,
       policies,
+      holds,
       role: options.role,
       options,
     }
@@ -149,6 +154,29 @@ export class Vfs {
    */
   submitPending(): Promise<void> {
     return this.#core.publisher.publish()
+  }
+
+  /** Resolves when contents that are being made now are named, or given up. */
+  held(): Promise<void> {
+    return this.#core.holds.ended()
+  }
+
+  /**
+   * Contents that only this thread names: those of open files and of detached nodes, and those in
+   * edits that are not published. What the journal says of older ones is void, durably, when this
+   * resolves: a restart needs no others.
+   */
+  async references(): Promise<ContentRef[]> {
+    const { nodes, overlay, files } = this.#core
+    const refs = [...nodes.contents()]
+    for (const { puts } of overlay.pending()) {
+      for (const { inode, register, value } of puts) {
+        const content = register === 'C' ? decodeRegister('C', inode, value) : undefined
+        if (content?.kind === 'file') refs.push(content.ref)
+      }
+    }
+    await files.sync()
+    return refs
   }
 
   /** Publishes everything, written files included. Rejects when any of it fails now. */

@@ -15,6 +15,7 @@ import { versionId } from '../crdt/registers.ts'
 import { errorToData, hasCode, WormholeError } from '../errors.ts'
 import type { Clock, Timer } from '../system.ts'
 import type { FileJournal } from './file-journal.ts'
+import type { Holds } from './holds.ts'
 import type { Problem } from './interface.ts'
 import { buildSnapshot, type Base, type OpenFile, type Snapshot } from './open-file.ts'
 import { BUSY_MS_MAX, type Pace } from './pace.ts'
@@ -71,6 +72,7 @@ export interface WritebackOptions {
   readonly pace: Pace
   readonly publisher: Publisher
   readonly policies: PolicyFiles
+  readonly holds: Holds
   readonly onProblem: (problem: Problem) => void
   /** A file has been published, or has become clean or dropped: its node may be released. */
   readonly onSettled: (file: OpenFile) => void
@@ -276,7 +278,7 @@ export class Writeback {
         this.#queue.delete(file)
         if (isDue || file.isSynced) batch.push(file)
       }
-      const failed = await this.#publishBatch(batch)
+      const failed = await this.#options.holds.during(() => this.#publishBatch(batch))
       this.#retryMs = failed ? Math.min(RETRY_MS_MAX, Math.max(RETRY_MS_MIN, this.#retryMs * 2)) : 0
       if (failed) return
     }
@@ -409,7 +411,8 @@ export class Writeback {
 
   /** Resolves when what is dirty now is a content that only this device knows: the file's base. */
   store(file: OpenFile): Promise<void> {
-    return this.#exclusively(file, () => this.#storeSegment(file))
+    const { holds } = this.#options
+    return holds.during(() => this.#exclusively(file, () => this.#storeSegment(file)))
   }
 
   async #storeSegment(file: OpenFile): Promise<void> {

@@ -9,6 +9,7 @@ import type {
   ExplainReport,
   FileReport,
   FindingReport,
+  GcReport,
   HomeHandle,
   PeerReport,
   PolicyCheckReport,
@@ -60,6 +61,8 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
   readonly restored: RestoreOptions[] = []
   readonly tree: TreeHandle = this
   findings: FindingReport[] = []
+  /** Why `gc` frees nothing. */
+  postponed: string | undefined
   policyProblems: PolicyCheckReport['problems'] = []
   syncReport: SyncReport = {
     isInSync: true,
@@ -190,6 +193,36 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
       isRebuilt: options.isRebuild,
       findings,
       bytes: 4096,
+      seconds: 0.1,
+    }
+  }
+
+  async gc(
+    options: { isDryRun: boolean; signal: AbortSignal },
+    onProgress: (progress: { text: string; done: number; total: number }) => void,
+  ): Promise<GcReport> {
+    this.signals.push(options.signal)
+    onProgress({ text: 'marking', done: 0, total: 0 })
+    const nothing = { chunks: 0, bytes: 0 }
+    const unused = { chunks: 3, bytes: 12_288 }
+    const { postponed } = this
+    const isFreed = !options.isDryRun && postponed === undefined
+    return {
+      volume: this.id,
+      name: this.name,
+      isDryRun: options.isDryRun,
+      ...(postponed === undefined ? {} : { postponed }),
+      referenced: {
+        tree: { chunks: 2, bytes: 8192 },
+        conflicts: nothing,
+        history: { chunks: 1, bytes: 1024 },
+        local: nothing,
+      },
+      young: nothing,
+      unused,
+      freed: isFreed ? unused : nothing,
+      packsRemoved: 0,
+      bytesNotReturned: 0,
       seconds: 0.1,
     }
   }

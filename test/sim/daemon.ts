@@ -7,6 +7,7 @@
  * A daemon does not end by itself: its process dies (and nothing of it has any effect then), or it
  * is closed.
  */
+import { PackCollection } from '../../src/chunks/collection.ts'
 import { ChunkKeyRing, type ChunkKeysData } from '../../src/chunks/keys.ts'
 import { LocalContents } from '../../src/chunks/content.ts'
 import type { ContentStore } from '../../src/chunks/interface.ts'
@@ -17,8 +18,10 @@ import type { MemoryRowStore } from '../../src/crdt/memory.ts'
 import type { WantsQuery } from '../../src/crdt/wants.ts'
 import { TreeWriter } from '../../src/crdt/writer.ts'
 import { FetchDuty } from '../../src/daemon/fetch-duty.ts'
+import { runGc, type GcOutcome } from '../../src/daemon/gc.ts'
+import { byUse, GcRoots } from '../../src/daemon/gc-roots.ts'
 import { Snapshots } from '../../src/daemon/snapshots.ts'
-import { strategyOf } from '../../src/daemon/strategy.ts'
+import { historyDaysOf, strategyOf } from '../../src/daemon/strategy.ts'
 import {
   chunkKeysData,
   type DeltaEvent,
@@ -59,6 +62,7 @@ import type { Turns } from '../../src/log/turns.ts'
 import { Vfs } from '../../src/vfs/vfs.ts'
 import { Volume } from '../../src/volume.ts'
 import { createChannel, type ChannelOptions } from './channel.ts'
+import { gcPorts } from './gc-ports.ts'
 import type { MortalRows } from '../helpers/mortal-rows.ts'
 
 /** What a home remembers beside log, journal, packs and index. */
@@ -120,6 +124,8 @@ export class SimDaemon {
   volume!: Volume
   tree!: TreeWriter
   store!: PackWriter
+  #collection!: PackCollection
+  #main!: { readonly crdt: Rpc; readonly fs: Rpc }
   contents!: ContentStore
   overlay!: Overlay
   vfs!: Vfs
@@ -167,8 +173,15 @@ export class SimDaemon {
       crdt: new Rpc(mainToCrdt),
       fs: new Rpc(mainToFs),
     }
+    daemon.#main = main
     new Rpc(fsToMain, {
       drain: () => daemon.vfs.drain(),
+      gcHeld: () => daemon.vfs.held(),
+      gcReferences: async () => {
+        await fs.call('told', undefined)
+        const refs = await daemon.vfs.references()
+        return byUse(refs.map((ref) => ({ use: 'local' as const, ref })))
+      },
       keeps: async (inodes: InodeId[]) => {
         await fs.call('told', undefined)
         return inodes.map((inode) => {
@@ -184,6 +197,9 @@ export class SimDaemon {
   #openStore(): void {
     const { disk, plant } = this.#options
     this.store = PackWriter.open({ disk, directory: '/packs' })
+    const { clock } = this.#options
+    const keys = this.#chunkKeys
+    this.#collection = new PackCollection({ store: this.store, keys, clock })
     const contents = new LocalContents({
       store: this.store,
       keys: this.#chunkKeys,
@@ -217,7 +233,8 @@ export class SimDaemon {
       submit: (edits: Edit[]) => this.volume.submit(edits),
       told: () => {},
     })
-    const main = new Rpc(toMain, this.#mainHandlers())
+    const handlers = this.#mainHandlers()
+    const main = new Rpc(toMain, handlers)
     let isOpen = false
     this.volume = await Volume.open({
       id: home.volume,
@@ -255,6 +272,9 @@ export class SimDaemon {
     if (this.#options.lost) await this.volume.restore(this.#options.lost)
     isOpen = true
     plant.turns?.(this.volume.turns)
+    const { tree, volume } = this
+    const roots = new GcRoots({ rows, tree, volume, clock, daysOf: historyDaysOf })
+    Object.assign(handlers, roots.handlers)
     await this.#openSnapshots(main)
   }
 
@@ -316,6 +336,7 @@ export class SimDaemon {
       tick: () => this.#hlc.fs.tick(),
       nowNs: () => clock.nowNs(),
       strategyOf,
+      daysOf: historyDaysOf,
     })
     const { coveredTo } = this.volume
     const journal = DiskJournal.open({
@@ -444,6 +465,12 @@ export class SimDaemon {
         })
       },
     }
+  }
+
+  /** As `wormhole gc`. */
+  collect(options: { readonly isDryRun: boolean }): Promise<GcOutcome> {
+    const ports = gcPorts(this.#main, this.#options.clock, this.#collection)
+    return runGc(ports, { ...options, signal: new AbortController().signal }, () => undefined)
   }
 
   /** Ends cleanly, in the order of the daemon. */

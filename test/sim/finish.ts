@@ -233,6 +233,7 @@ export async function finish(simulation: Simulation): Promise<void> {
   const { members: devices } = simulation
   revocations.disown()
   revocations.checkCounted()
+  await simulation.collections.finish()
   const shown = await checkConverged(simulation)
   await checkNothingLost(simulation, shown)
   const [first] = devices as [SimDevice]
@@ -247,5 +248,6 @@ export async function finish(simulation: Simulation): Promise<void> {
   await checkCalm(simulation)
   revocations.checkSecrecy(before)
   await checkRebuilt(simulation)
+  await simulation.collections.finish()
   await checkConverged(simulation)
 }

@@ -93,6 +93,8 @@ export interface SimOptions {
   readonly skewMsMax: number
   /** Newcomers take snapshots instead of the log. */
   readonly hasSnapshots: boolean
+  /** Devices collect unused chunks now and then, beside everything else. */
+  readonly hasCollections: boolean
   /** A member writes what no honest device would. */
   readonly hasMallory: boolean
   /** Admins revoke devices. */
@@ -146,6 +148,7 @@ export function optionsOf(seed: number, overrides: SimOverrides = {}): SimOption
     threadDelayMsMax: pick([0, 1, 5, 60]),
     skewMsMax: pick([0, 50, 5000, 200_000]),
     hasSnapshots: rare.below(100) < RARE_PERCENT,
+    hasCollections: new SeededRandom(seed ^ 0x2545f491).below(2) === 0,
     hasMallory: random.below(100) < 12,
     // Drawn last: what is older keeps its runs.
     hasRevocations: overrides.hasRevocations ?? random.below(100) < 35,

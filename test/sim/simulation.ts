@@ -9,6 +9,7 @@ import type { Role } from '../../src/types.ts'
 import { SeededRandom, SimClock } from '../helpers/sim-clock.ts'
 import { createTestVolume, type TestVolume } from '../helpers/volume-device.ts'
 import { CANARIES } from './canaries.ts'
+import { Collections } from './collections.ts'
 import { checkCauses, LogView, look } from './checkers.ts'
 import { SimDevice, type Surroundings } from './device.ts'
 import { Failure } from './failure.ts'
@@ -40,6 +41,7 @@ export class Simulation {
   readonly users = new Map<SimDevice, SimUser>()
   /** How often each thing was done. */
   readonly counts = new Map<string, number>()
+  readonly collections: Collections
   mallory: Mallory | undefined
   readonly revocations: Revocations
   /** Ends the partition under way. */
@@ -66,6 +68,7 @@ export class Simulation {
     this.shared = createTestVolume(`sim ${seed}`, this.clock)
     this.log = new LogView(this.shared.id)
     this.revocations = new Revocations(this)
+    this.collections = new Collections(this)
     const roles = ['writer', 'writer', 'writer', 'admin', 'reader'] as const
     this.#roles = Array.from({ length: options.deviceCount - 1 }, (_, index) =>
       index === 0 ? 'writer' : (roles[this.random.below(roles.length)] as Role),
@@ -224,6 +227,7 @@ export class Simulation {
     if (this.healAtMs !== undefined && clock.monotonicMs() >= this.healAtMs) this.healNetwork()
     const joinEvery = Math.max(4, Math.floor(options.stepCount / (3 * options.deviceCount)))
     if (at % joinEvery === 2) await this.admit()
+    this.collections.step()
     if (this.mallory && random.below(20) === 0) await this.mallory.act()
     if (options.hasRevocations) {
       this.revocations.watch()

@@ -46,6 +46,11 @@ function describeVolume(context: Context, volume: VolumeStatus): string {
         : paint('warning', `${count(missing.files, 'file')}, ${formatBytes(missing.bytes)}`),
     ],
   ]
+  if (volume.collected) {
+    const { at, freed, postponed } = volume.collected
+    const why = postponed === undefined ? '' : `; not more: ${clean(postponed)}`
+    rows.push(['freed', `${formatBytes(freed.bytes)} on ${formatTime(at)}${why}`])
+  }
   if (volume.pendingEdits > 0) rows.push(['pending', count(volume.pendingEdits, 'edit')])
   if (volume.conflicts > 0) {
     const text = `${volume.conflicts} (see: wormhole conflicts)`

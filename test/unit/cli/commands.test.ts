@@ -399,6 +399,25 @@ test('cli: without a daemon', async () => {
   assert.equal((await runInProcess(['status'], {})).code, 2)
 })
 
+test('cli: gc says what it freed and what is kept for what, or why not', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  const dry = await wormhole(['gc', '--dry-run'])
+  assert.deepEqual([dry.code, dry.stderr], [0, ''])
+  assert.match(dry.stdout, /12.* in 3 chunks could be freed/)
+  assert.match(dry.stdout, /kept for files: 8.* in 2 chunks\n {2}kept for history/)
+  const done = await wormhole(['gc'])
+  assert.match(done.stdout, /freed 12.* in 3 chunks/)
+  const json = await wormhole(['gc', '--json'])
+  const [report] = JSON.parse(json.stdout) as { freed: unknown; isDryRun: boolean }[]
+  assert.deepEqual([report?.freed, report?.isDryRun], [{ chunks: 3, bytes: 12_288 }, false])
+  volume.postponed = 'entries of the log are missing'
+  const not = await wormhole(['gc'])
+  assert.equal(not.code, 1)
+  assert.match(not.stdout, /freed 0.*not more now: entries of the log are missing/)
+})
+
 test('cli: verify names what it found, and exits 1 while something is left', async (t) => {
   const { home, wormhole } = await serveFakeHome(t)
   const [volume] = home.list

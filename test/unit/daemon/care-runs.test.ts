@@ -1,0 +1,108 @@
+/**
+ * Proves when a collection starts by itself, that verifying and collecting take turns, and that who
+ * asks ends one that started by itself. Threads are stubs that count; time is simulated.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { CareRuns } from '../../../src/daemon/care-runs.ts'
+import type { CareParts } from '../../../src/daemon/care.ts'
+import type { Logger } from '../../../src/daemon/logging.ts'
+import { hasCode } from '../../../src/errors.ts'
+import { SimClock } from '../../helpers/sim-clock.ts'
+
+const HOUR_MS = 3_600_000
+const OPTIONS = { isDryRun: false, signal: new AbortController().signal }
+
+const LOGGER = { info: () => undefined, warn: () => undefined } as unknown as Logger
+
+/** A volume that has nothing to free, and tells how often it was asked. */
+class Stub {
+  readonly clock = new SimClock()
+  readonly care: CareRuns
+  beginCount = 0
+  endCount = 0
+  chunkCount = 5
+  nextDueMs: number | undefined
+  /** The walk over the index never ends. */
+  isEndless = false
+
+  constructor() {
+    const nothing = { chunks: 0, bytes: 0 }
+    const used = { tree: nothing, conflicts: nothing, history: nothing, local: nothing }
+    const collection = {
+      begin: async () => void this.beginCount++,
+      mark: async () => undefined,
+      plan: async () => ({ used, young: nothing, unused: nothing, unknownNodes: 0 }),
+      condemn: async () => 0,
+      free: async () => undefined,
+      finish: async () => ({ freed: nothing, packsRemoved: 0, bytesNotReturned: 0 }),
+      end: async () => void this.endCount++,
+    }
+    const answers: Record<string, () => unknown> = {
+      gcBegin: () => ({}),
+      gcNext: () => ({ roots: [], isDone: !this.isEndless, nextDueMs: this.nextDueMs }),
+      gcLater: () => ({ roots: [], isMore: false }),
+      gcReferences: () => [],
+    }
+    const thread = { call: async (method: string) => answers[method]?.() }
+    const chunks = { collection, stats: async () => ({ chunkCount: this.chunkCount, bytes: 0 }) }
+    const parts = { threads: { crdt: thread, fs: thread, chunks } } as unknown as CareParts
+    this.care = new CareRuns(() => parts, this.clock)
+  }
+}
+
+test('by itself: after an hour, then daily if something may have become free', async () => {
+  const stub = new Stub()
+  stub.care.start(LOGGER)
+  await stub.clock.run(HOUR_MS - 1000)
+  assert.equal(stub.beginCount, 0)
+  await stub.clock.run(2000)
+  assert.equal(stub.beginCount, 1)
+  assert.equal(stub.care.status().collected?.freed.chunks, 0)
+  stub.chunkCount++
+  await stub.clock.run(22 * HOUR_MS)
+  assert.equal(stub.beginCount, 1, 'not twice a day')
+  await stub.clock.run(3 * HOUR_MS)
+  assert.equal(stub.beginCount, 2, 'there are new chunks')
+  await stub.clock.run(3 * 24 * HOUR_MS)
+  assert.equal(stub.beginCount, 2, 'nothing is new')
+  stub.nextDueMs = stub.clock.nowMs() + 50 * HOUR_MS
+  await stub.care.gc(OPTIONS, () => undefined)
+  await stub.clock.run(49 * HOUR_MS)
+  assert.equal(stub.beginCount, 3)
+  await stub.clock.run(3 * HOUR_MS)
+  assert.equal(stub.beginCount, 4, 'the days of something are over')
+  stub.nextDueMs = undefined
+  await stub.care.gc(OPTIONS, () => undefined)
+  await stub.clock.run(8 * 24 * HOUR_MS)
+  assert.equal(stub.beginCount, 6, 'a week has passed')
+  await stub.care.close()
+  await stub.clock.run(30 * 24 * HOUR_MS)
+  assert.equal(stub.beginCount, 6)
+})
+
+test('who asks ends a collection that started by itself; others take turns', async () => {
+  const stub = new Stub()
+  stub.isEndless = true
+  stub.care.start(LOGGER)
+  await stub.clock.run(HOUR_MS + 1000)
+  assert.deepEqual([stub.beginCount, stub.endCount], [1, 0])
+  const first = stub.care.gc(OPTIONS, () => undefined)
+  await stub.clock.run(1000)
+  assert.deepEqual([stub.beginCount, stub.endCount], [2, 1])
+  const second = stub.care.gc(OPTIONS, () => undefined)
+  await stub.clock.run(1000)
+  assert.equal(stub.beginCount, 2, 'it waits for the one before')
+  stub.isEndless = false
+  await stub.clock.run(1000)
+  await Promise.all([first, second])
+  assert.equal(stub.beginCount, 3)
+
+  stub.isEndless = true
+  const third = stub.care.gc(OPTIONS, () => undefined)
+  const isAborted = assert.rejects(third, (error) => hasCode(error, 'ABORTED'))
+  await stub.clock.run(1000)
+  await stub.clock.settle(stub.care.close(), 1000)
+  await isAborted
+  assert.equal(stub.endCount, 4)
+})
