@@ -182,7 +182,7 @@ export class Volume {
 
   /** @throws {WormholeError} `NOT_A_MEMBER`, `FEED_CORRUPT`. */
   #checkMember(): Role {
-    if (this.#isOwnBehind()) {
+    if (this.#isBehind(this.#own.feed)) {
       throw new WormholeError('FEED_CORRUPT', 'own entries build on lost ones that peers may have')
     }
     const role = this.role()
@@ -367,18 +367,19 @@ export class Volume {
     })
   }
 
-  /** An own entry that reached the feed but, because of a failure, not the index. */
+  /** Own entries, of any generation, that reached a feed and not the index: edits are in them. */
   async #applyOwnLeftover(): Promise<void> {
-    if (!this.#isOwnBehind()) return
+    const behind = [...this.#options.feeds.frontier().keys()].filter((feed) => this.#isBehind(feed))
+    if (behind.length === 0) return
     await this.#applyReady()
-    if (!this.#isOwnBehind()) this.#tellHead(this.#own.feed)
+    for (const feed of behind) if (!this.#isBehind(feed)) this.#tellHead(feed)
   }
 
-  /** Whether own entries are not applied: nothing can be written behind them. */
-  #isOwnBehind(): boolean {
-    const { feed } = this.#own
+  /** Whether a feed has entries written here that are not applied: nothing is written behind. */
+  #isBehind(feed: FeedId): boolean {
+    const { feeds, device } = this.#options
     const appliedLength = this.#applied.get(feed)?.length ?? 0
-    return (this.#options.feeds.head(feed)?.length ?? 0) > appliedLength
+    return feedDevice(feed) === device && feeds.isWrittenHere(feed, appliedLength)
   }
 
   /** Seals, signs and stores one own entry, and takes it into the tables (not yet committed). */
@@ -436,8 +437,7 @@ export class Volume {
 
   /** Closes the pending local edits into an own entry, if this device may write one. */
   async #drain(): Promise<void> {
-    const role = this.role()
-    if (role === undefined || role === 'reader') return
+    if ((this.role() ?? 'reader') === 'reader') return
     try {
       await this.#options.events.submitPending()
     } catch (error) {

@@ -11,7 +11,7 @@ import { decodeSnapshotLog, encodeSnapshotLog } from '../../../src/snapshot/log-
 import { Shelf } from '../../../src/snapshot/shelf.ts'
 import { readUnproved } from '../../../src/snapshot/state.ts'
 import { PartSeal, signStatement, verifyStatement } from '../../../src/snapshot/statement.ts'
-import { nameFromText } from '../../../src/types.ts'
+import { feedDevice, nameFromText } from '../../../src/types.ts'
 import {
   createTestVolume,
   deliver,
@@ -151,6 +151,27 @@ test('the index is lost before the log is here: the kept snapshot is loaded agai
   taker.poke()
   await taker.settled()
   assert.ok(!isUnproved(again))
+  assert.equal(treeText(again), treeText(alice))
+})
+
+test('what was published before the index was lost is not published again', async () => {
+  const { shared, alice, carol } = await cast('replayed')
+  await takeFrom(makerOf(alice, shared.secrets), takerOf(carol, shared.secrets))
+  const { overlay } = carol
+  carol.do(overlay.createFile(overlay.root, nameFromText('from carol'), OWNER).edit)
+  const edits = [...overlay.pending()]
+  await carol.publish()
+  await carol.volume.close()
+  const state = { disk: carol.state.disk, rows: new MemoryRowStore() }
+  const again = await openEmpty(shared, 'carol', state, 1)
+  // The journal is replayed, and submitted before anything behind the snapshot is applied.
+  for (const edit of edits) again.overlay.apply(edit)
+  await takerOf(again, shared.secrets).restore()
+  await again.volume.settled()
+  const { device } = carol.identity
+  const own = [...again.volume.frontier().keys()].filter((feed) => feedDevice(feed) === device)
+  assert.equal(own.length, 1)
+  await deliver(again, alice)
   assert.equal(treeText(again), treeText(alice))
 })
 
