@@ -20,7 +20,7 @@ import type {
 import type { Layer } from './layer.ts'
 import { undelete } from './past.ts'
 import { location, winner } from './placement.ts'
-import { versionOf, type InodeRow } from './records.ts'
+import { holdsAny, versionOf, type InodeRow } from './records.ts'
 import {
   checkName,
   defaultAttributes,
@@ -56,6 +56,14 @@ export interface AttributeChanges {
 export interface Created {
   readonly edit: Edit
   readonly id: InodeId
+}
+
+/** A content to put. */
+export interface NewContent {
+  readonly ref: ContentRef
+  readonly sizeBytes: number
+  /** Its bytes are those of another version: this device may yet have to fetch them. */
+  readonly isNamed?: boolean
 }
 
 /** What the builders need besides the tree. */
@@ -151,15 +159,21 @@ export class EditBuilder {
     parent: InodeId,
     name: FileName,
     options: NewAttributes & {
-      readonly content?: { readonly ref: ContentRef; readonly sizeBytes: number }
+      readonly content?: NewContent
       readonly mtimeNs?: bigint
     },
   ): Created {
-    const { ref, sizeBytes } = options.content ?? { ref: { type: 'empty' }, sizeBytes: 0 }
-    return this.#create({ parent, name }, options, ({ hlc, nowNs }) => {
+    const { ref, sizeBytes, isNamed } = options.content ?? { ref: { type: 'empty' }, sizeBytes: 0 }
+    const { edit, id } = this.#create({ parent, name }, options, ({ hlc, nowNs }) => {
       const mtimeNs = options.mtimeNs ?? nowNs
       return { kind: 'file', ref, sizeBytes, mtimeNs, hlc, baseHlc: 0 as Hlc }
     })
+    return { edit: isNamed ? this.#naming(edit) : edit, id }
+  }
+
+  /** Stamped later than its contents: their bytes are not of its writing. */
+  #naming(edit: Edit): Edit {
+    return { ...edit, hlc: this.#ports.tick() }
   }
 
   mkdir(parent: InodeId, name: FileName, options: NewAttributes): Created {
@@ -281,17 +295,12 @@ export class EditBuilder {
 
   setContent(
     inode: InodeId,
-    content: {
-      readonly ref: ContentRef
-      readonly sizeBytes: number
-      readonly mtimeNs: bigint
-      readonly base?: readonly OpRef[]
-    },
+    content: NewContent & { readonly mtimeNs: bigint; readonly base?: readonly OpRef[] },
   ): Edit {
     const node = this.#node(inode)
     if (node.kind === 'directory') fail('IS_DIRECTORY', 'a directory has no content')
     if (node.content.kind !== 'file') return fail('BAD_ARGUMENT', 'not a regular file')
-    const { ref, sizeBytes, mtimeNs } = content
+    const { ref, sizeBytes, mtimeNs, isNamed } = content
     const draft = this.#draft()
     const { hlc } = draft
     const value: Content = { kind: 'file', ref, sizeBytes, mtimeNs, hlc, baseHlc: node.content.hlc }
@@ -299,14 +308,15 @@ export class EditBuilder {
     if (node.copyOf) {
       draft.materialise(node.copyOf, node, { content: value })
       draft.clearLosers(node.copyOf.inode, node.copyOf.version)
-      return draft.finish()
+      // It may hold parts of what the copy was, and that is on no list under this inode.
+      return this.#naming(draft.finish())
     }
     const row = this.#layer.inode(node.id) as InodeRow
     const base = content.base ?? opsOf(row.C)
     draft.materialiseLosers(row, (loser) => holdsAny(base, loser))
     draft.put(row.id, 'C', value, base)
     for (const record of [row.id, ...row.links]) this.#discardHidden(draft, record)
-    return draft.finish()
+    return isNamed ? this.#naming(draft.finish()) : draft.finish()
   }
 
   /** What was hidden behind a file has been overwritten together with it. */
@@ -357,7 +367,7 @@ export class EditBuilder {
     if (this.#layer.inode(record)?.isAlive !== false) fail('ALREADY_EXISTS', 'it is not deleted')
     const draft = this.#draft()
     undelete(draft, this.#layer, { record, to: place, ...(content ? { content } : {}) })
-    return draft.finish()
+    return this.#naming(draft.finish())
   }
 
   /** Ends the conflict at a name. Versions are numbered as in `ConflictView.versions`. */
@@ -439,20 +449,6 @@ function isSameInode(a: Found, b: Found): boolean {
     return a.type === 'copy' && b.type === 'copy' && a.id === b.id
   }
   return a.inode === b.inode
-}
-
-/** Whether a base names this value. */
-export function holdsAny(
-  base: readonly OpRef[],
-  value: { readonly op: OpRef; readonly fromNumber: number; readonly toNumber: number },
-): boolean {
-  for (const ref of base) {
-    if (ref === value.op) return true
-    if (!ref.startsWith('#')) continue
-    const number = Number(ref.slice(1))
-    if (value.toNumber > 0 && number >= value.fromNumber && number <= value.toNumber) return true
-  }
-  return false
 }
 
 function checkXattrs(xattrs: ReadonlyMap<string, Buffer>): void {

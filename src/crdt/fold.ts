@@ -5,7 +5,7 @@
  * do not know each other (a content based on an older version) stay apart. Inodes made and deleted
  * inside the run vanish with everything they ever held.
  */
-import type { InodeId } from '../types.ts'
+import type { Hlc, InodeId } from '../types.ts'
 import { inodeKind } from './ids.ts'
 import type { Edit, Location, OpRef, RegisterName } from './interface.ts'
 import { decodeRegister } from './registers.ts'
@@ -19,6 +19,8 @@ export interface FoldedPut {
   readonly base: readonly OpRef[]
   /** Journal number of the last of them. */
   readonly number: number
+  /** Stamp of the edit of that number. */
+  readonly hlc: Hlc
 }
 
 /** Folds edits, which are in the order of their numbers. The result is grouped by register. */
@@ -27,10 +29,11 @@ export function foldEdits(
   isKnown: (inode: InodeId) => boolean,
 ): FoldedPut[] {
   const registers = new Map<string, FoldedPut[]>()
-  for (const { number, puts } of edits) {
+  for (const { number, hlc, puts } of edits) {
     for (const { inode, register, value, base } of puts) {
       const key = register + inode
-      registers.set(key, follow(registers.get(key) ?? [], { inode, register, value, base, number }))
+      const next = { inode, register, value, base, number, hlc }
+      registers.set(key, follow(registers.get(key) ?? [], next))
     }
   }
   dropCancelled(registers, isKnown)

@@ -96,6 +96,7 @@ export interface Put {
 export interface Edit {
   /** Journal record number; 0 until the journal gave one. Grows by the order of operations. */
   readonly number: number
+  /** Contents with this very stamp were written here; with another, their bytes are named only. */
   readonly hlc: Hlc
   readonly puts: readonly Put[]
 }

@@ -12,16 +12,15 @@ import { listConflicts } from './conflicts.ts'
 import { combineEdits, type Place } from './draft.ts'
 import {
   EditBuilder,
-  holdsAny,
   type AttributeChanges,
   type Created,
   type NewAttributes,
+  type NewContent,
 } from './edits.ts'
 import { historyOf, type IsOver } from './history.ts'
 import type {
   ConflictView,
   Content,
-  ContentRef,
   DirentView,
   Edit,
   NodeView,
@@ -31,6 +30,7 @@ import type {
 } from './interface.ts'
 import { Layer } from './layer.ts'
 import { deletedNames, versionAt, type DeletedName } from './past.ts'
+import { holdsAny } from './records.ts'
 import { decodeRegister } from './registers.ts'
 import { neededUntil, type HistoryDaysOf } from './retention.ts'
 import type { RowStore } from './rows.ts'
@@ -156,7 +156,7 @@ export class Overlay implements TreeReader {
     parent: InodeId,
     name: FileName,
     options: NewAttributes & {
-      readonly content?: { readonly ref: ContentRef; readonly sizeBytes: number }
+      readonly content?: NewContent
       readonly mtimeNs?: bigint
     },
   ): Created {
@@ -206,12 +206,7 @@ export class Overlay implements TreeReader {
    */
   setContent(
     inode: InodeId,
-    content: {
-      readonly ref: ContentRef
-      readonly sizeBytes: number
-      readonly mtimeNs: bigint
-      readonly base?: readonly OpRef[]
-    },
+    content: NewContent & { readonly mtimeNs: bigint; readonly base?: readonly OpRef[] },
   ): Edit {
     return this.#builder.setContent(inode, content)
   }

@@ -26,6 +26,20 @@ export interface Value<T> {
   version?: VersionId
 }
 
+/** Whether a base names this value. */
+export function holdsAny(
+  base: readonly OpRef[],
+  value: { readonly op: OpRef; readonly fromNumber: number; readonly toNumber: number },
+): boolean {
+  for (const ref of base) {
+    if (ref === value.op) return true
+    if (!ref.startsWith('#')) continue
+    const number = Number(ref.slice(1))
+    if (value.toNumber > 0 && number >= value.fromNumber && number <= value.toNumber) return true
+  }
+  return false
+}
+
 /** Registers and derived state of one inode or dirent record. */
 export interface InodeRow {
   readonly id: InodeId

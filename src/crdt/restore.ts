@@ -6,7 +6,7 @@
  * old shards know), beside all others. Should the lost entry turn up after all, both say the same,
  * and equal values are shown as one.
  */
-import type { ActorId, InodeId } from '../types.ts'
+import type { ActorId, Hlc, InodeId } from '../types.ts'
 import { parseOp } from './change.ts'
 import type { RegisterKey } from './check.ts'
 import type { FoldedPut } from './fold.ts'
@@ -74,7 +74,7 @@ export function* lostPuts(
           const before: readonly Value<unknown>[] = old.inode(inode)?.[register] ?? []
           const now: readonly Value<unknown>[] = present.layer.inode(inode)?.[register] ?? []
           for (const put of putsOf({ register, inode }, before, now, known)) {
-            puts.push({ ...put, inode, register, number: 0 })
+            puts.push({ ...put, inode, register, number: 0, hlc: 0 as Hlc })
           }
         }
       }

@@ -8,7 +8,7 @@
  */
 import type { Hlc, InodeId } from '../types.ts'
 import { inodeKind, ROOT } from './ids.ts'
-import type { OpRef, RegisterName, VersionId } from './interface.ts'
+import type { OpRef, RegisterName } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
 import {
   compareRanks,
@@ -42,8 +42,6 @@ export class View {
   readonly #directories = new Map<InodeId, InodeId | 'new' | undefined>()
   readonly #recount = new Set<InodeId>()
   readonly #relocate = new Set<InodeId>()
-  /** Rows of wants whose version left its register since the last `reset`, by version. */
-  readonly droppedWants = new Map<VersionId, Uint8Array>()
 
   constructor(layer: Layer, strategyOf: StrategyOf) {
     this.#layer = layer
@@ -127,7 +125,6 @@ export class View {
     this.#recount.clear()
     this.#relocate.clear()
     this.#slots.reset()
-    this.droppedWants.clear()
   }
 
   #touchLocation(row: InodeRow): void {
@@ -164,18 +161,8 @@ export class View {
       this.#layer.putRaw(key, Buffer.from(name, 'latin1'))
     }
     if (register === 'C' && inodeKind(id) !== 'directory') {
-      const value = old as unknown as InodeRow['C'][number]
-      keepVersion(this.#layer, id, value, next.data.hlc)
-      if (value.toNumber === 0) this.#dropWant(id, versionOf(value))
+      keepVersion(this.#layer, id, old as unknown as InodeRow['C'][number], next.data.hlc)
     }
-  }
-
-  /** What nobody shows here any more need not be fetched, unless it turns up elsewhere. */
-  #dropWant(id: InodeId, version: VersionId): void {
-    const row = this.#layer.raw(TABLE.want + id + version)
-    if (!row) return
-    this.droppedWants.set(version, row)
-    this.#layer.putRaw(TABLE.want + id + version, undefined)
   }
 
   // Placement ------------------------------------------------------------------------------------

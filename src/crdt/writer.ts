@@ -15,7 +15,6 @@ import {
 import { Checker, parsedOp, parseKey, followsKnown } from './check.ts'
 import { deltaOf } from './delta.ts'
 import { EditWatch } from './edit-watch.ts'
-import { holdsAny } from './edits.ts'
 import { foldEdits, type FoldedPut } from './fold.ts'
 import type { PlacedChange } from './graph.ts'
 import { inodeKind, inodeShard } from './ids.ts'
@@ -27,11 +26,9 @@ import type {
   ShardChange,
   TreeDelta,
   Verdict,
-  VersionId,
 } from './interface.ts'
 import { Layer, TABLE } from './layer.ts'
-import { versionOf, type InodeRow } from './records.ts'
-import { versionId } from './registers.ts'
+import { holdsAny, versionOf, type InodeRow, type Value } from './records.ts'
 import { forgetHistory, type HistoryDaysOf } from './retention.ts'
 import { lostPuts } from './restore.ts'
 import type { RowStore, RowWriter } from './rows.ts'
@@ -40,7 +37,7 @@ import { Shards } from './shards.ts'
 import type { ImportedTree } from './snapshot.ts'
 import type { StrategyOf } from './strategy.ts'
 import { View } from './view.ts'
-import { decodeWant, encodeWant, readWants, type Want, type WantsQuery } from './wants.ts'
+import { addWant, dropWants, holdsVersion, readWants, type Want, type WantsQuery } from './wants.ts'
 import { claimFormat, metaKey, readCoveredTo, writeCoveredTo, writeFormat } from './writer-meta.ts'
 
 /** Ports of a writer. */
@@ -60,6 +57,17 @@ export interface Folded {
   /** Greatest stamp of the edits; 0 when there were none. */
   readonly hlc: Hlc
 }
+
+/** Where a write of a change comes from. */
+interface Origin {
+  /** Journal numbers that its value stands for; 0: not of this journal. */
+  readonly fromNumber: number
+  readonly toNumber: number
+  /** A content of this very stamp was written here, bytes and all. */
+  readonly writtenAt?: Hlc
+}
+
+const FOREIGN: Origin = { fromNumber: 0, toNumber: 0 }
 
 /** Writes in one change at most: receivers apply a change as one step. */
 const OPS_PER_CHANGE_MAX = 10_000
@@ -83,8 +91,6 @@ export class TreeWriter {
   putCount = 0
   /** Wants that became part of the tree since the last commit. */
   #newWants: Want[] = []
-  /** Contents that own edits wrote since the last commit. */
-  #ownContents: { readonly inode: InodeId; readonly version: VersionId }[] = []
 
   constructor(options: TreeWriterOptions) {
     this.#rows = options.rows
@@ -159,12 +165,12 @@ export class TreeWriter {
     const changes: ShardChange[] = []
     const ordered = [...puts].sort((a, b) => (a.register + a.inode < b.register + b.inode ? -1 : 1))
     let ops: ChangeOp[] = []
-    const numbers: number[] = []
+    const origins: Origin[] = []
     let bytes = 0
     const flush = (): void => {
       if (ops.length === 0) return
       this.putCount += ops.length
-      changes.push({ shard, change: this.#write(shard, ops, numbers.splice(0)) })
+      changes.push({ shard, change: this.#write(shard, ops, origins.splice(0)) })
       ops = []
       bytes = 0
     }
@@ -176,7 +182,7 @@ export class TreeWriter {
       if (isEqual && held.length === 1) continue
       const predecessors = held.map((value) => value.op)
       ops.push({ key: put.register + put.inode, value: put.value, predecessors })
-      numbers.push(put.number)
+      origins.push(originOf(put, held))
       bytes += put.value.length
       if (ops.length >= OPS_PER_CHANGE_MAX || bytes >= BYTES_PER_CHANGE_MAX) flush()
     }
@@ -184,7 +190,7 @@ export class TreeWriter {
     return changes
   }
 
-  #write(shard: number, ops: readonly ChangeOp[], numbers: readonly number[]): Uint8Array {
+  #write(shard: number, ops: readonly ChangeOp[], origins: readonly Origin[]): Uint8Array {
     const state = this.#shards.state(shard)
     const change = {
       actor: this.#self.actor,
@@ -194,10 +200,7 @@ export class TreeWriter {
       ops,
     }
     const { bytes, hash } = encodeChange(change)
-    this.#take(shard, bytes, { ...change, hash }, (index) => {
-      const number = numbers[index] as number
-      return [number, number]
-    })
+    this.#take(shard, bytes, { ...change, hash }, (index) => origins[index] as Origin)
     return bytes
   }
 
@@ -206,7 +209,7 @@ export class TreeWriter {
     shard: number,
     bytes: Uint8Array,
     change: DecodedChange,
-    numbersOf: (index: number) => readonly [number, number],
+    originOf: (index: number) => Origin,
   ): void {
     let newEntries = 0
     const placed = this.#shards.place(shard, change)
@@ -215,13 +218,17 @@ export class TreeWriter {
       const { value } = op
       const predecessors = placed?.predecessors[index] ?? op.predecessors
       const { register, inode, data } = parsedOp(op)
-      const [fromNumber, toNumber] = numbersOf(index)
+      const { fromNumber, toNumber, writtenAt } = originOf(index)
       const name = placed?.names[index] ?? opOf(change, index)
       const made = { op: name, fromNumber, toNumber, bytes: value, data }
       if (register === 'L' && !this.#layer.inode(inode)?.L.length) newEntries++
+      const before = register === 'C' ? (this.#layer.inode(inode)?.C ?? []) : []
       this.#view.put(inode, register, made, (other) => predecessors.includes(other.op))
-      if (register === 'C' && toNumber === 0) this.#want(inode, value, data as Content)
-      else if (register === 'C') this.#ownContents.push({ inode, version: versionId(value) })
+      if (register !== 'C' || inodeKind(inode) === 'directory') continue
+      const content = made as Value<Content>
+      // What follows a content that is not all here may hold parts of it.
+      const isLacking = dropWants(this.#layer, inode, before) || content.data.hlc !== writtenAt
+      if (isLacking && !holdsVersion(before, versionOf(content))) this.#want(inode, content)
     }
     this.#shards.append(shard, bytes, change, newEntries)
   }
@@ -238,29 +245,9 @@ export class TreeWriter {
     }
   }
 
-  /**
-   * A conflict copy that an own edit gave an inode of its own (a resolution, a chmod) takes over
-   * the want of the version that it was.
-   */
-  #moveWants(): void {
-    const dropped = this.#view.droppedWants
-    for (const { inode, version } of dropped.size > 0 ? this.#ownContents : []) {
-      const row = dropped.get(version)
-      const isThere = this.#layer.inode(inode)?.C.some((value) => versionOf(value) === version)
-      if (!row || !isThere) continue
-      this.#layer.putRaw(TABLE.want + inode + version, row)
-      this.#newWants.push(decodeWant(inode + version, row))
-    }
-    this.#ownContents = []
-    dropped.clear()
-  }
-
-  #want(inode: InodeId, value: Uint8Array, content: Content): void {
-    if (content.kind !== 'file' || content.ref.type === 'empty') return
-    const version = versionId(value)
-    const row = encodeWant(content.ref, content.sizeBytes)
-    this.#layer.putRaw(TABLE.want + inode + version, row)
-    this.#newWants.push(decodeWant(inode + version, row))
+  #want(inode: InodeId, value: Value<Content>): void {
+    const want = addWant(this.#layer, inode, value)
+    if (want) this.#newWants.push(want)
   }
 
   /**
@@ -285,14 +272,14 @@ export class TreeWriter {
    */
   apply(changes: readonly ShardChange[], own?: { readonly coveredTo: number }): void {
     const from = this.#coveredTo + 1
-    const numbers = own
-      ? ([Math.min(from, own.coveredTo), own.coveredTo] as const)
-      : ([0, 0] as const)
+    const origin = own
+      ? { fromNumber: Math.min(from, own.coveredTo), toNumber: own.coveredTo }
+      : FOREIGN
     for (const { shard, change } of changes) {
       const decoded = decodeChange(change)
       if (this.#shards.isKnown(shard, decoded)) continue
       this.#layer.numberOf(decoded.actor)
-      this.#take(shard, change, decoded, () => numbers)
+      this.#take(shard, change, decoded, () => origin)
     }
     this.#view.settle()
     if (own && own.coveredTo > this.#coveredTo) this.#cover(own.coveredTo)
@@ -301,7 +288,6 @@ export class TreeWriter {
   /** Writes everything since the last commit and `meta` in one transaction. */
   commit(meta: ReadonlyMap<string, Uint8Array>): TreeDelta {
     for (const [name, value] of meta) this.#layer.putRaw(metaKey(name), value)
-    this.#moveWants()
     this.#shards.flush()
     this.watch.note(this.#layer.editedInodes())
     const delta = deltaOf(this.#layer)
@@ -325,7 +311,6 @@ export class TreeWriter {
     this.#view.reset()
     this.#shards.rollback()
     this.#newWants = []
-    this.#ownContents = []
     this.#coveredTo = readCoveredTo(this.#layer)
   }
 
@@ -380,7 +365,7 @@ export class TreeWriter {
     let opCount = 0
     for (const { shard, bytes, change } of changes) {
       this.#layer.numberOf(change.actor)
-      this.#take(shard, bytes, change, () => [0, 0])
+      this.#take(shard, bytes, change, () => FOREIGN)
       opCount += change.ops.length
       if (opCount < LOAD_ROWS_MAX) continue
       opCount = 0
@@ -448,7 +433,7 @@ export class TreeWriter {
   wantAgain(contents: readonly { readonly inode: InodeId; readonly version: string }[]): void {
     for (const { inode, version } of contents) {
       const value = this.#layer.inode(inode)?.C.find((other) => versionOf(other) === version)
-      if (value) this.#want(inode, value.bytes, value.data)
+      if (value) this.#want(inode, value)
     }
   }
 
@@ -474,6 +459,19 @@ export class TreeWriter {
   inspect(): { readonly layer: Layer; readonly shards: Shards } {
     return { layer: this.#layer, shards: this.#shards }
   }
+}
+
+/**
+ * Of an own put and the values it overwrites. An edit that gives a content its own stamp has
+ * written the bytes; with another stamp it names what was there (a conflict copy that becomes an
+ * inode). Where the base is gone, what was to be fetched for it is off the list, and this may hold
+ * parts of that.
+ */
+function originOf(put: FoldedPut, held: readonly Value<unknown>[]): Origin {
+  const origin = { fromNumber: put.number, toNumber: put.number }
+  if (put.register !== 'C') return origin
+  const isCurrent = put.base.every((ref) => held.some((value) => holdsAny([ref], value)))
+  return isCurrent ? { ...origin, writtenAt: put.hlc } : origin
 }
 
 /** Puts by shard; puts on one register that do not know each other are in different rounds. */

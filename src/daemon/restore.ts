@@ -250,7 +250,7 @@ class Run {
     const inode = source.type === 'live' ? source.id : source.entry.inode
     const { mode, uid, gid, xattrs } = this.#overlay.node(inode)?.attributes ?? NEW_FILE
     const { ref, sizeBytes, mtimeNs } = content
-    const made = { mode, uid, gid, xattrs, content: { ref, sizeBytes }, mtimeNs }
+    const made = { mode, uid, gid, xattrs, content: { ref, sizeBytes, isNamed: true }, mtimeNs }
     this.#commit(() => this.#overlay.createFile(to.parent, to.name, made).edit)
     return undefined
   }
@@ -265,7 +265,9 @@ class Run {
     if (node.version === version.version) return undefined
     const { ref, sizeBytes, mtimeNs } = content
     this.#items.push({ path, action: 'replaced', size: sizeBytes, version: version.version })
-    this.#commit(() => this.#overlay.setContent(there.id, { ref, sizeBytes, mtimeNs }))
+    this.#commit(() =>
+      this.#overlay.setContent(there.id, { ref, sizeBytes, mtimeNs, isNamed: true }),
+    )
     return undefined
   }
 

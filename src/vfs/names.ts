@@ -380,7 +380,8 @@ export class Names {
     const isDirty = file?.isDirty === true
     if (!isDirty && content.kind === 'file') {
       const { ref, sizeBytes } = content
-      edits.push(overlay.setContent(inode, { ref, sizeBytes, mtimeNs: mover.view.mtimeNs }))
+      const { mtimeNs } = mover.view
+      edits.push(overlay.setContent(inode, { ref, sizeBytes, mtimeNs, isNamed: true }))
     }
     edits.push(overlay.setAttributes(inode, { mode, uid, gid, xattrs }), ...more)
     const edit = combineEdits(this.#core, edits)

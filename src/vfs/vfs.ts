@@ -239,7 +239,10 @@ export class Vfs {
     const { uid, gid } = LOCAL_CONTEXT
     const owner = node.detached?.attributes ?? { mode: REVIVED_MODE, uid, gid }
     const { mtimeNs } = content
-    const options = { mode: owner.mode, uid: owner.uid, gid: owner.gid, content, mtimeNs }
+    const { mode } = owner
+    // It may hold parts of what the lost file was, and those need not be here.
+    const named = { ...content, isNamed: true }
+    const options = { mode, uid: owner.uid, gid: owner.gid, content: named, mtimeNs }
     const place = node.lastPlace
     const fallback = nameFromText(`recovered ${file.inode}`)
     const tries: { parent: typeof overlay.root; name: FileName }[] = [

@@ -6,7 +6,7 @@
 import { hasCode, WormholeError } from '../../../src/errors.ts'
 import type { DirentView, OpRef } from '../../../src/crdt/interface.ts'
 import type { FileName, InodeId } from '../../../src/types.ts'
-import { contentOf, DIRECTORY, name, PLAIN, textOf, type Device, type Dice } from './world.ts'
+import { DIRECTORY, name, PLAIN, textOf, type Device, type Dice } from './world.ts'
 import { listAll } from './reference.ts'
 
 /** A visible name. */
@@ -146,7 +146,7 @@ export class RandomUser {
     const text = this.ledger.fresh(this.#dice)
     const made = this.device.overlay.createFile(this.#directory().id, this.#name(), {
       ...PLAIN,
-      content: contentOf(text),
+      content: this.device.content(text),
     })
     this.device.do(made)
     this.ledger.written.set(text, made.id)
@@ -177,7 +177,7 @@ export class RandomUser {
     const text = this.ledger.fresh(this.#dice)
     const mtimeNs = BigInt(this.device.world.nowMs) * 1_000_000n
     const { overlay } = this.device
-    const content = { ...contentOf(text), mtimeNs, ...(base ? { base } : {}) }
+    const content = { ...this.device.content(text), mtimeNs, ...(base ? { base } : {}) }
     this.device.do(overlay.setContent(id, content))
     this.ledger.given.add(replaced)
     this.ledger.written.set(text, id)
@@ -320,11 +320,11 @@ export class RandomUser {
     const old = this.#text(spot.id)
     const temporary = name('.tmp')
     this.device.do(
-      overlay.createFile(spot.parent, temporary, { ...PLAIN, content: contentOf(text) }),
+      overlay.createFile(spot.parent, temporary, { ...PLAIN, content: this.device.content(text) }),
     )
     const mtimeNs = BigInt(this.device.world.nowMs) * 1_000_000n
     const edit = overlay.combine([
-      overlay.setContent(spot.id, { ...contentOf(text), mtimeNs }),
+      overlay.setContent(spot.id, { ...this.device.content(text), mtimeNs }),
       overlay.unlink(spot.parent, temporary),
     ])
     this.device.do(edit)

@@ -117,6 +117,7 @@ function run(seed: number, kind: Kind): void {
       assert.deepEqual(device.shown().map(withoutDevice), before)
     }
     if (dice.chance(0.02)) device.restart()
+    if (dice.chance(0.1)) device.fetch(() => dice.chance(0.7))
     if (kind.hasDoubles && dice.chance(0.05) && world.devices.length < DEVICES_MAX) {
       users.push(new RandomUser(world.double(device), ledger, off))
     }

@@ -14,11 +14,12 @@ import type {
 import { MemoryRowStore } from '../../../src/crdt/memory.ts'
 import { Overlay, type StrategyOf } from '../../../src/crdt/overlay.ts'
 import { exportTree, importTree } from '../../../src/crdt/snapshot.ts'
+import { versionOf } from '../../../src/crdt/records.ts'
 import { LayerReader } from '../../../src/crdt/tree-reader.ts'
 import { TreeWriter } from '../../../src/crdt/writer.ts'
 import type { Random } from '../../../src/system.ts'
 import type { ActorId, ChunkAddress, DeviceId, FileName, Hlc, InodeId } from '../../../src/types.ts'
-import { checkLayer, linesOf } from './reference.ts'
+import { checkLayer, linesOf, registersOf } from './reference.ts'
 
 /** A generator of numbers in [0, 1) (xorshift32). */
 export class Dice implements Random {
@@ -189,6 +190,8 @@ export class Device {
   overlay: Overlay
   readonly applied: number[]
   readonly ownActors = new Set<ActorId>()
+  /** Texts whose bytes it has: what it wrote or fetched. */
+  readonly texts: Set<string>
   deltas: TreeDelta[] = []
   restartCount = 0
   #journal: Edit[] = []
@@ -203,6 +206,7 @@ export class Device {
     const { hashCharacters } = world.options
     this.rows = new MemoryRowStore(hashCharacters === undefined ? {} : { hashCharacters })
     this.applied = [...(original?.applied ?? [])]
+    this.texts = new Set(original?.texts ?? [])
     if (original) copyRows(original.rows, this.rows)
     for (const actor of original?.ownActors ?? []) this.ownActors.add(actor)
     ;({ writer: this.writer, overlay: this.overlay } = this.#open(original?.actor))
@@ -249,6 +253,23 @@ export class Device {
   tick(): Hlc {
     this.#lastHlc = Math.max(this.world.nowMs * 1000, this.#lastHlc + 1)
     return this.#lastHlc as Hlc
+  }
+
+  /** A content whose bytes this device has written. */
+  content(text: string): ReturnType<typeof contentOf> {
+    this.texts.add(text)
+    return contentOf(text)
+  }
+
+  /** Fetches the wants that `isDue` picks; each is committed on its own. */
+  fetch(isDue: () => boolean = () => true): void {
+    for (const { key, ref } of this.writer.wants({ countMax: Infinity })) {
+      if (!isDue()) continue
+      this.texts.add(textOf(ref))
+      this.writer.fetched([key])
+      this.#commit()
+    }
+    this.overlay.cover(0)
   }
 
   /** Journals and shows an edit; returns what a builder has made. */
@@ -316,6 +337,17 @@ export class Device {
     for (const edit of this.#journal) this.overlay.apply(edit)
   }
 
+  /** Its index is made anew from the log. */
+  rebuild(): void {
+    this.applied.splice(0, this.applied.length)
+    this.writer.clear(new Map())
+    for (let hasMoved = true; hasMoved;) {
+      hasMoved = false
+      for (const author of this.world.shuffled()) while (this.receive(author)) hasMoved = true
+    }
+    this.overlay.cover(0)
+  }
+
   /** Applies the next entry of an author if everything it needs is here. */
   receive(author: number, options: { readonly isUncertain?: boolean } = {}): boolean {
     const entry = this.world.feeds[author]?.[this.applied[author] ?? 0]
@@ -366,6 +398,26 @@ export class Device {
   check(): void {
     checkLayer(this, this.writer.inspect().layer)
     checkLayer(this, this.overlay.inspect().layer)
+    this.checkWants()
+  }
+
+  /** What is in a register and not here is wanted; what has left its register is not. */
+  checkWants(): void {
+    const { layer } = this.writer.inspect()
+    const wants = new Set(this.writer.wants({ countMax: Infinity }).map(({ key }) => key))
+    const held = new Set<string>()
+    for (const { id, C } of registersOf(this, layer).values()) {
+      for (const value of C) {
+        if (value.data.kind !== 'file') continue
+        const text = textOf(value.data.ref)
+        const key = id + versionOf(value)
+        held.add(key)
+        const isHere = text === '' || this.texts.has(text)
+        assert.ok(isHere || wants.has(key), `${text} of ${id} is not wanted`)
+      }
+    }
+    const needless = [...wants].filter((key) => !held.has(key))
+    assert.deepEqual(needless, [], 'wants without a content')
   }
 
   #byPath(path: string): { parent: InodeId; name: FileName } {
@@ -395,7 +447,7 @@ export class Device {
   write(path: string, text: string): void {
     const { parent, name: leaf } = this.#byPath(path)
     const found = this.overlay.lookup(parent, leaf)
-    const content = contentOf(text)
+    const content = this.content(text)
     const mtimeNs = BigInt(this.world.nowMs) * 1_000_000n
     if (found) this.do(this.overlay.setContent(found.id, { ...content, mtimeNs }))
     else this.do(this.overlay.createFile(parent, leaf, { ...PLAIN, content, mtimeNs }))

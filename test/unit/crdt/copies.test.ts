@@ -7,9 +7,17 @@ import { test } from 'node:test'
 import { newInodeId } from '../../../src/crdt/ids.ts'
 import { encodeRegister } from '../../../src/crdt/registers.ts'
 import { settled, story } from '../../model/crdt/story.ts'
-import { name, textOf, World, type Device } from '../../model/crdt/world.ts'
+import { contentOf, name, PLAIN, textOf, World, type Device } from '../../model/crdt/world.ts'
 
 const NOTHING = (): void => undefined
+
+/** The texts of what a device has yet to fetch. */
+function wantedBy({ writer }: Device): string[] {
+  return writer
+    .wants({ countMax: 9 })
+    .map(({ ref }) => textOf(ref))
+    .sort()
+}
 
 test('five concurrent versions: one keeps the name, four are copies; keep all', () => {
   const parts = ['a', 'b', 'c', 'd', 'e'].map((text) => (device: Device) => {
@@ -187,16 +195,108 @@ test('a copy that gets an inode of its own here is still to be fetched', () => {
   ])
   const carol = world.devices[2]!
   const copy = lines.find((line) => line !== '/r=b')!.slice(0, -2)
-  const wanted = (): string[] =>
-    carol.writer
-      .wants({ countMax: 9 })
-      .map(({ ref }) => textOf(ref))
-      .sort()
-  assert.deepEqual(wanted(), ['a', 'b'])
+  assert.deepEqual(wantedBy(carol), ['a', 'b'])
   carol.do(carol.overlay.setAttributes(carol.id(copy), { mode: 0o600 }))
   carol.publish()
-  assert.deepEqual(wanted(), ['a', 'b'])
+  assert.deepEqual(wantedBy(carol), ['a', 'b'])
   assert.equal(carol.deltas.at(-1)!.contents.length, 1)
+})
+
+test('a copy that has an inode here is still to be fetched when its origin goes on', () => {
+  const { world, lines } = story(3, (a) => a.write('/r', '0'), [
+    (a) => a.write('/r', 'a'),
+    (b) => b.write('/r', 'b'),
+    NOTHING,
+  ])
+  const [alice, , carol] = world.devices as [Device, Device, Device]
+  const copy = lines.find((line) => line !== '/r=b')!.slice(0, -2)
+  // Both settle the conflict: the copy of one says nothing of what the other replaces.
+  alice.resolve('/r', 0)
+  alice.write('/r', 'c')
+  alice.publish()
+  carol.do(carol.overlay.setAttributes(carol.id(copy), { mode: 0o600 }))
+  assert.ok(carol.receive(0))
+  assert.deepEqual(wantedBy(carol), ['c'])
+  carol.publish()
+  carol.check()
+  assert.deepEqual(wantedBy(carol), ['a', 'b', 'c'])
+})
+
+test('what is written over a content that is not here may hold parts of that', () => {
+  const world = new World({ seed: 1, deviceCount: 2 })
+  const [alice, bob] = world.devices as [Device, Device]
+  alice.write('/r', 'a')
+  world.settle()
+  assert.deepEqual(wantedBy(bob), ['a'])
+  bob.write('/r', 'b')
+  bob.publish()
+  assert.deepEqual(wantedBy(bob), ['b'])
+  bob.fetch()
+  bob.write('/r', 'c')
+  bob.publish()
+  assert.deepEqual(wantedBy(bob), [])
+  // Replaced by others before it is published: the list no longer says what was missing.
+  world.settle()
+  alice.write('/r', 'd')
+  world.settle()
+  bob.write('/r', 'e')
+  alice.write('/r', 'f')
+  alice.publish()
+  assert.ok(bob.receive(0))
+  assert.deepEqual(wantedBy(bob), ['f'])
+  bob.publish()
+  assert.deepEqual(wantedBy(bob), ['e', 'f'])
+})
+
+test('what is written over a conflict copy that is not here may hold parts of that', () => {
+  const { world, lines } = story(3, (a) => a.write('/r', '0'), [
+    (a) => a.write('/r', 'a'),
+    (b) => b.write('/r', 'b'),
+    NOTHING,
+  ])
+  const carol = world.devices[2]!
+  carol.write(lines.find((line) => line !== '/r=b')!.slice(0, -2), 'c')
+  carol.publish()
+  carol.check()
+  assert.deepEqual(wantedBy(carol), ['b', 'c'])
+})
+
+test('a version that is put back is fetched if it never was here', () => {
+  const world = new World({ seed: 1, deviceCount: 2 })
+  const [alice, bob] = world.devices as [Device, Device]
+  alice.write('/r', 'a')
+  world.settle()
+  alice.write('/r', 'b')
+  world.settle()
+  const id = bob.id('/r')
+  const mtimeNs = 0n
+  bob.do(bob.overlay.setContent(id, { ...contentOf('a'), mtimeNs, isNamed: true }))
+  bob.do(
+    bob.overlay.createFile(bob.overlay.root, name('s'), {
+      ...PLAIN,
+      content: { ...contentOf('a'), isNamed: true },
+    }),
+  )
+  bob.publish()
+  bob.check()
+  assert.deepEqual(wantedBy(bob), ['a', 'a'])
+})
+
+test('after an index is made anew everything is looked at, own contents too', () => {
+  const { world, lines } = story(3, (a) => a.write('/r', '0'), [
+    (a) => a.write('/r', 'a'),
+    (b) => b.write('/r', 'b'),
+    NOTHING,
+  ])
+  const carol = world.devices[2]!
+  const copy = lines.find((line) => line !== '/r=b')!.slice(0, -2)
+  carol.do(carol.overlay.setAttributes(carol.id(copy), { mode: 0o600 }))
+  carol.write('/s', 's')
+  world.settle()
+  carol.rebuild()
+  carol.check()
+  assert.deepEqual(wantedBy(carol), ['a', 'b', 's'])
+  assert.deepEqual(carol.lines(), world.devices[0]!.lines())
 })
 
 test('a chmod of an inode is news of its conflict copies too', () => {
