@@ -10,6 +10,7 @@ import type { Overlay } from '../crdt/overlay.ts'
 import { parsePolicy, POLICY_FILE_NAME, POLICY_FILE_SIZE_BYTES_MAX } from '../policy/parse.ts'
 import type { Clock } from '../system.ts'
 import { nameFromText, type InodeId } from '../types.ts'
+import type { PathApi } from '../vfs/interface.ts'
 import type { Vfs } from '../vfs/vfs.ts'
 import type { PolicyCheckReport } from './interface.ts'
 import type { ProblemEvent } from './threads.ts'
@@ -118,15 +119,23 @@ export class PolicyWatch {
   }
 
   async #read(file: string): Promise<Mistake[]> {
-    const pieces: Buffer[] = []
-    let bytes = 0
-    for await (const piece of this.#vfs.paths.readFile(file)) {
-      pieces.push(Buffer.from(piece))
-      bytes += piece.length
-      if (bytes > POLICY_FILE_SIZE_BYTES_MAX) break
-    }
-    const parsed = parsePolicy(Buffer.concat(pieces))
+    const parsed = await readPolicyFile(this.#vfs.paths, file)
     if ('canonical' in parsed) return []
     return parsed.problems.map((problem) => ({ file, ...problem }))
   }
+}
+
+/** Reads a policy file; one that is too long is read no further than it takes to say so. */
+export async function readPolicyFile(
+  paths: Pick<PathApi, 'readFile'>,
+  file: string,
+): Promise<ReturnType<typeof parsePolicy>> {
+  const pieces: Buffer[] = []
+  let bytes = 0
+  for await (const piece of paths.readFile(file)) {
+    pieces.push(Buffer.from(piece))
+    bytes += piece.length
+    if (bytes > POLICY_FILE_SIZE_BYTES_MAX) break
+  }
+  return parsePolicy(Buffer.concat(pieces))
 }

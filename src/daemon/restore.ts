@@ -42,7 +42,7 @@ export class Restorer {
   async #restore(options: RestoreOptions): Promise<RestoreReport> {
     const { path, isPreview, to } = options
     const { parent, name, source } = this.#find(path)
-    const at = this.#moment(options, source)
+    const at = await this.#moment(options, source)
     const target = to === undefined ? undefined : this.#directory(to)
     if (target === undefined && !this.#overlay.node(parent)) {
       throw new WormholeError(
@@ -103,7 +103,7 @@ export class Restorer {
     throw new WormholeError('NOT_A_DIRECTORY', `${path} is not a directory`)
   }
 
-  #moment(options: RestoreOptions, source: Source): Moment {
+  async #moment(options: RestoreOptions, source: Source): Promise<Moment> {
     const { path, version, atMs } = options
     if (version !== undefined) return { version: this.#version(source, version, path) }
     if (atMs !== undefined) return { at: (atMs * 1000 + 999) as Hlc }
@@ -113,7 +113,7 @@ export class Restorer {
         `${path} is there: say as of when, with --at TIME or (a file) --at VERSION`,
       )
     }
-    return { at: this.#beforeRun(source.entry) }
+    return { at: await this.#beforeRun(source.entry) }
   }
 
   #version(source: Source, start: string, path: string): VersionView {
@@ -130,7 +130,7 @@ export class Restorer {
   }
 
   /** The moment before the run of removals that took a directory began. */
-  #beforeRun(entry: DeletedName): Hlc {
+  async #beforeRun(entry: DeletedName): Promise<Hlc> {
     const stamps = [entry.deletedAt]
     const todo = entry.kind === 'directory' ? [entry.inode] : []
     for (let directory = todo.pop(); directory !== undefined; directory = todo.pop()) {
@@ -138,6 +138,7 @@ export class Restorer {
         stamps.push(below.deletedAt)
         if (below.kind === 'directory') todo.push(below.inode)
       }
+      await this.#vfs.breathe()
     }
     stamps.sort((a, b) => b - a)
     let first = entry.deletedAt
@@ -193,7 +194,9 @@ class Run {
       const place = { parent: target, name }
       await this.entry({ type: 'live', id: child, kind }, place, joinPath(path, nameToText(name)))
     }
-    for (const entry of this.#overlay.deletedNames(id)) {
+    for (const [index, entry] of this.#overlay.deletedNames(id).entries()) {
+      // A big tree holds up nobody's reads and writes.
+      if (index % LIST_COUNT === 0) await this.#vfs.breathe()
       // The newest of that name at the time; a living one has been dealt with.
       if (entry.deletedAt <= this.#at || names.has(entry.name)) continue
       const isThere = entry.kind === 'directory' || this.#overlay.versionAt(entry.inode, this.#at)
@@ -288,7 +291,6 @@ class Run {
       const page = this.#overlay.list(directory, { ...options, countMax: LIST_COUNT })
       found.push(...page.entries)
       after = page.next
-      // A big tree holds up nobody's reads and writes.
       if (after !== undefined) await this.#vfs.breathe()
     } while (after !== undefined)
     return found

@@ -4,11 +4,12 @@ import type { ContentRef, VersionView } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
 import { hasCode, WormholeError } from '../errors.ts'
 import { decidePolicy } from '../policy/decide.ts'
-import { parsePolicy, POLICY_FILE_NAME } from '../policy/parse.ts'
+import { POLICY_FILE_NAME } from '../policy/parse.ts'
 import { nameFromText, type ChunkAddress, type InodeId } from '../types.ts'
 import type { Vfs } from '../vfs/vfs.ts'
 import { sizeOf } from './conflict-queries.ts'
 import type { ExplainReport, VersionReport } from './interface.ts'
+import { readPolicyFile } from './policy-watch.ts'
 import { stampToIso } from './reports.ts'
 import { joinPath, pathOf } from './tree-paths.ts'
 
@@ -123,11 +124,7 @@ export class TreeQueries {
   }): Promise<ReadonlyMap<string, number>> {
     const found = this.#overlay.lookup(layer.directory, nameFromText(POLICY_FILE_NAME))
     if (found?.kind !== 'file' || !this.#isHere(found.id)) return new Map()
-    const pieces: Buffer[] = []
-    for await (const piece of this.#vfs.paths.readFile(this.#policyFile(layer.directory))) {
-      pieces.push(Buffer.from(piece))
-    }
-    const parsed = parsePolicy(Buffer.concat(pieces))
+    const parsed = await readPolicyFile(this.#vfs.paths, this.#policyFile(layer.directory))
     return 'canonical' in parsed && parsed.canonical === layer.policy ? parsed.lines : new Map()
   }
 
