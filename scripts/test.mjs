@@ -20,7 +20,7 @@ import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
 
 /**
- * The tiers in the order they run. `timeoutMs` bounds one file. A tier that `isWaiting` most of the
+ * The tiers in the order they run, the longest files not last. `timeoutMs` bounds one file. A tier that `isWaiting` most of the
  * time, for other processes, runs one file more than there are cores; one that `needsDist` starts
  * `bin/wormhole.js`; one that `needsFuse` may skip without /dev/fuse, except where CI has it; one
  * that `isOnDemand` runs only when it is named.
@@ -33,13 +33,17 @@ const TIERS = {
   model: { timeoutMs: 120_000 },
   sim: { timeoutMs: 240_000 },
   fuzz: { timeoutMs: 120_000 },
+  crash: { timeoutMs: 300_000, needsDist: true, needsFuse: true },
   integration: { timeoutMs: 300_000, isWaiting: true, needsDist: true },
   mount: { timeoutMs: 300_000, needsDist: true, needsFuse: true },
-  crash: { timeoutMs: 300_000, needsDist: true, needsFuse: true },
   programs: { timeoutMs: 1_800_000, needsDist: true, isOnDemand: true },
 }
 
 const PARALLEL_FILES_MAX = 4
+
+function addTo(total, counts) {
+  for (const key of Object.keys(total)) total[key] += counts[key]
+}
 
 /** How the reason of a skip begins that says what a bare machine may lack: never a failure. */
 const OPTIONAL = 'optional: '
@@ -177,20 +181,62 @@ async function runFile(root, file, timeoutMs) {
   return tally.counts
 }
 
-/** Runs the files of a tier, as many at a time as the tier allows. */
-async function runTier(tier, { root, filters, timeoutMs }) {
-  const files = findFiles(root, tier, filters)
-  const total = { ...NOTHING }
-  const runNext = async () => {
-    for (let file = files.shift(); file !== undefined; file = files.shift()) {
-      const counts = await runFile(root, file, timeoutMs ?? TIERS[tier].timeoutMs)
-      for (const key of Object.keys(total)) total[key] += counts[key]
+/** What the files of one tier came to. `seconds` is the time of each, added up. */
+class TierTally {
+  counts = { ...NOTHING }
+  #tier
+  #open
+  #seconds = 0
+
+  constructor(tier, fileCount) {
+    this.#tier = tier
+    this.#open = fileCount
+    if (fileCount === 0) this.#close()
+  }
+
+  add(counts, seconds) {
+    addTo(this.counts, counts)
+    this.#seconds += seconds
+    if (--this.#open === 0) this.#close()
+  }
+
+  #close() {
+    this.counts = judgeSkips(this.#tier, this.counts)
+    const { passed, failed, skipped } = this.counts
+    const sum = passed + failed + skipped
+    const time = `in ${this.#seconds.toFixed(1)} s, one after the other`
+    console.log(`# ${this.#tier}: ${sum === 0 ? 'no tests' : `${sum} ${time}`}`)
+  }
+}
+
+function countLanes(tier) {
+  const cores = Math.max(2, availableParallelism())
+  return Math.min(PARALLEL_FILES_MAX, cores + (TIERS[tier].isWaiting ? 1 : 0))
+}
+
+/**
+ * Runs the files of several tiers in order, each as soon as its tier's number of lanes allows: no
+ * core waits for the last file of a tier.
+ */
+async function runFiles(tiers, { root, filters, timeoutMs }) {
+  const running = new Set()
+  const tallies = []
+  for (const tier of tiers) {
+    const files = findFiles(root, tier, filters)
+    const tally = new TierTally(tier, files.length)
+    tallies.push(tally)
+    for (const file of files) {
+      while (running.size >= countLanes(tier)) await Promise.race(running)
+      const startMs = performance.now()
+      const ended = runFile(root, file, timeoutMs ?? TIERS[tier].timeoutMs).then((counts) => {
+        running.delete(ended)
+        tally.add(counts, (performance.now() - startMs) / 1000)
+      })
+      running.add(ended)
     }
   }
-  const cores = Math.max(2, availableParallelism())
-  const lanes = Math.min(PARALLEL_FILES_MAX, cores + (TIERS[tier].isWaiting ? 1 : 0))
-  await Promise.all(Array.from({ length: lanes }, runNext))
-  return total
+  await Promise.all(running)
+  return tallies.map(({ counts }) => counts)
 }
 
 /** Runs a tier that is one command: it counts as one test. */
@@ -198,11 +244,14 @@ function runCommand(root, tier) {
   const { command, needsTsx } = TIERS[tier]
   const [script, ...rest] = command
   const flags = needsTsx ? ['--import', import.meta.resolve('tsx')] : []
+  const startMs = performance.now()
   const result = spawnSync(process.execPath, [...flags, path.join(root, script), ...rest], {
     cwd: root,
     stdio: 'inherit',
   })
   const hasPassed = result.status === 0
+  const seconds = ((performance.now() - startMs) / 1000).toFixed(1)
+  console.log(`# ${tier}: ${hasPassed ? 'ok' : 'FAILED'} in ${seconds} s`)
   return { ...NOTHING, passed: hasPassed ? 1 : 0, failed: hasPassed ? 0 : 1 }
 }
 
@@ -240,17 +289,10 @@ async function main() {
     return 2
   }
   const total = { ...NOTHING, failed: buildFirst(root, tiers) }
-  for (const tier of tiers) {
-    const startMs = performance.now()
-    console.log(`\n# ${tier}`)
-    const isCommand = TIERS[tier].command !== undefined
-    const found = isCommand ? runCommand(root, tier) : await runTier(tier, options)
-    const counts = judgeSkips(tier, found)
-    for (const key of Object.keys(total)) total[key] += counts[key]
-    const seconds = ((performance.now() - startMs) / 1000).toFixed(1)
-    const sum = counts.passed + counts.failed + counts.skipped
-    console.log(sum === 0 ? `${tier}: no tests` : `${tier}: ${sum} in ${seconds} s`)
-  }
+  const isCommand = (tier) => TIERS[tier].command !== undefined
+  for (const tier of tiers.filter(isCommand)) addTo(total, runCommand(root, tier))
+  const ofFiles = tiers.filter((tier) => !isCommand(tier))
+  for (const counts of await runFiles(ofFiles, options)) addTo(total, counts)
   const hasRun = total.passed + total.failed > 0
   if (!hasRun) console.log('\nnothing ran: that counts as a failure')
   console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
