@@ -20,10 +20,10 @@ import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
 
 /**
- * The tiers in the order they run, the longest files not last. `timeoutMs` bounds one file. A tier that `isWaiting` most of the
- * time, for other processes, runs one file more than there are cores; one that `needsDist` starts
- * `bin/wormhole.js`; one that `needsFuse` may skip without /dev/fuse, except where CI has it; one
- * that `isOnDemand` runs only when it is named.
+ * The tiers in the order they run: long files not last. `timeoutMs` bounds one file. A tier that
+ * `isWaiting` most of the time, for other processes, runs one file more than there are cores; one
+ * that `needsDist` starts `bin/wormhole.js`; one that `needsFuse` may skip without /dev/fuse, but
+ * not where CI has it; one that `isOnDemand` runs only when it is named.
  */
 const TIERS = {
   types: { command: ['node_modules/typescript/bin/tsc', '-p', '.', '--noEmit'] },

@@ -160,18 +160,30 @@ export class ByteReader {
     return this.#buffer.subarray(at, at + count)
   }
 
-  bytes(lengthMax = 0x7fffffff): Buffer {
+  #length(lengthMax: number): number {
     const length = this.varint()
     if (length > lengthMax) this.fail(`field of ${length} bytes, at most ${lengthMax} allowed`)
-    return this.raw(length)
+    return length
+  }
+
+  bytes(lengthMax = 0x7fffffff): Buffer {
+    return this.raw(this.#length(lengthMax))
   }
 
   latin1(lengthMax = 0x7fffffff): string {
-    return this.bytes(lengthMax).toString('latin1')
+    const length = this.#length(lengthMax)
+    const at = this.#take(length)
+    return this.#buffer.toString('latin1', at, at + length)
   }
 
   hex(count: number): string {
-    return this.raw(count).toString('hex')
+    const at = this.#take(count)
+    return this.#buffer.toString('hex', at, at + count)
+  }
+
+  base64url(count: number): string {
+    const at = this.#take(count)
+    return this.#buffer.toString('base64url', at, at + count)
   }
 
   /** Refuses trailing bytes. */

@@ -18,7 +18,8 @@ export const BOX_OVERHEAD_BYTES = 32 + 16
 export const SIGNATURE_BYTES = 64
 export const HASH_BYTES = 32
 
-const NONCE_BYTES = 24
+/** Random bytes at the start of a sealed object. */
+export const NONCE_BYTES = 24
 const TAG_BYTES = 16
 
 /** Seals `plain` for whoever has `key`: nonce, ciphertext, tag. The result is fresh memory. */
@@ -53,17 +54,33 @@ export function unseal(
   about: Uint8Array,
   code: ErrorCode,
 ): Buffer {
-  if (sealed.length < SEAL_OVERHEAD_BYTES) {
-    throw new WormholeError(code, `sealed object of ${sealed.length} bytes is too short`)
+  const rest = sealed.subarray(Math.min(NONCE_BYTES, sealed.length), sealed.length)
+  return unsealParts(key, sealed, rest, about, code)
+}
+
+/**
+ * As `unseal`, of an object that lies in shared memory: `nonce` begins with the nonce, `sealed` is
+ * what follows it.
+ */
+export function unsealParts(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  sealed: Uint8Array,
+  about: Uint8Array,
+  code: ErrorCode,
+): Buffer {
+  if (sealed.length < TAG_BYTES) {
+    const length = NONCE_BYTES + sealed.length
+    throw new WormholeError(code, `sealed object of at most ${length} bytes is too short`)
   }
-  const plain = Buffer.allocUnsafe(sealed.length - SEAL_OVERHEAD_BYTES)
+  const plain = Buffer.allocUnsafe(sealed.length - TAG_BYTES)
   try {
     sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
       plain,
       null,
-      sealed.subarray(NONCE_BYTES, sealed.length),
+      sealed,
       about,
-      nonceOf(sealed),
+      nonceOf(nonce),
       key,
     )
   } catch (error) {

@@ -23,7 +23,15 @@ import {
   type DecodedChange,
 } from './change.ts'
 import { parseKey } from './check.ts'
-import { inodeIdBytes, inodeIdFromBytes, inodeShard, LOST_FOUND, ROOT, SHARD_COUNT } from './ids.ts'
+import {
+  inodeIdBytes,
+  inodeIdFromBytes,
+  inodeShard,
+  LOST_FOUND,
+  readInodeId,
+  ROOT,
+  SHARD_COUNT,
+} from './ids.ts'
 import type { OpRef, RegisterName } from './interface.ts'
 import { hasAddress, hasTime, readParts, writeParts, type ValueColumns } from './value-columns.ts'
 
@@ -439,7 +447,7 @@ export class ArchiveReader {
     const track = this.#track
     const code = parents.varint()
     if (code > 0) return track.parents[code - 1] ?? parents.fail(`parent ${code - 1}`)
-    const parent = inodeIdFromBytes(raw.raw(12)) ?? raw.fail('malformed inode id')
+    const parent = readInodeId(raw)
     if (track.parentIndexes.has(parent)) parents.fail('parent twice')
     track.addParent(parent)
     return parent

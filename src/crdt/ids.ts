@@ -9,6 +9,7 @@
  *
  * The creator chooses the shard, and neither shard nor kind ever changes.
  */
+import type { ByteReader } from '../bytes.ts'
 import { hash } from '../seal.ts'
 import type { Random } from '../system.ts'
 import type { InodeId } from '../types.ts'
@@ -69,6 +70,10 @@ export function isInodeId(text: string): text is InodeId {
     const code = text.charCodeAt(index)
     if (code > 255 || VALUES[code] === 255) return false
   }
+  return hasKind(text)
+}
+
+function hasKind(text: string): text is InodeId {
   return KINDS[(VALUES[text.charCodeAt(2)] as number) >> 2] !== undefined
 }
 
@@ -82,6 +87,13 @@ export function inodeIdFromBytes(bytes: Uint8Array): InodeId | undefined {
   if (bytes.length !== ID_BYTES) return undefined
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, ID_BYTES).toString('base64url')
   return isInodeId(text) ? text : undefined
+}
+
+/** Reads the 12 bytes of an id. */
+export function readInodeId(reader: ByteReader): InodeId {
+  // Text of 12 bytes has the length and the characters of an id.
+  const text = reader.base64url(ID_BYTES)
+  return hasKind(text) ? text : reader.fail('malformed inode id')
 }
 
 function makeId(kind: InodeKind, shard: number, chance: Uint8Array): InodeId {

@@ -180,35 +180,31 @@ export class Layer implements ActorNumbers {
   }
 
   /**
-   * Keys of a directory's slot rows, in order, at or after the key `from`. Slots in them may be
-   * empty.
+   * The slots of a directory, those of one name hash together, in the order of their keys after
+   * `after`: at most `countMax` rows of the store. `next` is the key to go on after. Slots may be
+   * empty. Rows that are only listed do not enter the cache.
    */
-  slotKeys(
+  slotPage(
     parent: InodeId,
-    options: { readonly from?: string; readonly countMax: number },
-  ): string[] {
+    options: { readonly after?: string | undefined; readonly countMax: number },
+  ): { rows: (readonly Slot[])[]; next: string | undefined } {
     const prefix = TABLE.slot + parent
-    const { from, countMax } = options
-    const stored: string[] = []
-    if (from !== undefined && this.slotsAt(from).length > 0) stored.push(from)
-    const page = this.#rows.range(prefix, {
-      countMax,
-      ...(from === undefined ? {} : { after: from }),
-    })
-    // What is about to be looked at stays in the cache.
-    if (this.#slotCache.size + page.length > CACHE_ROWS_MAX) this.#slotCache.clear()
-    for (const { key, value } of page) {
-      stored.push(key)
-      if (!this.#slotCache.has(key)) this.#slotCache.set(key, decodeSlots(value))
+    const { after, countMax } = options
+    const from = after === undefined ? {} : { after }
+    const stored = this.#rows.range(prefix, { countMax, ...from })
+    const next = stored.length === countMax ? stored.at(-1)?.key : undefined
+    if (this.#slots.size === 0) {
+      return { rows: stored.map(({ value }) => decodeSlots(value)), next }
     }
-    if (this.#slots.size === 0) return stored.slice(0, countMax)
-    const keys = new Set(stored)
-    const end = page.length === countMax ? page.at(-1)?.key : undefined
-    for (const key of this.#slots.keys()) {
-      if (!key.startsWith(prefix) || (from !== undefined && key < from)) continue
-      if (end === undefined || key <= end) keys.add(key)
+    const rows = new Map<string, readonly Slot[]>()
+    for (const { key, value } of stored) rows.set(key, decodeSlots(value))
+    for (const [key, slots] of this.#slots) {
+      const isAfter = after === undefined || key > after
+      const isInPage = isAfter && (next === undefined || key <= next)
+      if (isInPage && key.startsWith(prefix)) rows.set(key, slots)
     }
-    return [...keys].sort().slice(0, countMax)
+    const keys = [...rows.keys()].sort()
+    return { rows: keys.map((key) => rows.get(key) as readonly Slot[]), next }
   }
 
   raw(key: string): Uint8Array | undefined {

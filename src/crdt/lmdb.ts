@@ -16,7 +16,7 @@ import { open, type RootDatabase, type Transaction } from 'lmdb'
 import { systemDisk } from '../disk.ts'
 import { fromErrno, hasCode, WormholeError } from '../errors.ts'
 import type { CheckStep, Finding } from '../finding.ts'
-import { deriveKey, keyedHash, seal, unseal } from '../seal.ts'
+import { deriveKey, keyedHash, NONCE_BYTES, seal, unsealParts } from '../seal.ts'
 import type { Random } from '../system.ts'
 import { RandomPool } from './random-pool.ts'
 import type { FrozenRows, RowStore, RowWriter } from './rows.ts'
@@ -103,9 +103,51 @@ function endOf(prefix: string): Buffer {
   return Buffer.concat([binary(prefix), Buffer.alloc(64 - prefix.length, 255)])
 }
 
-/** As LMDB's binding is, where its types leave out the options of `getBinaryFast`. */
-type Rows = RootDatabase<Buffer, Buffer> & {
+/**
+ * Values as they lie in LMDB's own buffer, which the next read uses again: only its `length` is
+ * that of the row. Fresh buffers for key, value, ciphertext and plain text were half of a listing.
+ */
+const SHARED_VALUES = { encode: (row: Buffer) => row, decode: (row: Buffer) => row }
+
+/** Keys are given as bytes, which sealing needs too, and come back as strings. */
+const KEYS = {
+  writeKey(key: Buffer | string, target: Buffer, start: number): number {
+    if (typeof key === 'string') return start + target.write(key, start, 'latin1')
+    target.set(key, start)
+    return start + key.length
+  },
+  readKey: (source: Buffer, start: number, end: number) => source.toString('latin1', start, end),
+}
+
+/** As LMDB's binding is with `KEYS`; its types know one type of key. */
+interface Rows extends Omit<RootDatabase<Buffer, Buffer>, 'getBinaryFast' | 'getRange'> {
   getBinaryFast(key: Buffer, options: { transaction?: Transaction }): Buffer | undefined
+  getRange(options: {
+    start?: Buffer
+    end?: Buffer
+    exclusiveStart?: boolean
+    limit?: number
+    transaction?: Transaction
+  }): Iterable<{ key: string; value: Buffer }>
+}
+
+/** Parts of a buffer that is used again and again, made once for each length. */
+class SharedParts {
+  #source: Uint8Array | undefined
+  #parts: Uint8Array[] = []
+
+  /** The `length` bytes at `start`, which is the same in every call. */
+  of(source: Uint8Array, start: number, length: number): Uint8Array {
+    if (source !== this.#source) {
+      this.#source = source
+      this.#parts = []
+    }
+    return (this.#parts[length] ??= new Uint8Array(
+      source.buffer,
+      source.byteOffset + start,
+      length,
+    ))
+  }
 }
 
 class LmdbRowStore implements RowStore {
@@ -117,6 +159,7 @@ class LmdbRowStore implements RowStore {
   readonly #isReadOnly: boolean
   readonly #names = new Map<string, string>()
   readonly #scratchKeys: Buffer[] = []
+  readonly #sealedParts = new SharedParts()
   #snapshot: Transaction | undefined
   #isOpen = true
 
@@ -132,8 +175,9 @@ class LmdbRowStore implements RowStore {
         path: options.directory,
         noSubdir: false,
         encoding: 'binary',
-        keyEncoding: 'binary',
-      })
+        encoder: SHARED_VALUES,
+        keyEncoder: KEYS,
+      }) as unknown as Rows
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error)
       if (/MDB_INVALID|MDB_CORRUPTED|MDB_VERSION_MISMATCH/.test(text)) {
@@ -167,9 +211,15 @@ class LmdbRowStore implements RowStore {
 
   #get(key: string, reading: { transaction?: Transaction }): Buffer | undefined {
     const about = this.#scratchKey(key)
-    // The bytes lie in LMDB's own buffer until the next read; its `length` is that of the row.
     const sealed = this.#database.getBinaryFast(about, reading)
-    return sealed && unseal(this.#rowKey, sealed, about, 'INDEX_CORRUPT')
+    return sealed && this.#unseal(sealed, about)
+  }
+
+  /** Opens a row that lies in LMDB's buffer. The result is fresh memory. */
+  #unseal(row: Buffer, about: Buffer): Buffer {
+    const sealedBytes = Math.max(0, row.length - NONCE_BYTES)
+    const sealed = this.#sealedParts.of(row, NONCE_BYTES, sealedBytes)
+    return unsealParts(this.#rowKey, row, sealed, about, 'INDEX_CORRUPT')
   }
 
   /** The key as bytes, until the next call: reads are many, and keys have few lengths. */
@@ -202,8 +252,7 @@ class LmdbRowStore implements RowStore {
       ...reading,
     })
     for (const { key, value } of rows) {
-      const plain = unseal(this.#rowKey, value, key, 'INDEX_CORRUPT')
-      found.push({ key: key.toString('latin1'), value: plain })
+      found.push({ key, value: this.#unseal(value, this.#scratchKey(key)) })
     }
     return found
   }
@@ -256,15 +305,18 @@ class LmdbRowStore implements RowStore {
     return (this.#database.getStats() as { entryCount: number }).entryCount
   }
 
-  #faultOf(key: Buffer, value: Buffer, transaction: Transaction): string | undefined {
+  #faultOf(key: string, value: Buffer, transaction: Transaction): string | undefined {
+    const about = binary(key)
+    const row = Buffer.from(value.subarray(0, value.length))
     try {
-      unseal(this.#rowKey, value, key, 'INDEX_CORRUPT')
+      this.#unseal(value, about)
     } catch (error) {
-      if (hasCode(error, 'INDEX_CORRUPT')) return `row ${key.toString('hex')} does not open`
+      if (hasCode(error, 'INDEX_CORRUPT')) return `row ${about.toString('hex')} does not open`
       throw error
     }
-    const found = this.#database.get(key, { transaction })
-    return found?.equals(value) ? undefined : `row ${key.toString('hex')} is not found by its key`
+    const found = this.#database.getBinaryFast(about, { transaction })
+    if (found && row.equals(found.subarray(0, found.length))) return undefined
+    return `row ${about.toString('hex')} is not found by its key`
   }
 
   transaction<T>(run: (rows: RowWriter) => T): T {

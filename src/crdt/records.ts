@@ -6,7 +6,7 @@
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { ActorId, FileName, Hlc, InodeId } from '../types.ts'
 import { parseOp } from './change.ts'
-import { inodeIdBytes, inodeIdFromBytes } from './ids.ts'
+import { inodeIdBytes, readInodeId } from './ids.ts'
 import type { Attributes, Content, Location, OpRef, VersionId } from './interface.ts'
 import { decodeRegister, versionId, type PolicyText } from './registers.ts'
 
@@ -192,11 +192,6 @@ function writeId(writer: ByteWriter, id: InodeId): void {
   writer.raw(inodeIdBytes(id))
 }
 
-function readId(reader: ByteReader): InodeId {
-  const id = inodeIdFromBytes(reader.raw(12))
-  return id ?? reader.fail('malformed inode id')
-}
-
 function writeIds(writer: ByteWriter, ids: readonly InodeId[]): void {
   writer.varint(ids.length)
   for (const id of ids) writeId(writer, id)
@@ -204,7 +199,7 @@ function writeIds(writer: ByteWriter, ids: readonly InodeId[]): void {
 
 function readIds(reader: ByteReader): InodeId[] {
   const ids: InodeId[] = []
-  for (let left = reader.varint(); left > 0; left--) ids.push(readId(reader))
+  for (let left = reader.varint(); left > 0; left--) ids.push(readInodeId(reader))
   return ids
 }
 
@@ -304,8 +299,8 @@ export function decodeInodeRow(
     row.slotParent = parent
     row.slotName = name
   }
-  if (flags & ROW.movedSlot) row.slotParent = readId(reader)
-  if (flags & ROW.canonical) row.canonical = readId(reader)
+  if (flags & ROW.movedSlot) row.slotParent = readInodeId(reader)
+  if (flags & ROW.canonical) row.canonical = readInodeId(reader)
   if (flags & ROW.lists) {
     row.merged = readIds(reader)
     row.links = readIds(reader)
@@ -314,12 +309,12 @@ export function decodeInodeRow(
     row.liveChildren = reader.varint()
     row.subdirectories = reader.varint()
   }
-  if (flags & ROW.target) row.target = readId(reader)
+  if (flags & ROW.target) row.target = readInodeId(reader)
   if (flags & ROW.copyOf) {
     row.copyOf = {
-      inode: readId(reader),
+      inode: readInodeId(reader),
       version: reader.hex(8),
-      parent: readId(reader),
+      parent: readInodeId(reader),
       name: reader.latin1() as FileName,
     }
   }
@@ -373,7 +368,7 @@ export function decodeSlots(bytes: Uint8Array): Slot[] {
     const isPlain = reader.u8() === 1
     const slot = emptySlot(reader.latin1() as FileName)
     if (isPlain) {
-      slot.primary = readId(reader)
+      slot.primary = readInodeId(reader)
       slot.claims = [slot.primary]
     } else {
       readSlot(reader, slot)
@@ -391,13 +386,17 @@ function readSlot(reader: ByteReader, slot: Slot): void {
   slot.extras = extras
   const hidden: Hidden[] = []
   for (let left = reader.varint(); left > 0; left--) {
-    hidden.push({ claim: readId(reader), into: readId(reader), isTwin: reader.u8() === 1 })
+    hidden.push({
+      claim: readInodeId(reader),
+      into: readInodeId(reader),
+      isTwin: reader.u8() === 1,
+    })
   }
   slot.hidden = hidden
   slot.copies = readIds(reader)
   const wants: Slot['wants'][number][] = []
   for (let left = reader.varint(); left > 0; left--) {
-    wants.push({ claim: readId(reader), source: reader.latin1() as FileName })
+    wants.push({ claim: readInodeId(reader), source: reader.latin1() as FileName })
   }
   slot.wants = wants
 }

@@ -9,7 +9,7 @@ import { ByteReader, ByteWriter } from '../bytes.ts'
 import { WormholeError } from '../errors.ts'
 import { hash } from '../seal.ts'
 import type { ChunkAddress, FileName, Hlc, InodeId } from '../types.ts'
-import { inodeIdBytes, inodeIdFromBytes, inodeKind } from './ids.ts'
+import { inodeIdBytes, inodeKind, readInodeId } from './ids.ts'
 import type {
   Attributes,
   Content,
@@ -193,12 +193,6 @@ function readHlc(reader: ByteReader): Hlc {
   return value as Hlc
 }
 
-function readId(reader: ByteReader): InodeId {
-  const id = inodeIdFromBytes(reader.raw(12))
-  if (id === undefined) return reader.fail('malformed inode id')
-  return id
-}
-
 function readName(reader: ByteReader): FileName {
   const name = reader.latin1(NAME_BYTES_MAX)
   if (!isName(name)) reader.fail('malformed name')
@@ -235,7 +229,7 @@ function readPrevious(
   flags: number,
   now: { parent: InodeId; name: FileName },
 ): Location['previous'] {
-  const parent = flags & LOCATION.previousParent ? readId(reader) : now.parent
+  const parent = flags & LOCATION.previousParent ? readInodeId(reader) : now.parent
   const text = reader.latin1(NAME_BYTES_MAX)
   const name = text === '' ? now.name : text
   if (!isName(name) || text === now.name) reader.fail('malformed previous name')
@@ -250,11 +244,11 @@ function decodeLocation(reader: ByteReader, kind: InodeKind): Location {
     reader.fail('unknown flags')
   }
   const hlc = readHlc(reader)
-  const parent = readId(reader)
+  const parent = readInodeId(reader)
   const name = readName(reader)
   const previous =
     flags & LOCATION.previous ? readPrevious(reader, flags, { parent, name }) : undefined
-  const target = flags & LOCATION.target ? readId(reader) : undefined
+  const target = flags & LOCATION.target ? readInodeId(reader) : undefined
   if ((target !== undefined) !== (kind === 'link')) reader.fail('target where none may be')
   if (target !== undefined && !isLinkable(inodeKind(target))) reader.fail('link to a directory')
   const seen: VersionId[] = []

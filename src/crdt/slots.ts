@@ -27,7 +27,7 @@ interface Wanted extends At {
   readonly claim: InodeId
 }
 
-const PAGE_KEYS = 256
+const PAGE_ROWS = 256
 
 /**
  * Whether a user might act on the slot, or another strategy might decide otherwise. Twins count: by
@@ -221,12 +221,10 @@ export class Slots {
   /** Moves the children of one member from the slots of one canonical directory to another's. */
   #moveChildren(member: InodeId, from: InodeId, to: InodeId): void {
     const moving: { row: InodeRow; name: FileName }[] = []
-    for (const key of this.#allSlotKeys(from)) {
-      for (const slot of this.#layer.slotsAt(key)) {
-        for (const id of slot.claims) {
-          const row = this.#layer.inode(id) as InodeRow
-          if (row.countedIn === member) moving.push({ row, name: slot.name })
-        }
+    for (const slot of this.#slotsIn(from)) {
+      for (const id of slot.claims) {
+        const row = this.#layer.inode(id) as InodeRow
+        if (row.countedIn === member) moving.push({ row, name: slot.name })
       }
     }
     for (const { row, name } of moving) {
@@ -235,15 +233,13 @@ export class Slots {
     }
   }
 
-  *#allSlotKeys(parent: InodeId): Iterable<string> {
-    let from: string | undefined
-    for (;;) {
-      const options = { countMax: PAGE_KEYS, ...(from === undefined ? {} : { from }) }
-      const keys = this.#layer.slotKeys(parent, options)
-      for (const key of keys) if (key !== from) yield key
-      if (keys.length < PAGE_KEYS) return
-      from = keys.at(-1)
-    }
+  *#slotsIn(parent: InodeId): Iterable<Slot> {
+    let after: string | undefined
+    do {
+      const { rows, next } = this.#layer.slotPage(parent, { after, countMax: PAGE_ROWS })
+      for (const slots of rows) yield* slots
+      after = next
+    } while (after !== undefined)
   }
 
   // Who is shown ---------------------------------------------------------------------------------

@@ -183,28 +183,39 @@ export class LayerReader implements TreeReader {
     parent: InodeId,
     options: { after?: string; countMax: number },
   ): { entries: DirentView[]; next: string | undefined } {
+    const { countMax } = options
     const entries: DirentView[] = []
     // The cursor is the last name given out; the key of its slot says where that is in the order.
-    const after = options.after as FileName | undefined
-    const start = after === undefined ? undefined : this.#layer.slotKey(parent, after)
-    let from = start
-    for (;;) {
-      const page = { countMax: options.countMax + 1, ...(from === undefined ? {} : { from }) }
-      const keys = this.#layer.slotKeys(parent, page)
-      for (const key of keys) {
-        if (key === from && key !== start) continue
-        for (const slot of this.#layer.slotsAt(key)) {
-          if (key === start && slot.name <= (after as FileName)) continue
-          const dirent = this.#dirent(parent, slot)
-          if (!dirent) continue
-          if (entries.length >= options.countMax) {
-            return { entries, next: entries.at(-1)?.name }
-          }
-          entries.push(dirent)
-        }
-      }
-      if (keys.length <= options.countMax) return { entries, next: undefined }
-      from = keys.at(-1)
+    for (const dirent of this.#direntsAfter(parent, options.after as FileName, countMax + 1)) {
+      if (entries.length === countMax) return { entries, next: entries.at(-1)?.name }
+      entries.push(dirent)
+    }
+    return { entries, next: undefined }
+  }
+
+  /** What is shown after a name; rows are read `pageCount` at a time. */
+  *#direntsAfter(
+    parent: InodeId,
+    after: FileName | undefined,
+    pageCount: number,
+  ): Generator<DirentView> {
+    let key = after === undefined ? undefined : this.#layer.slotKey(parent, after)
+    const sharing = key === undefined ? [] : this.#layer.slotsAt(key)
+    yield* this.#direntsOf(
+      parent,
+      sharing.filter(({ name }) => name > (after as FileName)),
+    )
+    do {
+      const { rows, next } = this.#layer.slotPage(parent, { after: key, countMax: pageCount })
+      for (const slots of rows) yield* this.#direntsOf(parent, slots)
+      key = next
+    } while (key !== undefined)
+  }
+
+  *#direntsOf(parent: InodeId, slots: readonly Slot[]): Generator<DirentView> {
+    for (const slot of slots) {
+      const dirent = this.#dirent(parent, slot)
+      if (dirent) yield dirent
     }
   }
 

@@ -5,12 +5,11 @@
  */
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { InodeId } from '../types.ts'
-import { inodeIdBytes, inodeIdFromBytes } from './ids.ts'
+import { inodeIdBytes, readInodeId } from './ids.ts'
 import type { RegisterName } from './interface.ts'
 
 const VERSION = 1
 const ADDRESS_BYTES = 32
-const ID_BYTES = 12
 const FAR_TIME_BYTES = 8
 /** Flags of a content: a chunk or a manifest follows; the time is 8 bytes. */
 const CONTENT = { address: 12, farTime: 32 }
@@ -51,7 +50,7 @@ export function readParts(register: RegisterName, value: Uint8Array): ValueColum
   let parent: InodeId | undefined
   let name: Uint8Array | undefined
   if (register === 'L') {
-    parent = inodeIdFromBytes(reader.raw(ID_BYTES)) ?? reader.fail('malformed inode id')
+    parent = readInodeId(reader)
     name = reader.bytes()
   }
   const time = hasTime(register, flags) ? reader.varint() : undefined
