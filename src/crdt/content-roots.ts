@@ -48,42 +48,33 @@ export class ContentRoots {
 
   /** All of them, a page of rows at a time. @throws {WormholeError} `INDEX_CORRUPT`. */
   *walk(): Generator<NeededContent[]> {
-    for (const keys of this.#pages(TABLE.inode)) {
+    for (const rows of this.#layer.inodePages(PAGE_COUNT)) {
       const found: NeededContent[] = []
-      for (const key of keys) found.push(...this.#ofInode(key.slice(1) as InodeId))
+      for (const row of rows) found.push(...this.#ofInode(row))
       yield found
     }
-    for (const keys of this.#pages(TABLE.history)) {
-      const found: NeededContent[] = []
-      for (const key of keys) found.push(...this.#ofVersion(key))
-      yield found
-    }
+    let after: string | undefined
+    do {
+      const from = after === undefined ? {} : { after }
+      const page = this.#rows.range(TABLE.history, { countMax: PAGE_COUNT, ...from })
+      yield page.flatMap(({ key, value }) => this.#ofVersion(key, value))
+      after = page.length === PAGE_COUNT ? page.at(-1)?.key : undefined
+    } while (after !== undefined)
   }
 
   /** Those of one inode, its history included; of a link, those of what it names. */
   *of(id: InodeId): Generator<NeededContent> {
     const inode = (this.#layer.inode(id)?.target || id) as InodeId
-    yield* this.#ofInode(inode)
-    const rows = this.#rows.range(TABLE.history + inode)
-    for (const { key } of rows) yield* this.#ofVersion(key)
-  }
-
-  *#pages(table: string): Generator<string[]> {
-    let after: string | undefined
-    do {
-      const from = after === undefined ? {} : { after }
-      const keys = this.#rows.range(table, { countMax: PAGE_COUNT, ...from }).map(({ key }) => key)
-      yield keys
-      after = keys.length === PAGE_COUNT ? keys.at(-1) : undefined
-    } while (after !== undefined)
-  }
-
-  *#ofInode(inode: InodeId): Generator<NeededContent> {
-    if (inodeKind(inode) !== 'file') return
     const row = this.#layer.inode(inode)
-    if (!row || row.C.length === 0) return
+    if (row) yield* this.#ofInode(row)
+    const rows = this.#rows.range(TABLE.history + inode)
+    for (const { key, value } of rows) yield* this.#ofVersion(key, value)
+  }
+
+  *#ofInode(row: InodeRow): Generator<NeededContent> {
+    if (inodeKind(row.id) !== 'file' || row.C.length === 0) return
     if (this.#isOver(row)) return
-    const isAlive = isInodeAlive(this.#layer, inode)
+    const isAlive = isInodeAlive(this.#layer, row.id)
     const shown = isAlive ? contentWinner(row) : undefined
     for (const value of row.C) {
       const use = !isAlive ? 'history' : value === shown ? 'tree' : 'conflicts'
@@ -91,12 +82,10 @@ export class ContentRoots {
     }
   }
 
-  *#ofVersion(key: string): Generator<NeededContent> {
-    const row = this.#rows.get(key)
-    if (!row) return
+  #ofVersion(key: string, row: Buffer): NeededContent[] {
     const inode = key.slice(1, 1 + INODE_CHARACTERS) as InodeId
     const { data } = readVersion(inode, row)
-    if (data.kind === 'file') yield { use: 'history', ref: data.ref }
+    return data.kind === 'file' ? [{ use: 'history', ref: data.ref }] : []
   }
 
   #isOver(row: InodeRow): boolean {

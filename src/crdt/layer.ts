@@ -50,7 +50,7 @@ export const TABLE = {
  * Few, because rows that outlive a collection of new objects are copied by it (README.md,
  * "Measured").
  */
-const CACHE_ROWS_MAX = 1024
+export const CACHE_ROWS_MAX = 1024
 const FILE_COUNT_KEY = `${TABLE.meta}\0files`
 const ACTOR_COUNT_KEY = `${TABLE.meta}\0actors`
 const PARENT_AT = 1
@@ -132,6 +132,31 @@ export class Layer implements ActorNumbers {
     if (this.#inodeCache.size >= CACHE_ROWS_MAX) this.#inodeCache.clear()
     this.#inodeCache.set(id, row)
     return row
+  }
+
+  /**
+   * The rows of all inodes and dirent records, `countMax` at a time, `CACHE_ROWS_MAX` at most. They
+   * are at hand until the next page is asked for.
+   */
+  *inodePages(countMax: number): Generator<InodeRow[]> {
+    let after: string | undefined
+    do {
+      const from = after === undefined ? {} : { after }
+      const stored = this.#rows.range(TABLE.inode, { countMax, ...from })
+      if (this.#inodeCache.size + stored.length > CACHE_ROWS_MAX) this.#inodeCache.clear()
+      const page: InodeRow[] = []
+      for (const { key, value } of stored) {
+        const id = key.slice(TABLE.inode.length) as InodeId
+        const row =
+          this.#inodes.get(id) ??
+          this.#inodeCache.get(id) ??
+          decodeInodeRow(id, value, this, location)
+        if (!this.#inodes.has(id)) this.#inodeCache.set(id, row)
+        page.push(row)
+      }
+      yield page
+      after = stored.length === countMax ? stored.at(-1)?.key : undefined
+    } while (after !== undefined)
   }
 
   /** The layer's own copy of a row; an empty one when there was none. */

@@ -18,17 +18,9 @@ import { EditWatch } from './edit-watch.ts'
 import { foldEdits, type FoldedPut } from './fold.ts'
 import type { PlacedChange } from './graph.ts'
 import { inodeKind, inodeShard } from './ids.ts'
-import type {
-  ActorInfo,
-  Content,
-  Edit,
-  InodeKind,
-  ShardChange,
-  TreeDelta,
-  Verdict,
-} from './interface.ts'
+import type { ActorInfo, Content, Edit, ShardChange, TreeDelta, Verdict } from './interface.ts'
 import { Layer, TABLE } from './layer.ts'
-import { holdsAny, versionOf, type InodeRow, type Value } from './records.ts'
+import { holdsAny, versionOf, type Value } from './records.ts'
 import { forgetHistory, type HistoryDaysOf } from './retention.ts'
 import { lostPuts } from './restore.ts'
 import type { RowStore, RowWriter } from './rows.ts'
@@ -341,8 +333,7 @@ export class TreeWriter {
         for (const { key } of rows.range('')) rows.remove(key)
         writeFormat(rows)
         for (const actor of tree.actors) this.#layer.addActor(actor)
-        this.#loadRegisters(tree.changes, rows)
-        this.#deriveAll(rows)
+        this.#deriveAll(this.#loadRegisters(tree.changes, rows), rows)
         for (const [name, value] of meta) rows.put(metaKey(name), value)
       })
     } catch (error) {
@@ -361,7 +352,15 @@ export class TreeWriter {
     this.rollback()
   }
 
-  #loadRegisters(changes: ImportedTree['changes'], rows: RowWriter): void {
+  /** Returns the directories among the records. */
+  #loadRegisters(changes: ImportedTree['changes'], rows: RowWriter): Set<InodeId> {
+    const directories = new Set<InodeId>()
+    const spill = (): void => {
+      for (const { id } of this.#layer.editedInodes()) {
+        if (inodeKind(id) === 'directory') directories.add(id)
+      }
+      this.#spill(rows)
+    }
     let opCount = 0
     for (const { shard, bytes, change } of changes) {
       this.#layer.numberOf(change.actor)
@@ -369,38 +368,26 @@ export class TreeWriter {
       opCount += change.ops.length
       if (opCount < LOAD_ROWS_MAX) continue
       opCount = 0
-      this.#spill(rows)
+      spill()
     }
-    this.#spill(rows)
+    spill()
+    return directories
   }
 
   /** What follows from the registers of all records; directories are put in place first. */
-  #deriveAll(rows: RowWriter): void {
-    for (const page of this.#inodePages(rows, 'directory')) {
-      for (const row of page) this.#view.locate(row)
-      this.#spill(rows)
+  #deriveAll(directories: Iterable<InodeId>, rows: RowWriter): void {
+    let count = 0
+    for (const id of directories) {
+      const row = this.#layer.inode(id)
+      if (row) this.#view.locate(row)
+      if (++count % LOAD_ROWS_MAX === 0) this.#spill(rows)
     }
-    for (const page of this.#inodePages(rows)) {
+    this.#spill(rows)
+    for (const page of this.#layer.inodePages(LOAD_ROWS_MAX)) {
       for (const row of page) this.#view.adopt(row)
       this.#view.settle()
       this.#spill(rows)
     }
-  }
-
-  *#inodePages(rows: RowWriter, kind?: InodeKind): Generator<InodeRow[]> {
-    let after: string | undefined
-    do {
-      const options = { countMax: LOAD_ROWS_MAX, ...(after === undefined ? {} : { after }) }
-      const keys = rows.range(TABLE.inode, options).map(({ key }) => key)
-      const page: InodeRow[] = []
-      for (const key of keys) {
-        const id = key.slice(1) as InodeId
-        const row = !kind || inodeKind(id) === kind ? this.#layer.inode(id) : undefined
-        if (row) page.push(row)
-      }
-      yield page
-      after = keys.length === LOAD_ROWS_MAX ? keys.at(-1) : undefined
-    } while (after !== undefined)
   }
 
   /** Hands everything to the running transaction and forgets it: little of it is used again. */

@@ -42,23 +42,16 @@ export interface ContentStep {
 
 /** Goes through all files. @throws {WormholeError} `INDEX_CORRUPT`. */
 export async function* checkContents(ports: ContentCheckPorts): AsyncGenerator<ContentStep> {
-  const { rows } = ports
-  const layer = new Layer(rows)
+  const layer = new Layer(ports.rows)
   const isKept = keptBelow(layer)
-  let after: string | undefined
-  for (;;) {
-    const options = after === undefined ? {} : { after }
-    const page = rows.range(TABLE.inode, { ...options, countMax: PAGE_COUNT })
-    if (page.length === 0) return
+  for (const page of layer.inodePages(PAGE_COUNT)) {
     const lacking: LackingContent[] = []
     let files = 0
-    for (const { key } of page) {
-      const row = layer.inode(key.slice(TABLE.inode.length) as InodeId)
-      if (!row?.isAlive || inodeKind(row.id) === 'directory') continue
+    for (const row of page) {
+      if (!row.isAlive || inodeKind(row.id) === 'directory') continue
       files++
       if (isKept(row)) lacking.push(...(await lackingOf(ports, layer, row)))
     }
-    after = page.at(-1)?.key
     yield { files, lacking }
   }
 }
