@@ -99,20 +99,20 @@ export class RemoteContents implements ContentStore {
   #send(waiting: readonly WaitingBuild[]): void {
     let byteCount = 0
     for (const build of waiting) byteCount += bytesOf(build)
-    const bytes = new Uint8Array(new ArrayBuffer(byteCount))
+    const gathered = new Uint8Array(new ArrayBuffer(byteCount))
     let at = 0
     const builds = waiting.map(({ options: { base, sizeBytes, mode, extents, holes = [] } }) => {
-      const offsets: number[] = []
-      const lengths: number[] = []
-      for (const extent of extents) {
-        offsets.push(extent.offset)
-        lengths.push(extent.bytes.length)
-        bytes.set(extent.bytes, at)
-        at += extent.bytes.length
-      }
-      return { base, sizeBytes, mode, offsets, lengths, holes: [...holes] }
+      const offsets = extents.map(({ offset }) => offset)
+      const pieces = extents.map(({ bytes }) => {
+        if (isShared(bytes)) return bytes
+        gathered.set(bytes, at)
+        at += bytes.length
+        return bytes.length
+      })
+      return { base, sizeBytes, mode, offsets, pieces, holes: [...holes] }
     })
-    this.#rpc.call('build', { builds, bytes }, { transfer: [bytes.buffer] }).then(
+    const request = { builds, bytes: gathered }
+    this.#rpc.call('build', request, { transfer: [gathered.buffer] }).then(
       (results) => {
         for (const [index, { resolve, reject }] of waiting.entries()) {
           const result = results[index] as (typeof results)[number]
@@ -135,9 +135,15 @@ export class RemoteContents implements ContentStore {
   }
 }
 
+/** Whether the store thread can read the bytes where they are. */
+function isShared({ buffer }: Uint8Array): boolean {
+  return buffer instanceof SharedArrayBuffer
+}
+
+/** Bytes that have to travel. */
 function bytesOf({ options }: WaitingBuild): number {
   let count = 0
-  for (const { bytes } of options.extents) count += bytes.length
+  for (const { bytes } of options.extents) if (!isShared(bytes)) count += bytes.length
   return count
 }
 

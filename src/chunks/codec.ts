@@ -1,7 +1,7 @@
 /**
  * Plaintext to sealed chunk and back. Format: README.md, "Sealed chunk".
  *
- * Sealing is deterministic: the nonce is a keyed hash of what is encrypted (after compression), so
+ * Sealing is deterministic: the nonce follows from what is encrypted (after compression), so
  * two devices with the same key make the same sealed bytes and the same address. It must never come
  * from the plaintext alone: another zstd would give another body under the same key and nonce.
  * XChaCha20-Poly1305: draft-irtf-cfrg-xchacha-03. BLAKE3 keyed: as in blake3.ts.
@@ -76,8 +76,11 @@ export class ChunkCodec {
     return this.#ids.digest(plain)
   }
 
-  /** Seals 1 to `CHUNK_SIZE_BYTES_MAX` bytes under the current key generation. */
-  seal(kind: ChunkKind, plain: Buffer): SealedChunk {
+  /**
+   * Seals 1 to `CHUNK_SIZE_BYTES_MAX` bytes under the current key generation. `id`, if known,
+   * saves hashing what does not get compressed.
+   */
+  seal(kind: ChunkKind, plain: Buffer, id?: Buffer): SealedChunk {
     const generation = this.#keys.currentGeneration
     const keys = this.#generation(generation)
     const compressed = compressIfWorth(plain)
@@ -86,7 +89,8 @@ export class ChunkCodec {
 
     this.#nonceParts[0] = KIND_CODE[kind]
     this.#nonceParts[1] = codec
-    const nonce = keys.nonce.digest(this.#nonceParts, body).subarray(0, NONCE_BYTES)
+    const bodyId = compressed || !id ? this.id(body) : id
+    const nonce = keys.nonce.digest(this.#nonceParts, bodyId).subarray(0, NONCE_BYTES)
 
     const sealed = this.#room(body.length + CHUNK_OVERHEAD_BYTES)
     sealed[0] = FORMAT_VERSION

@@ -11,6 +11,8 @@ import {
   GEAR_WINDOW_BYTES,
 } from './gear.ts'
 
+const WORD_BYTES = 8
+
 /** How cuts are found: by content, or at multiples of 64 KiB. */
 export type CutMode = 'content-defined' | 'fixed'
 
@@ -66,7 +68,7 @@ export class Cutter {
 
   /** Whether nothing more fits before `next` was called. */
   get isFull(): boolean {
-    return this.#end - this.#start === GEAR_WINDOW_BYTES
+    return this.#end - this.#start > GEAR_WINDOW_BYTES - WORD_BYTES
   }
 
   /** Drops what is not cut and goes on at another offset. */
@@ -82,7 +84,8 @@ export class Cutter {
    * gave nothing.
    */
   write(bytes: Uint8Array): number {
-    const count = this.#room(bytes.length)
+    const isShared = bytes.buffer instanceof SharedArrayBuffer
+    const count = this.#room(bytes.length, isShared ? bytes.byteOffset : undefined)
     this.#gear.window.set(count === bytes.length ? bytes : bytes.subarray(0, count), this.#end)
     this.#end += count
     return count
@@ -96,11 +99,20 @@ export class Cutter {
     return count
   }
 
-  #room(wanted: number): number {
-    if (this.#end + wanted > GEAR_WINDOW_BYTES && this.#start > 0) {
-      this.#gear.window.copyWithin(0, this.#start, this.#end)
-      this.#end -= this.#start
-      this.#start = 0
+  /**
+   * How many of `wanted` bytes fit at `#end`. Shared memory is copied word by word, or seven times
+   * as slowly where source and target lie differently in a word: `sourceAt` says how the source
+   * lies, and what is pending moves accordingly.
+   */
+  #room(wanted: number, sourceAt?: number): number {
+    const pending = this.#end - this.#start
+    const isFull = this.#end + wanted + WORD_BYTES > GEAR_WINDOW_BYTES
+    let start = isFull ? 0 : this.#start
+    if (sourceAt !== undefined) start += (sourceAt - (start + pending)) & (WORD_BYTES - 1)
+    if (start !== this.#start && start + pending <= GEAR_WINDOW_BYTES) {
+      this.#gear.window.copyWithin(start, this.#start, this.#end)
+      this.#start = start
+      this.#end = start + pending
     }
     return Math.min(wanted, GEAR_WINDOW_BYTES - this.#end)
   }

@@ -66,7 +66,7 @@ export class ChunkSink {
     const id = this.#codec.id(plain)
     const known = this.#dedup.get(id)
     if (known && this.#store.pin(known)) return known
-    const { address, sealed } = this.#codec.seal('data', plain)
+    const { address, sealed } = this.#codec.seal('data', plain, id)
     this.#put(address, sealed)
     this.#dedup.put(id, address)
     return address

@@ -15,9 +15,10 @@ import type { PackHandle, PackWriter } from './packs.ts'
 export interface BuildRequest {
   readonly builds: readonly (Omit<BuildOptions, 'extents'> & {
     readonly offsets: readonly number[]
-    readonly lengths: readonly number[]
+    /** Lengths in `bytes`, or the bytes themselves where their memory is shared. */
+    readonly pieces: readonly (number | Uint8Array)[]
   })[]
-  /** The bytes of all extents, one after the other; moved, not copied. */
+  /** The bytes of all extents that are not shared, one after the other; moved, not copied. */
   readonly bytes: Uint8Array
 }
 
@@ -67,9 +68,11 @@ export function storeMethods(options: {
     /** Each fails for itself. */
     build: ({ builds, bytes }: BuildRequest): Promise<(BuiltContent | { error: ErrorData })[]> => {
       let at = 0
-      const results = builds.map(({ base, sizeBytes, mode, offsets, lengths, holes = [] }) => {
+      const results = builds.map(({ base, sizeBytes, mode, offsets, pieces, holes = [] }) => {
         const extents = offsets.map((offset, index) => {
-          return { offset, bytes: bytes.subarray(at, (at += lengths[index] as number)) }
+          const piece = pieces[index] as number | Uint8Array
+          if (typeof piece !== 'number') return { offset, bytes: piece }
+          return { offset, bytes: bytes.subarray(at, (at += piece)) }
         })
         return contents
           .build({ base, sizeBytes, mode, extents, holes })

@@ -7,15 +7,20 @@
  * while writing goes on; `drop` forgets them once the content holds them.
  */
 import type { ByteRange, DirtyExtent } from '../chunks/interface.ts'
+import { Slab, SLAB_BYTES } from './slabs.ts'
 
-/** Appends grow an extent up to this size: one write of the kernel. */
-const EXTENT_BYTES_MAX = 1024 * 1024
+/** Appends grow an extent up to this size. */
+const EXTENT_BYTES_MAX = SLAB_BYTES
+/** An extent that grows beyond this moves to a slab, which it may leave mostly empty. */
+const OWN_BYTES_MAX = SLAB_BYTES / 4
 
 interface Extent {
   offset: number
   length: number
   /** At least `length` bytes; what lies beyond is room to grow. Undefined: a hole. */
   buffer: Buffer | undefined
+  /** Where `buffer` lies, if not in memory of its own. */
+  slab: Slab | undefined
   generation: number
 }
 
@@ -24,6 +29,15 @@ export interface DirtyPiece {
   readonly offset: number
   readonly length: number
   readonly bytes: Buffer | undefined
+}
+
+/** A generation that has ended. */
+export interface FrozenExtents {
+  readonly generation: number
+  readonly extents: readonly DirtyExtent[]
+  readonly holes: readonly ByteRange[]
+  /** The views are not used any more. */
+  giveBack(): void
 }
 
 /** What a hole in the list counts for: about the memory it takes. */
@@ -90,10 +104,15 @@ export class Extents {
       if (this.#appendTo(this.#list[index - 1], offset, bytes)) return
     }
     const at = this.#cut(offset, end)
-    const buffer = Buffer.allocUnsafeSlow(bytes.length)
+    const before = this.#list[at - 1]
+    const isStream = before?.slab !== undefined && before.offset + before.length === offset
+    const fits = bytes.length <= SLAB_BYTES
+    const slab = fits && (isStream || bytes.length > SLAB_BYTES / 2) ? new Slab() : undefined
+    const buffer = slab?.bytes ?? Buffer.allocUnsafeSlow(bytes.length)
     buffer.set(bytes)
-    this.#list.splice(at, 0, { offset, length: bytes.length, buffer, generation: this.#generation })
-    this.#bytes += bytes.length
+    const { length } = bytes
+    this.#list.splice(at, 0, { offset, length, buffer, slab, generation: this.#generation })
+    this.#bytes += length
   }
 
   #appendTo(extent: Extent | undefined, offset: number, bytes: Uint8Array): boolean {
@@ -101,10 +120,13 @@ export class Extents {
     const length = extent.length + bytes.length
     if (extent.offset + extent.length !== offset || length > EXTENT_BYTES_MAX) return false
     if (length > extent.buffer.length) {
-      const room = Math.min(EXTENT_BYTES_MAX, Math.max(length, extent.buffer.length * 2))
-      const grown = Buffer.allocUnsafeSlow(room)
+      const room = Math.max(length, extent.buffer.length * 2)
+      const slab = room > OWN_BYTES_MAX ? new Slab() : undefined
+      const grown = slab?.bytes ?? Buffer.allocUnsafeSlow(room)
       extent.buffer.copy(grown, 0, 0, extent.length)
+      extent.slab?.giveBack()
       extent.buffer = grown
+      extent.slab = slab
     }
     extent.buffer.set(bytes, extent.length)
     extent.length = length
@@ -122,6 +144,7 @@ export class Extents {
       const extent = this.#list[to] as Extent
       if (extent.offset >= end) break
       const extentEnd = extent.offset + extent.length
+      const keptBefore = kept.length
       this.#count(extent, -1)
       if (extent.offset < start) {
         const length = start - extent.offset
@@ -132,6 +155,8 @@ export class Extents {
         const buffer = extent.buffer?.subarray(end - extent.offset, extent.length)
         kept.push({ ...extent, offset: end, length: extentEnd - end, buffer })
       }
+      for (const { slab } of kept.slice(keptBefore)) slab?.hold()
+      extent.slab?.giveBack()
     }
     for (const extent of kept) this.#count(extent, 1)
     if (to > from) this.#list.splice(from, to - from, ...kept)
@@ -173,7 +198,8 @@ export class Extents {
       this.#count(after, -1)
     }
     const generation = this.#generation
-    const hole: Extent = { offset: from, length: to - from, buffer: undefined, generation }
+    const length = to - from
+    const hole: Extent = { offset: from, length, buffer: undefined, slab: undefined, generation }
     this.#list.splice(first, count, hole)
     this.#count(hole, 1)
   }
@@ -205,27 +231,34 @@ export class Extents {
     return found
   }
 
-  /** Ends the generation. The extents are views of memory that stays as it is. */
-  freeze(): {
-    readonly generation: number
-    readonly extents: DirtyExtent[]
-    readonly holes: ByteRange[]
-  } {
+  /** Ends the generation. The extents are views of memory that stays as it is until `giveBack`. */
+  freeze(): FrozenExtents {
     const extents: DirtyExtent[] = []
     const holes: ByteRange[] = []
-    for (const { offset, length, buffer } of this.#list) {
+    const slabs: Slab[] = []
+    for (const { offset, length, buffer, slab } of this.#list) {
       if (buffer) extents.push({ offset, bytes: buffer.subarray(0, length) })
       else holes.push({ offset, length })
+      if (!slab) continue
+      slab.hold()
+      slabs.push(slab)
     }
-    return { generation: this.#generation++, extents, holes }
+    const giveBack = (): void => {
+      for (const slab of slabs.splice(0)) slab.giveBack()
+    }
+    return { generation: this.#generation++, extents, holes, giveBack }
   }
 
   /** Forgets the bytes of this generation and older ones: a content holds them now. */
   drop(generation: number): void {
     let kept = 0
     for (const extent of this.#list) {
-      if (extent.generation > generation) this.#list[kept++] = extent
-      else this.#count(extent, -1)
+      if (extent.generation > generation) {
+        this.#list[kept++] = extent
+      } else {
+        this.#count(extent, -1)
+        extent.slab?.giveBack()
+      }
     }
     this.#list.length = kept
   }

@@ -9,11 +9,11 @@
  * `sessions` (file-journal.ts).
  */
 import { strict as assert } from 'node:assert'
-import type { ByteRange, ContentStore, DirtyExtent } from '../chunks/interface.ts'
+import type { ContentStore } from '../chunks/interface.ts'
 import type { ContentRef, OpRef, VersionId } from '../crdt/interface.ts'
 import { WormholeError } from '../errors.ts'
 import type { InodeId } from '../types.ts'
-import { Extents, type DirtyPiece } from './extents.ts'
+import { Extents, type DirtyPiece, type FrozenExtents } from './extents.ts'
 
 /** A finished content. */
 export interface Base {
@@ -35,10 +35,7 @@ export interface Session {
 }
 
 /** A state of the file from which a content is built. */
-export interface Snapshot {
-  readonly generation: number
-  readonly extents: readonly DirtyExtent[]
-  readonly holes: readonly ByteRange[]
+export interface Snapshot extends FrozenExtents {
   readonly base: Base
   /** Bytes of `base` that count; the rest was truncated away. */
   readonly baseLimit: number
@@ -301,12 +298,9 @@ export class OpenFile {
   /** Starts a publication or a segment; writes go on in a new generation and session. */
   freeze(): Snapshot {
     assert(!this.#snapshot, 'one snapshot at a time')
-    const { generation, extents, holes } = this.#dirty.freeze()
     const isFixed = this.sizeBytes >= FIXED_MODE_BYTES_MIN && this.#jumps >= FIXED_MODE_JUMPS_MIN
     this.#snapshot = {
-      generation,
-      extents,
-      holes,
+      ...this.#dirty.freeze(),
       base: this.base,
       baseLimit: this.#baseLimit,
       sizeBytes: this.sizeBytes,
@@ -320,8 +314,9 @@ export class OpenFile {
     return this.#snapshot
   }
 
-  /** Gives a snapshot up; its bytes stay dirty. */
+  /** Gives a snapshot up, which nobody reads any more; its bytes stay dirty. */
   thaw(): void {
+    this.#snapshot?.giveBack()
     this.#snapshot = undefined
   }
 
@@ -336,6 +331,7 @@ export class OpenFile {
     this.base = built
     this.#baseLimit = Math.min(snapshot.limit, built.sizeBytes)
     this.#dirty.drop(snapshot.generation)
+    snapshot.giveBack()
     if (published && snapshot.changeCount === this.#changeCount) this.isDirty = false
     return this.sessions.splice(0, Math.min(snapshot.sessionCount, this.sessions.length - 1))
   }

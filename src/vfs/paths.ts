@@ -162,7 +162,8 @@ export class Paths implements PathApi {
     try {
       for (let offset = 0; offset < file.sizeBytes; offset += READ_BYTES) {
         const pieces = await file.read(contents, offset, READ_BYTES, signal)
-        for (const piece of pieces) yield Buffer.from(piece)
+        // What is dirty lies in memory that the next write may use.
+        yield* pieces.map((piece) => Buffer.from(piece))
       }
     } finally {
       file.handles--

@@ -44,9 +44,9 @@ test('sealing is the same everywhere, and the format is pinned', () => {
   assert.equal(one.address, other.address)
   assert.equal(
     one.sealed.toString('hex'),
-    '010000000000be90bad7ee3703a680c50b1ef0d63b44dde396e8b5267c7c' +
-      'e229f9f49584d0d567b6a017771a9c88351380de22ac52d26cac2d92b2de' +
-      'a4acb6a5af690098dde254cf371826',
+    '010000000000538a2b644cfa82acd91c12b20c8aadfb0542f0896733ec73' +
+      '594d87f835072257efec033cd97306df246e5fde22b66b1b365d446ef118' +
+      'fd3c066031cc30b0d189b5f5687c8c',
   )
   const codec = new ChunkCodec(createChunkKeys())
   assert.equal(
@@ -59,6 +59,25 @@ test('sealing is the same everywhere, and the format is pinned', () => {
     new ChunkCodec(createChunkKeys(1)).seal('data', plain).address,
   ])
   assert.equal(addresses.size, 3, 'kind and key generation matter')
+})
+
+test('chunks whose nonce came from the body, as before 2026-11-29, are read', () => {
+  const sealed = Buffer.from(
+    '010000000000be90bad7ee3703a680c50b1ef0d63b44dde396e8b5267c7c' +
+      'e229f9f49584d0d567b6a017771a9c88351380de22ac52d26cac2d92b2de' +
+      'a4acb6a5af690098dde254cf371826',
+    'hex',
+  )
+  const plain = new ChunkCodec(createChunkKeys()).open('data', sealed)
+  assert.equal(plain.toString(), 'the same bytes on two devices')
+})
+
+test('an id that is known gives the same chunk', () => {
+  const codec = new ChunkCodec(createChunkKeys())
+  for (const plain of [createText(createRandom(4), 5000), createBytes(createRandom(4), 5000)]) {
+    const { address } = codec.seal('data', plain)
+    assert.equal(codec.seal('data', plain, codec.id(plain)).address, address)
+  }
 })
 
 test('every byte class is protected', () => {

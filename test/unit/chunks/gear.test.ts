@@ -58,6 +58,18 @@ test('the table and the cuts are pinned', () => {
   )
 })
 
+test('bytes in shared memory give the same cuts, wherever in a word they lie', () => {
+  const bytes = createBytes(createRandom(7), 3_000_000)
+  for (const at of [0, 1, 7]) {
+    const shared = Buffer.from(new SharedArrayBuffer(bytes.length + 8)).subarray(at)
+    bytes.copy(shared)
+    for (const pieceBytes of [65_536, 500_001, 1_048_576]) {
+      const cuts = cutAll(shared.subarray(0, bytes.length), pieceBytes)
+      assert.deepEqual(cuts, cutAll(bytes, pieceBytes), `at ${at}, ${pieceBytes}`)
+    }
+  }
+})
+
 test('the WebAssembly module cuts as the reference does', () => {
   const gear = new Gear(TABLE)
   for (const seed of [1, 2, 3]) {

@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { Extents } from '../../../src/vfs/extents.ts'
+import { Extents, type FrozenExtents } from '../../../src/vfs/extents.ts'
+import { SLAB_BYTES } from '../../../src/vfs/slabs.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
 
 const SIZE = 4096
@@ -80,4 +81,71 @@ test('appends grow one extent up to 1 MiB, then start another', () => {
     pieces.map(({ length }) => length / 1024),
     [1024, 1024, 512],
   )
+})
+
+test('memory is used again only when neither the file nor a frozen generation needs it', () => {
+  const seed = 4711
+  const random = new SeededRandom(seed)
+  const units = 24
+  const unit = SLAB_BYTES / 4
+  // Slabs are shared by all files of a thread: what one gives back, another writes into.
+  const files = [0, 1, 2].map((index) => ({
+    index,
+    extents: new Extents(),
+    model: Buffer.alloc(units, 0),
+    frozen: [] as { frozen: FrozenExtents; bytes: number[] }[],
+  }))
+  const firsts = (extents: Extents): Buffer => {
+    const shown = Buffer.alloc(units, 0)
+    for (const { offset, length, bytes } of extents.pieces(0, units * unit)) {
+      for (let at = offset; at < offset + length; at += unit) {
+        if (bytes) shown[at / unit] = bytes[at - offset] as number
+      }
+    }
+    return shown
+  }
+  /** A byte of every unit. */
+  const sample = ({ extents }: FrozenExtents): number[] => {
+    const found: number[] = []
+    for (const { bytes } of extents) {
+      for (let at = 0; at < bytes.length; at += unit) found.push(bytes[at] as number)
+    }
+    return found
+  }
+  const seen = new Set<ArrayBufferLike>()
+  for (let step = 0; step < 600; step++) {
+    const file = files[random.below(files.length)] as (typeof files)[0]
+    const { extents, model, frozen } = file
+    const kind = random.below(8)
+    const at = random.below(units)
+    if (kind === 0) {
+      extents.truncate(at * unit)
+      model.fill(0, at)
+    } else if (kind === 1) {
+      extents.punch(at * unit, (at + 2) * unit, units * unit)
+      model.fill(0, at, Math.min(at + 2, units))
+    } else if (kind === 2) {
+      const last = extents.freeze()
+      frozen.push({ frozen: last, bytes: sample(last) })
+    } else if (kind === 3 && frozen.length > 0) {
+      const [{ frozen: oldest }] = frozen.splice(0, 1) as [(typeof frozen)[0]]
+      oldest.giveBack()
+      oldest.giveBack()
+    } else {
+      const count = Math.min(1 + random.below(4), units - at)
+      const value = 1 + random.below(255)
+      extents.write(at * unit, Buffer.alloc(count * unit, value))
+      model.fill(value, at, at + count)
+    }
+    for (const { extents: each, model: expected, index } of files) {
+      assert.deepEqual(firsts(each), expected, `seed ${seed} step ${step} file ${index}`)
+    }
+    for (const one of files.flatMap((each) => each.frozen)) {
+      assert.deepEqual(sample(one.frozen), one.bytes, `seed ${seed} step ${step} frozen`)
+    }
+    for (const { bytes } of extents.pieces(0, units * unit)) {
+      if (bytes?.buffer instanceof SharedArrayBuffer) seen.add(bytes.buffer)
+    }
+  }
+  assert(seen.size > 0 && seen.size < 100, `${seen.size} slabs for 600 steps`)
 })
