@@ -11,6 +11,7 @@ import { deriveKey } from '../seal.ts'
 import { sodium } from '../sodium.ts'
 import type { ChunkAddress } from '../types.ts'
 import { blake3, createHasher, type Hasher } from './blake3.ts'
+import { cipherFor } from './cipher.ts'
 import { CHUNK_SIZE_BYTES_MAX } from './gear.ts'
 import type { ChunkKeys } from './interface.ts'
 import { compress, decompress } from './zstd.ts'
@@ -28,7 +29,6 @@ const CODEC_RAW = 0
 const CODEC_ZSTD = 1
 const HEADER_BYTES = 6
 const NONCE_BYTES = 24
-const TAG_BYTES = 16
 const CIPHER_BLOCK_BYTES = 64
 const BODY_AT = HEADER_BYTES + NONCE_BYTES
 const KIND_CODE: Record<ChunkKind, number> = { data: 0, node: 1 }
@@ -97,14 +97,8 @@ export class ChunkCodec {
     sealed[1] = codec
     sealed.writeUInt32LE(generation, 2)
     sealed.set(nonce, HEADER_BYTES)
-    sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(
-      sealed.subarray(BODY_AT),
-      body,
-      this.#aboutOf(sealed, kind),
-      null,
-      nonce,
-      keys.seal,
-    )
+    const about = this.#aboutOf(sealed, kind)
+    cipherFor(body.length).encrypt(sealed.subarray(BODY_AT), body, about, nonce, keys.seal)
     return { address: addressOf(sealed), sealed }
   }
 
@@ -124,17 +118,11 @@ export class ChunkCodec {
     }
     this.isCompressed = codec === CODEC_ZSTD
     const keys = this.#generation(sealed.readUInt32LE(2))
-    const bodyBytes = sealed.length - BODY_AT - TAG_BYTES
-    const body = codec === CODEC_RAW ? Buffer.allocUnsafe(bodyBytes) : this.#room(bodyBytes)
+    const about = this.#aboutOf(sealed, kind)
+    const nonce = sealed.subarray(HEADER_BYTES, BODY_AT)
+    let body: Buffer
     try {
-      sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
-        body,
-        null,
-        sealed.subarray(BODY_AT),
-        this.#aboutOf(sealed, kind),
-        sealed.subarray(HEADER_BYTES, BODY_AT),
-        keys.seal,
-      )
+      body = cipherFor(sealed.length).decrypt(sealed.subarray(BODY_AT), about, nonce, keys.seal)
     } catch (error) {
       throw new WormholeError('CHUNK_CORRUPT', `sealed ${kind} chunk does not open`, {
         cause: error,
