@@ -16,6 +16,10 @@ interface Layer {
   readonly policy: string
 }
 
+const OTHER =
+  'it says something else than what holds: two devices changed it at once (see `conflicts`), or ' +
+  'this one died while it was replaced; settle it, or save it anew'
+
 /** What the file beside a policy adds to it: places, or why it has none. */
 interface FileFacts {
   readonly lines: ReadonlyMap<string, number>
@@ -120,7 +124,7 @@ export class PolicyExplainer {
       return { lines: none, note: 'it has mistakes: its last valid text holds, see `policy check`' }
     }
     if (parsed.canonical !== layer.policy) {
-      return { lines: none, note: 'it says something else than what holds; save it anew' }
+      return { lines: none, note: OTHER }
     }
     return { lines: parsed.lines }
   }
