@@ -136,6 +136,8 @@ export interface ConflictReport {
   path: string
   kind: 'content' | 'name' | 'cycle'
   strategy: 'copies' | 'last-writer-wins'
+  /** The policy says to tell nobody: not counted by `status`, not shown by `--watch`. */
+  isQuiet?: true
   versions: {
     version: string
     device: string
