@@ -27,12 +27,6 @@ export interface Core {
   readonly options: VfsOptions
 }
 
-/** @throws {WormholeError} `READ_ONLY` where this device may not change the node. */
-export function checkNodeWritable(core: Core, node: Node): void {
-  const { kind, parent } = core.nodes.view(node)
-  core.rules.checkWritable(kind === 'directory' ? node.inode : parent)
-}
-
 /** Several edits on the present tree as one; undefined when there is nothing to do. */
 export function combineEdits(core: Core, edits: readonly (Edit | undefined)[]): Edit | undefined {
   const present = edits.filter((edit) => edit !== undefined && edit.puts.length > 0) as Edit[]

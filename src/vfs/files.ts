@@ -1,8 +1,9 @@
 /** Open files: opening, reading, writing, truncating, closing. POSIX promises: README.md. */
 import { constants } from 'node:fs'
+import type { NodeView } from '../crdt/interface.ts'
 import { WormholeError } from '../errors.ts'
 import { withoutSetId } from './attr.ts'
-import { changeAttributes, checkNodeWritable, isInGroup, type Core } from './core.ts'
+import { changeAttributes, isInGroup, type Core } from './core.ts'
 import { tooLarge } from './folder-rules.ts'
 import type { OpenReply, Reply, RequestContext } from './interface.ts'
 import type { Node } from './nodes.ts'
@@ -65,9 +66,9 @@ export class Files {
   }
 
   /** The open file of a node, made if there is none. */
-  openFile(node: Node): OpenFile {
+  openFile(node: Node, shown?: NodeView): OpenFile {
     if (node.file) return node.file
-    const view = this.#core.nodes.view(node)
+    const view = shown ?? this.#core.nodes.view(node)
     const content = view.content
     if (content.kind === 'directory') throw new WormholeError('IS_DIRECTORY', 'is a directory')
     if (content.kind !== 'file') throw new WormholeError('BAD_ARGUMENT', 'is not a regular file')
@@ -79,7 +80,7 @@ export class Files {
       version: view.version,
       mtimeNs: view.mtimeNs,
     })
-    file.sizeBytesMax = this.#core.rules.fileSizeMax(view.parent, view.name)
+    file.sizeBytesMax = this.#core.rules.fileSizeMax(view)
     file.isDropped = node.isUnlinked
     if (node.version !== '' && node.version !== view.version) node.isStale = true
     node.version = view.version
@@ -103,9 +104,13 @@ export class Files {
   open(context: RequestContext, node: Node, flags: number): OpenReply {
     const access = flags & O_ACCMODE
     const canWrite = access !== O_RDONLY
-    if (canWrite || flags & O_TRUNC) checkNodeWritable(this.#core, node)
-    const file = this.openFile(node)
-    if (canWrite && file.handles > 0) this.#bound(node, file)
+    const { nodes, rules } = this.#core
+    const isChange = canWrite || (flags & O_TRUNC) !== 0
+    const view = isChange || !node.file ? nodes.view(node) : undefined
+    if (isChange && view) rules.checkChangeable(view)
+    const file = this.openFile(node, view)
+    // One that was opened before may have come under another policy, or another name.
+    if (canWrite && view && file.handles > 0) file.sizeBytesMax = rules.fileSizeMax(view)
     file.handles++
     if (canWrite) file.writers++
     if (flags & O_TRUNC) this.#empty(context, node, file, canWrite)
@@ -114,12 +119,6 @@ export class Files {
     const keepCache = !node.isStale
     node.isStale = false
     return { handle, keepCache, skipsFlush: !canWrite }
-  }
-
-  /** A file that was opened before may have come under another policy, or another name. */
-  #bound(node: Node, file: OpenFile): void {
-    const { parent, name } = this.#core.nodes.view(node)
-    file.sizeBytesMax = this.#core.rules.fileSizeMax(parent, name)
   }
 
   /** `O_TRUNC`: what is cut belongs to the writer, whose close publishes the whole. */

@@ -6,6 +6,7 @@
  * Each device enforces this for its own programs. What others publish counts whatever they knew: an
  * entry that was valid for its author can be refused by nobody without the trees falling apart.
  */
+import type { NodeView } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
 import { WormholeError } from '../errors.ts'
 import { decideValue } from '../policy/decide.ts'
@@ -46,10 +47,15 @@ export class FolderRules {
     throw readOnly('only admins change what is in this folder: its policy sets access.readonly')
   }
 
+  /** As `checkWritable`, for what a node shows: of a directory itself, of all else where it is. */
+  checkChangeable({ kind, id, parent }: Pick<NodeView, 'kind' | 'id' | 'parent'>): void {
+    this.checkWritable(kind === 'directory' ? id : parent)
+  }
+
   /** Size that a file in a directory can be written to; a policy file may always be mended. */
-  fileSizeMax(directory: InodeId, name: string): number {
+  fileSizeMax({ parent, name }: { readonly parent: InodeId; readonly name: string }): number {
     if (name === POLICY_FILE_NAME) return Number.MAX_SAFE_INTEGER
-    return this.#of(directory).fileSizeBytesMax
+    return this.#of(parent).fileSizeBytesMax
   }
 
   #of(directory: InodeId): Rules {

@@ -193,7 +193,7 @@ export class Paths implements PathApi {
   ): Promise<{ id: InodeId; slot: Slot }> {
     const { contents, clock, policies, rules } = this.#core
     const { directory, name } = this.#target(path)
-    const sizeBytesMax = rules.fileSizeMax(directory.view.id, name)
+    const sizeBytesMax = rules.fileSizeMax({ parent: directory.view.id, name })
     const stream = contents.stream()
     let base: Base
     let sizeBytes = 0
