@@ -14,7 +14,7 @@ import { systemDisk } from '../disk.ts'
 import { errorToData } from '../errors.ts'
 import { describeDamage, DiskJournal } from '../log/journal.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
-import { parsePolicy } from '../policy/parse.ts'
+import { parsePolicy, POLICY_FILE_NAME, POLICY_FILE_SIZE_BYTES_MAX } from '../policy/parse.ts'
 import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
 import type { ChunkAddress, InodeId } from '../types.ts'
@@ -174,6 +174,8 @@ async function start() {
     keptUpTo: async (inodes: InodeId[]) => {
       await crdt.call('told', undefined)
       return inodes.map((inode) => {
+        // What decides about files must be at hand to be explained, and its mistakes to be told.
+        if (overlay.node(inode)?.name === POLICY_FILE_NAME) return POLICY_FILE_SIZE_BYTES_MAX
         const policies = overlay.policies(inode).map(({ policy }) => policy)
         return keptUpTo(policies, labels)
       })

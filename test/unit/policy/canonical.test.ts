@@ -10,6 +10,7 @@ import {
   decodePolicy,
   encodePolicy,
 } from '../../../src/policy/canonical.ts'
+import { decidePolicy } from '../../../src/policy/decide.ts'
 import type { FolderPolicy } from '../../../src/policy/interface.ts'
 
 test('encoding sorts keys and decoding gives the policy back', () => {
@@ -73,6 +74,30 @@ test('what only a newer version knows is named, and the rest is read', () => {
   }
   const { values } = decodePolicy('{"future":1,"history":{"days":3},"local":{"keep":"new"}}')
   assert.deepEqual([...values], [['history.days', 3]])
+})
+
+test('no text makes decoding throw anything else, nor deciding anything at all', () => {
+  const whole =
+    '{"conflicts":{"strategy":"copies"},"ignore":["*.tmp"],' +
+    '"local":{"keep":{"device=a":"cached"}},"placement":{"avoid":["tier=ssd"],"require":[]}}'
+  const pieces = ['{', '}', '[', ']', '"', ',', ':', 'null', '1', '-0', '{}', '"local"', '\\u0000']
+  const seed = 0x5eed
+  let state = seed
+  const below = (bound: number): number => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0
+    return (state >>> 8) % bound
+  }
+  for (let round = 0; round < 3_000; round++) {
+    const at = below(whole.length)
+    const piece = pieces[below(pieces.length)] as string
+    const text = whole.slice(0, at) + piece + whole.slice(at + below(4))
+    decidePolicy([{ directory: 'd', policy: text }], { device: 'a' })
+    try {
+      decodePolicy(text)
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, 'POLICY_INVALID', `seed ${seed}: ${text}`)
+    }
+  }
 })
 
 test('sizes are bytes, whatever their spelling', () => {
