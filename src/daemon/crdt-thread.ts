@@ -32,7 +32,7 @@ import { HomeFilesStore } from './home-files.ts'
 import { revokedData, stampToIso } from './reports.ts'
 import { Retention } from './retention.ts'
 import { Snapshots } from './snapshots.ts'
-import { historyDaysOf, strategyOf } from './strategy.ts'
+import { historyDaysOf, historyVersionsOf, strategyOf } from './strategy.ts'
 import {
   deviceLabels,
   type CrdtThreadData,
@@ -289,7 +289,12 @@ async function start() {
   const gcRoots = new GcRoots({ rows, tree, volume, clock: systemClock, daysOf: historyDaysOf })
   const handlers = { ...mainHandlers, ...snapshots.handlers, ...gcRoots.handlers }
   Object.assign(offered, handlers)
-  const retention = new Retention({ volume, clock: systemClock, daysOf: historyDaysOf })
+  const retention = new Retention({
+    volume,
+    clock: systemClock,
+    daysOf: historyDaysOf,
+    versionsOf: historyVersionsOf,
+  })
   retention.start()
   const { device } = identity
   const acknowledger = new Acknowledger({ volume, device, clock: systemClock, onProblem })

@@ -3,13 +3,17 @@ import { decideValue } from '../policy/decide.ts'
 import type { DeviceLabels } from '../policy/interface.ts'
 import { sizeInBytes } from '../policy/size.ts'
 import type { StrategyOf } from '../crdt/overlay.ts'
-import type { HistoryDaysOf } from '../crdt/retention.ts'
+import type { HistoryDaysOf, HistoryVersionsOf } from '../crdt/retention.ts'
 
 /** `conflicts.strategy` that holds where these policies (nearest first) lie. */
 export const strategyOf: StrategyOf = (policies) => decideValue('conflicts.strategy', policies)
 
 /** `history.days` that holds there. */
 export const historyDaysOf: HistoryDaysOf = (policies) => decideValue('history.days', policies)
+
+/** `history.versions` that holds there. */
+export const historyVersionsOf: HistoryVersionsOf = (policies) =>
+  decideValue('history.versions', policies)
 
 /**
  * Bytes up to which a device with these labels fetches and keeps a file without being asked: all

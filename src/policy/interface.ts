@@ -37,6 +37,7 @@ export interface EnforcedValues {
   readonly 'local.prefetch': Size
   /** Days after which a replaced version leaves the history; 1 or more. */
   readonly 'history.days': number
+  readonly 'history.versions': number
   readonly 'limits.file_size': Size
   readonly 'access.readonly': boolean
 }

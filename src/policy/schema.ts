@@ -230,9 +230,9 @@ export const POLICY_SCHEMA: SchemaNode = {
           maximum: HISTORY_VERSIONS_MAX,
           default: 0,
           'x-safest': HISTORY_VERSIONS_MAX,
-          'x-pending': NOT_ENFORCED,
           description:
-            'So many of the newest replaced versions of a file stay, however old they are.',
+            'So many of the newest replaced versions of a file stay, however old they are, while ' +
+            'the file is there.',
         },
       }),
       'x-cautious': true,

@@ -98,7 +98,6 @@ test('what is not enforced yet is said, of words only where they are set', () =>
     'placement.require',
     'placement.prefer',
     'placement.avoid',
-    'history.versions',
     'limits.quota',
   ]
   assert.deepEqual(pendingOf(CACHED), always)
