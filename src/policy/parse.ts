@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer'
 import { hasCode } from '../errors.ts'
 import { canonicalPolicy, encodePolicy } from './canonical.ts'
-import { explainViolation } from './explain.ts'
+import { describeMistake } from './mistakes.ts'
 import type { FolderPolicy, PolicyProblem } from './interface.ts'
 import { findViolations, POLICY_KEYS } from './language.ts'
 import { pointerStep, pointerSteps, readToml, type Document, type Position } from './toml.ts'
@@ -43,7 +43,7 @@ export function parsePolicy(bytes: Uint8Array): ParsedPolicy | RejectedPolicy {
   if ('problem' in document) return { problems: [document.problem] }
   const violations = findViolations(document.value)
   if (violations.length > 0) {
-    const problems = violations.map((violation) => explainViolation(violation, document))
+    const problems = violations.map((violation) => describeMistake(violation, document))
     problems.sort((a, b) => a.line - b.line || a.column - b.column)
     return { problems }
   }

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
+import { GROUPS } from '../../../src/cli/table.ts'
 import { POLICY_KEYS } from '../../../src/policy/language.ts'
 import { parsePolicy } from '../../../src/policy/parse.ts'
 import { POLICY_SCHEMA } from '../../../src/policy/schema.ts'
@@ -55,6 +56,13 @@ test('a template names every key, and no line is too long', () => {
     }
     for (const line of lines) assert.ok(line.length <= 100, line)
   }
+})
+
+test('the command line offers the templates that there are', () => {
+  const commands = GROUPS.flatMap((group) => group.commands)
+  const policy = commands.find(({ name }) => name === 'policy')
+  const init = policy?.commands?.find(({ name }) => name === 'init')
+  assert.deepEqual(init?.options?.[0]?.choices, PURPOSES)
 })
 
 test('the reference page is that of the schema: npm run reference', () => {

@@ -7,7 +7,7 @@ import type { SchemaNode } from './schema.ts'
 import { pointerStep, pointerSteps, type Document, type Position } from './toml.ts'
 
 /** One mistake: `local.keep may not be "cash"; did you mean "cached"? Allowed: …`. */
-export function explainViolation(violation: ErrorObject, document: Document): PolicyProblem {
+export function describeMistake(violation: ErrorObject, document: Document): PolicyProblem {
   const { instancePath, keyword, data } = violation
   const node = violation.parentSchema as SchemaNode
   const names = pointerSteps(instancePath)
