@@ -68,7 +68,9 @@ function membersData(volume: Volume): MembersData {
     volumeName: table.volumeName,
     role: volume.role(),
     labels: deviceLabels(table.member(identity.device)),
-    members: table.members().map(({ device, name, role }) => ({ device, name, role })),
+    members: table.members().map(({ device, name, role, labels }) => {
+      return { device, name, role, labels }
+    }),
     invites: table.openInvites(systemClock.nowMs()),
     knownInvites: table.knownInvites(),
     ...revokedData(volume),

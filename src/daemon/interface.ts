@@ -69,6 +69,8 @@ export interface DeviceReport {
   lastEntryAt: string | undefined
   /** Whether what it last told it had equals what we have. */
   isInSync: boolean
+  /** What it was labelled with when it was made; absent when it has none. */
+  labels?: Readonly<Record<string, string>>
   /**
    * When it was revoked and by whom; `aside`: how many of its entries are kept and not applied.
    * Absent for members.

@@ -102,6 +102,7 @@ export interface MembersData {
     readonly device: DeviceId
     readonly name: string
     readonly role: Role
+    readonly labels: DeviceLabels
   }[]
   readonly invites: readonly OpenInvite[]
   /** Every invite key ever made, expired and used-up ones and the recovery key included. */

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import type {
   ConflictReport,
+  DeviceReport,
   ExplainReport,
   FileReport,
   WhereReport,
@@ -73,6 +74,9 @@ test('three devices, three folders, the laptop away: all as the policies say', a
   await desktop.run(['join', invite, '--device', 'desktop'])
   await laptop.run(['join', invite, '--device', 'laptop'])
   const all = [nas, desktop, laptop]
+  const listed = await laptop.json<DeviceReport[]>(['devices'])
+  assert.deepEqual(listed.find(({ name }) => name === 'nas')?.labels, { region: 'eu', tier: 'hdd' })
+  assert.match((await laptop.run(['devices'])).stdout, /LABELS\n.*region=eu tier=hdd/s)
   for (const [folder, policy] of Object.entries(POLICIES)) {
     await desktop.run(['mkdir', folder])
     await put(desktop, `${folder}/.wormhole.toml`, policy)
