@@ -272,6 +272,28 @@ test('a version that comes back brings its policy, one that goes takes it away',
   assert.deepEqual(policiesOf(device), ['{"history":{"days":2}}'])
 })
 
+test('dying between a file and its policy leaves the old policy until a save', async () => {
+  const device = await oneDevice()
+  await device.put(POLICY, '{"history":{"days":2}}')
+  await device.drain()
+  const { inode } = device.vfs.paths.stat(`/${POLICY}`)
+  const [old] = device.overlay.history({ inode })
+  await device.put(POLICY, '{"history":{"days":3}}')
+  await device.drain()
+  assert.ok(old?.content.kind === 'file')
+  const { ref, sizeBytes, mtimeNs } = old.content
+  const content = { ref, sizeBytes, mtimeNs, isNamed: true }
+  const before = device.journal.nextNumber
+  device.vfs.commit(() => device.overlay.setContent(inode, content))
+  assert.equal(device.journal.nextNumber, before + 2, 'two edits, one behind the other')
+  await device.crash(before)
+  assert.equal(await device.cat(POLICY), '{"history":{"days":2}}')
+  assert.deepEqual(policiesOf(device), ['{"history":{"days":3}}'])
+  await device.put(POLICY, '{"history":{"days":2}}')
+  await device.drain()
+  assert.deepEqual(policiesOf(device), ['{"history":{"days":2}}'])
+})
+
 /** The policies that hold in the root. */
 function policiesOf({ overlay }: VfsDevice): string[] {
   return overlay.policies(overlay.root).map(({ policy }) => policy)
