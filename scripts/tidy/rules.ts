@@ -38,7 +38,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'volume.ts': ['volume-interface.ts', 'volume-apply.ts', 'log', 'crdt', 'chunks', 'policy'],
   snapshot: ['volume.ts', 'log', 'crdt'],
   daemon: ['volume.ts', 'snapshot', 'vfs', 'vfs/fuse', 'swarm', 'log', 'crdt', 'chunks', 'policy'],
-  cli: ['daemon'],
+  cli: ['daemon', 'policy'],
 }
 
 /** A way to touch the outside world. */
@@ -137,6 +137,7 @@ export const ADAPTERS: Readonly<Record<string, { may: readonly Effect[]; why: st
   'cli/launch.ts': { may: ['fs', 'process'], why: 'starts the daemon in the background' },
   'cli/process.ts': { may: ['timer'], why: 'keeps the process alive while it waits' },
   'cli/commands/get.ts': { may: ['fs'], why: 'writes files of this machine' },
+  'cli/commands/policy.ts': { may: ['fs'], why: 'judges and writes files of this machine' },
   'cli/commands/put.ts': { may: ['fs'], why: 'reads files of this machine' },
   'cli/commands/service.ts': { may: ['fs'], why: 'writes the systemd unit' },
 }

@@ -56,7 +56,7 @@ const HINTS: Record<ErrorCode, string> = {
   PEER_MISBEHAVED: 'See: wormhole peers.',
   PEER_UNREACHABLE: 'Check that a member is online. See: wormhole peers, wormhole doctor.',
   POLICY_INVALID: 'See: wormhole policy check.',
-  READ_ONLY: 'This device is a reader of the volume.',
+  READ_ONLY: 'An admin can change it. See: wormhole status, wormhole policy explain PATH.',
   REVOKED: 'An admin lets devices in again with: wormhole invite.',
   SNAPSHOT_INVALID: 'Nothing to do: the log is fetched instead.',
   TIMEOUT: 'Try again, or allow more time with --timeout. See: wormhole peers.',

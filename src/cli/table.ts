@@ -199,15 +199,39 @@ const AGREEING: readonly CommandSpec[] = [
     commands: [
       {
         name: 'check',
-        about: 'validate policy files',
-        arguments: [OPTIONAL_PATH],
+        about: 'validate policy files: of this machine without a daemon, or of a volume',
+        arguments: [{ ...PATH, name: '[paths...]' }],
         load: async () => ({ run: (await import('./commands/policy.ts')).check }),
       },
       {
         name: 'explain',
         about: 'which rule decides what for a path',
         arguments: [PATH],
+        options: [
+          { flags: '--device <name>', about: 'what holds on that device; default: this one' },
+        ],
         load: async () => ({ run: (await import('./commands/policy.ts')).explain }),
+      },
+      {
+        name: 'init',
+        about: 'write a commented .wormhole.toml; never over one that is there',
+        arguments: [
+          { name: '[directory]', about: 'of this machine; default: this one; - prints it instead' },
+        ],
+        options: [
+          {
+            flags: '--for <whom>',
+            about: 'who uses the folder',
+            choices: ['personal', 'company', 'laboratory', 'web'],
+            preset: 'personal',
+          },
+        ],
+        load: async () => ({ run: (await import('./commands/policy.ts')).init }),
+      },
+      {
+        name: 'schema',
+        about: 'print the JSON schema of policy files, for completion in editors',
+        load: async () => ({ run: (await import('./commands/policy.ts')).schema }),
       },
     ],
   },

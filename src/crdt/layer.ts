@@ -77,6 +77,8 @@ export class Layer implements ActorNumbers {
   #fileCount: number | undefined
   #hasPolicy: boolean | undefined
   #isPolicyChanged = false
+  /** Grows whenever a policy, or what lies above some directory, may be another one. */
+  policyEpoch = 0
 
   constructor(
     rows: RowReader & { hashName(name: string): string },
@@ -358,6 +360,7 @@ export class Layer implements ActorNumbers {
     this.#actorIds.clear()
     this.#fileCount = undefined
     this.#hasPolicy = undefined
+    this.policyEpoch++
     if (!options.andCache) return
     this.#inodeCache.clear()
     this.#slotCache.clear()

@@ -109,6 +109,11 @@ export class Overlay implements TreeReader {
     return this.#reader.list(parent, options)
   }
 
+  /** Grows whenever `policies` may answer something else than before. */
+  get policyEpoch(): number {
+    return this.#layer.policyEpoch
+  }
+
   policies(id: InodeId): { directory: InodeId; policy: string }[] {
     return this.#reader.policies(id)
   }

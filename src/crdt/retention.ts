@@ -4,7 +4,8 @@
  * A content that leaves its register becomes a row of the history, with the stamp of the write that
  * replaced it. A second row, ordered by time, says when to look at it: at first after a day, then
  * when the days are over that the policies above it grant. So forgetting costs what is due and
- * never a walk over the history, and a change of policy is seen when a row is looked at.
+ * never a walk over the history, and a change of policy is seen when a row is looked at. What stays
+ * for being among the newest of its file is looked at again each week.
  */
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { Hlc, InodeId } from '../types.ts'
@@ -18,6 +19,8 @@ import { policiesAbove } from './strategy.ts'
 
 /** A day in the unit of stamps, microseconds. */
 const DAY = 86_400_000_000
+/** Pause before what only its rank keeps is looked at again. */
+const RANK_PAUSE = 7 * DAY
 /** Rows looked at in one `forgetHistory`. */
 const ROWS_MAX = 1000
 const STAMP_BYTES = 7
@@ -25,6 +28,16 @@ const INODE_CHARACTERS = 16
 
 /** Days that the policies (nearest first) grant to a replaced version. Must be pure. */
 export type HistoryDaysOf = (policies: readonly string[]) => number
+/** How many of the newest replaced versions of a file they keep for longer. Must be pure. */
+export type HistoryVersionsOf = (policies: readonly string[]) => number
+
+/** What forgetting goes by. */
+export interface ForgetOptions {
+  readonly now: Hlc
+  readonly daysOf: HistoryDaysOf
+  /** Default: none. */
+  readonly versionsOf?: HistoryVersionsOf
+}
 
 /** Remembers a content that left its register at `replaced`, the stamp of what took its place. */
 export function keepVersion(layer: Layer, id: InodeId, value: Value<Content>, replaced: Hlc): void {
@@ -50,11 +63,9 @@ export function readVersion(
  * Forgets versions whose days are over at `now`. Bounded work: returns whether there may be more to
  * do. Part of the next commit.
  */
-export function forgetHistory(
-  layer: Layer,
-  options: { readonly now: Hlc; readonly daysOf: HistoryDaysOf },
-): boolean {
-  const { now, daysOf } = options
+export function forgetHistory(layer: Layer, options: ForgetOptions): boolean {
+  const { now, daysOf, versionsOf = () => 0 } = options
+  const ranks = new Ranks(layer)
   const due = layer.rawRange(TABLE.due, { countMax: ROWS_MAX })
   for (const { key } of due) {
     if (key > TABLE.due + stampCode(now + 1)) return false
@@ -64,11 +75,40 @@ export function forgetHistory(
     if (!row) continue
     const inode = version.slice(0, INODE_CHARACTERS) as InodeId
     const { replaced } = readVersion(inode, row)
-    const endsAt = replaced + daysOf(policiesOf(layer, inode)) * DAY
-    if (endsAt > now) layer.putRaw(dueKey(endsAt, version), Buffer.alloc(0))
+    const policies = policiesOf(layer, inode)
+    const endsAt = replaced + daysOf(policies) * DAY
+    const isNew = endsAt <= now && ranks.isAmongNewest(inode, version, versionsOf(policies))
+    const lookAt = isNew ? now + RANK_PAUSE : endsAt
+    if (lookAt > now) layer.putRaw(dueKey(lookAt, version), Buffer.alloc(0))
     else layer.putRaw(TABLE.history + version, undefined)
   }
   return due.length === ROWS_MAX
+}
+
+/** Which versions of a living file are its newest replaced ones: read once per file and pass. */
+class Ranks {
+  readonly #layer: Layer
+  /** By file: places of its versions, the newest 0. */
+  readonly #places = new Map<InodeId, ReadonlyMap<string, number>>()
+
+  constructor(layer: Layer) {
+    this.#layer = layer
+  }
+
+  isAmongNewest(inode: InodeId, version: string, count: number): boolean {
+    if (count === 0 || !isInodeAlive(this.#layer, inode)) return false
+    const places = this.#places.get(inode) ?? this.#sort(inode)
+    this.#places.set(inode, places)
+    return (places.get(version) ?? Infinity) < count
+  }
+
+  #sort(inode: InodeId): Map<string, number> {
+    const rows = this.#layer.rawRange(TABLE.history + inode, { countMax: Infinity })
+    const sorted = rows
+      .map(({ key, value }) => ({ key: key.slice(1), ...readVersion(inode, value) }))
+      .sort((a, b) => b.replaced - a.replaced || (a.key < b.key ? -1 : 1))
+    return new Map(sorted.map(({ key }, place) => [key, place]))
+  }
 }
 
 /**

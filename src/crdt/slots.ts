@@ -63,7 +63,7 @@ export class Slots {
     const parent = at ? this.#canonical(at.parent) : ''
     const name = at ? at.name : ''
     if (row.slotParent !== parent || row.slotName !== name) {
-      if (inodeKind(id) === 'directory') this.#isPolicyDirty = true
+      if (inodeKind(id) === 'directory') this.#soilPolicies()
       if (row.slotParent !== '') this.#removeClaim(row, row.slotParent, row.slotName as FileName)
       if (parent !== '') this.#addClaim(row, parent, name as FileName)
     } else if (parent !== '') {
@@ -85,7 +85,13 @@ export class Slots {
   /** A policy has changed: contested slots may look different. */
   policyChanged(): void {
     this.#isPolicyTouched = true
+    this.#soilPolicies()
+  }
+
+  /** What holds below some directory may be something else now. */
+  #soilPolicies(): void {
     this.#isPolicyDirty = true
+    this.#layer.policyEpoch++
   }
 
   reset(): void {
@@ -199,7 +205,7 @@ export class Slots {
       const merged = isFirst ? directories.slice(1).map((other) => other.id) : []
       if (merged.length > 0 || row.merged.length > 0) {
         this.#layer.editInode(row.id).merged = merged.sort()
-        this.#isPolicyDirty = true
+        this.#soilPolicies()
       }
       this.#setCanonical(row.id, isFirst ? '' : canonical)
     }
@@ -214,7 +220,7 @@ export class Slots {
     const from = (row.canonical || id) as InodeId
     const to = (canonical || id) as InodeId
     this.#layer.editInode(id).canonical = canonical
-    this.#isPolicyDirty = true
+    this.#soilPolicies()
     this.#moveChildren(id, from, to)
   }
 

@@ -21,7 +21,7 @@ import { inodeKind, inodeShard } from './ids.ts'
 import type { ActorInfo, Content, Edit, ShardChange, TreeDelta, Verdict } from './interface.ts'
 import { Layer, TABLE } from './layer.ts'
 import { holdsAny, versionOf, type Value } from './records.ts'
-import { forgetHistory, type HistoryDaysOf } from './retention.ts'
+import { forgetHistory, type ForgetOptions } from './retention.ts'
 import { lostPuts } from './restore.ts'
 import type { RowStore, RowWriter } from './rows.ts'
 import { maxOpOf } from './shard-state.ts'
@@ -433,7 +433,7 @@ export class TreeWriter {
    * Forgets replaced versions whose days are over, some at a time; part of the next commit. Returns
    * whether there may be more.
    */
-  forgetHistory(options: { readonly now: Hlc; readonly daysOf: HistoryDaysOf }): boolean {
+  forgetHistory(options: ForgetOptions): boolean {
     return forgetHistory(this.#layer, options)
   }
 

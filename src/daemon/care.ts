@@ -31,7 +31,10 @@ export interface CareParts {
 export function carePorts(parts: () => CareParts): VerifyPorts {
   return {
     clock: systemClock,
-    check: (options) => runCheck({ data: parts().data }, options),
+    check: async (options) => {
+      const { data, threads } = parts()
+      await runCheck({ data, labels: await threads.fs.call('labels', undefined) }, options)
+    },
     checkHome: () => checkHome(parts()),
     restoreHome: () => {
       const { directory, files, data, settings } = parts()

@@ -11,7 +11,8 @@ import { policiesAbove } from '../crdt/strategy.ts'
 import { LayerReader } from '../crdt/tree-reader.ts'
 import { hasCode } from '../errors.ts'
 import type { Finding } from '../finding.ts'
-import { decidePolicy } from '../policy/decide.ts'
+import type { DeviceLabels } from '../policy/interface.ts'
+import { keptUpTo } from './strategy.ts'
 import { nameToText, type ChunkAddress, type InodeId } from '../types.ts'
 
 const PAGE_COUNT = 512
@@ -30,6 +31,8 @@ export interface LackingContent {
 export interface ContentCheckPorts {
   readonly rows: RowStore
   readonly reader: Pick<ContentReader, 'addresses'>
+  /** Of this device. */
+  readonly labels: DeviceLabels
   /** Whether a chunk is here and undamaged. */
   isGood(address: ChunkAddress): boolean
 }
@@ -43,36 +46,37 @@ export interface ContentStep {
 /** Goes through all files. @throws {WormholeError} `INDEX_CORRUPT`. */
 export async function* checkContents(ports: ContentCheckPorts): AsyncGenerator<ContentStep> {
   const layer = new Layer(ports.rows)
-  const isKept = keptBelow(layer)
+  const sizeMaxOf = keptBelow(layer, ports.labels)
   for (const page of layer.inodePages(PAGE_COUNT)) {
     const lacking: LackingContent[] = []
     let files = 0
     for (const row of page) {
       if (!row.isAlive || inodeKind(row.id) === 'directory') continue
       files++
-      if (isKept(row)) lacking.push(...(await lackingOf(ports, layer, row)))
+      lacking.push(...(await lackingOf(ports, layer, { row, sizeBytesMax: sizeMaxOf(row) })))
     }
     yield { files, lacking }
   }
 }
 
-/** Whether this device keeps the content of an inode, by the directory that it is in. */
-function keptBelow(layer: Layer): (row: InodeRow) => boolean {
-  const known = new Map<string, boolean>()
+/** Up to which size this device keeps contents, by the directory that an inode is in. */
+function keptBelow(layer: Layer, labels: DeviceLabels): (row: InodeRow) => number {
+  const known = new Map<string, number>()
   return ({ slotParent }) => {
     const before = known.get(slotParent)
     if (before !== undefined) return before
     const policies = slotParent === '' ? [] : policiesAbove(layer, slotParent)
-    const isKept = decidePolicy(policies).effective.localKeep === 'always'
-    known.set(slotParent, isKept)
-    return isKept
+    const texts = policies.map(({ policy }) => policy)
+    const sizeBytesMax = keptUpTo(texts, labels)
+    known.set(slotParent, sizeBytesMax)
+    return sizeBytesMax
   }
 }
 
 async function lackingOf(
   { reader, isGood }: ContentCheckPorts,
   layer: Layer,
-  row: InodeRow,
+  { row, sizeBytesMax }: { readonly row: InodeRow; readonly sizeBytesMax: number },
 ): Promise<LackingContent[]> {
   const found: LackingContent[] = []
   for (const value of row.C) {
@@ -81,6 +85,7 @@ async function lackingOf(
     const version = versionOf(value)
     if (layer.raw(TABLE.want + row.id + version)) continue
     const { ref, sizeBytes } = content
+    if (sizeBytes > sizeBytesMax) continue
     let missing = [ref.address].filter((address) => !isGood(address))
     if (missing.length === 0 && ref.type === 'manifest') {
       try {

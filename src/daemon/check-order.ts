@@ -2,6 +2,7 @@
 import type { ErrorData } from '../errors.ts'
 import type { Finding } from '../finding.ts'
 import type { LackingContent } from './check-contents.ts'
+import type { DeviceLabels } from '../policy/interface.ts'
 import type { ThreadData } from './threads.ts'
 
 /** What may be checked, in this order. */
@@ -13,6 +14,8 @@ export type CheckPart = (typeof CHECK_PARTS)[number]
 /** What the process is given to start with. */
 export interface CheckOrder {
   readonly data: ThreadData
+  /** Of this device; only what is kept by policy is missed. */
+  readonly labels?: DeviceLabels
   readonly parts: readonly CheckPart[]
 }
 

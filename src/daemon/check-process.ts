@@ -17,6 +17,7 @@ import { systemDisk } from '../disk.ts'
 import { errorToData, hasCode } from '../errors.ts'
 import type { CheckStep } from '../finding.ts'
 import { checkJournal, checkLog, segmentBytes } from '../log/check.ts'
+import type { DeviceLabels } from '../policy/interface.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
 import { systemRandom } from '../system.ts'
 import type { ChunkAddress } from '../types.ts'
@@ -35,6 +36,7 @@ function breathe(): Promise<void> {
 
 class Check {
   readonly #data: ThreadData
+  readonly #labels: DeviceLabels
   readonly #indexKey: Buffer
   readonly #journalKey: Buffer
   readonly #packIndex: PackIndex
@@ -42,9 +44,10 @@ class Check {
   #done = 0
   #total = 0
 
-  constructor(data: ThreadData) {
+  constructor(data: ThreadData, labels: DeviceLabels) {
     const identity = identityFromSeed(data.seed)
     this.#data = data
+    this.#labels = labels
     this.#indexKey = identity.localKey(`index/${data.volume}`)
     this.#journalKey = identity.localKey(`journal/${data.volume}`)
     this.#packIndex = new PackIndex(systemDisk, data.paths.packs)
@@ -126,7 +129,12 @@ class Check {
     const store = checkedStore(index, paths.packs)
     const reader = new ContentReader(new ChunkSource({ store, keys }))
     try {
-      for await (const { lacking } of checkContents({ rows, reader, isGood })) {
+      for await (const { lacking } of checkContents({
+        rows,
+        reader,
+        isGood,
+        labels: this.#labels,
+      })) {
         for (const content of lacking) {
           tell({ type: 'finding', finding: lackingFinding(content), lacking: content })
         }
@@ -156,9 +164,9 @@ function checkedStore(index: PackIndex, directory: string): SealedStore {
   }
 }
 
-async function start({ data, parts }: CheckOrder): Promise<void> {
+async function start({ data, labels = {}, parts }: CheckOrder): Promise<void> {
   os.setPriority(os.constants.priority.PRIORITY_LOW)
-  await new Check(data).run(parts)
+  await new Check(data, labels).run(parts)
   tell({ type: 'done' })
 }
 

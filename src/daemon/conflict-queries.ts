@@ -2,7 +2,8 @@
 import type { ConflictView, VersionView } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
 import { WormholeError } from '../errors.ts'
-import { nameToText, type DeviceId } from '../types.ts'
+import { decideValue } from '../policy/decide.ts'
+import { nameToText, type DeviceId, type InodeId } from '../types.ts'
 import type { Vfs } from '../vfs/vfs.ts'
 import { chooseVersion, type Keep } from './conflict-choice.ts'
 import type { ConflictReport, ResolutionReport } from './interface.ts'
@@ -32,7 +33,7 @@ export class ConflictQueries {
   /** Methods for an `Rpc`. */
   readonly handlers = {
     conflicts: (path: string) => this.#conflicts(path).map(({ report }) => report),
-    conflictCount: () => this.#views().length,
+    conflictCount: () => this.#views().filter((view) => !this.#isQuiet(view)).length,
     resolveConflict: (args: { path: string; keep: Keep }) => this.#resolve(args),
     resolveConflicts: (args: { path: string; keep: Keep; isPreview: boolean }) =>
       this.#resolveAll(args),
@@ -52,12 +53,22 @@ export class ConflictQueries {
     return all
   }
 
+  /** Whether the policy of the folder says not to tell of it. */
+  #isQuiet({ parent }: ConflictView): boolean {
+    return !decideValue('conflicts.notify', this.#policies(parent))
+  }
+
+  #policies(directory: InodeId): string[] {
+    return this.#overlay.policies(directory).map(({ policy }) => policy)
+  }
+
   #report(view: ConflictView): ConflictReport {
     const directory = pathOf(this.#overlay, view.parent)
     return {
       path: joinPath(directory, nameToText(view.name)),
       kind: view.kind,
-      strategy: strategyOf(this.#overlay.policies(view.parent).map(({ policy }) => policy)),
+      strategy: strategyOf(this.#policies(view.parent)),
+      ...(this.#isQuiet(view) ? { isQuiet: true as const } : {}),
       versions: view.versions.map((version) => ({
         version: version.version,
         device: version.deviceName,

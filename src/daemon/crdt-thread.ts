@@ -3,6 +3,7 @@
  *
  * Started by `volume-host.ts`; ends when main closes its port.
  */
+import { isDeepStrictEqual } from 'node:util'
 import { parentPort, workerData } from 'node:worker_threads'
 import { openLmdbRowStore } from '../crdt/lmdb.ts'
 import type { RowStore } from '../crdt/rows.ts'
@@ -17,6 +18,7 @@ import { KeyRing } from '../log/key-ring.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
 import type { ControlOp, FeedTip } from '../log/interface.ts'
 import type { Farewell } from '../log/turns.ts'
+import type { DeviceLabels } from '../policy/interface.ts'
 import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
 import { sealToBox } from '../seal.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
@@ -30,16 +32,17 @@ import { HomeFilesStore } from './home-files.ts'
 import { revokedData, stampToIso } from './reports.ts'
 import { Retention } from './retention.ts'
 import { Snapshots } from './snapshots.ts'
-import { historyDaysOf, strategyOf } from './strategy.ts'
-import type {
-  CrdtThreadData,
-  DeltaEvent,
-  HeadEvent,
-  KeysEvent,
-  MembersData,
-  ProblemEvent,
-  SubmitPendingApi,
-  WantsEvent,
+import { historyDaysOf, historyVersionsOf, strategyOf } from './strategy.ts'
+import {
+  deviceLabels,
+  type CrdtThreadData,
+  type DeltaEvent,
+  type HeadEvent,
+  type KeysEvent,
+  type MembersData,
+  type ProblemEvent,
+  type SubmitPendingApi,
+  type WantsEvent,
 } from './threads.ts'
 
 const data = workerData as CrdtThreadData
@@ -64,7 +67,10 @@ function membersData(volume: Volume): MembersData {
   return {
     volumeName: table.volumeName,
     role: volume.role(),
-    members: table.members().map(({ device, name, role }) => ({ device, name, role })),
+    labels: deviceLabels(table.member(identity.device)),
+    members: table.members().map(({ device, name, role, labels }) => {
+      return { device, name, role, labels }
+    }),
     invites: table.openInvites(systemClock.nowMs()),
     knownInvites: table.knownInvites(),
     ...revokedData(volume),
@@ -180,6 +186,7 @@ async function start() {
   })
 
   let opened: Volume | undefined
+  let knownLabels: DeviceLabels = {}
   const published = { edits: 0, puts: 0, entries: 0 }
   /** Statements of the log and membership, for main. */
   const mainHandlers = {
@@ -240,6 +247,10 @@ async function start() {
       return done
     },
     told: () => {},
+    labelsOf: (device) => {
+      const members = opened?.members.members() ?? []
+      return members.filter(({ name, device: id }) => [name, id].includes(device)).map(deviceLabels)
+    },
   })
   onKeys = () => {
     const event = { secrets: keys.secrets.encode(), current: keys.currentGeneration }
@@ -252,9 +263,13 @@ async function start() {
       // What opening applies needs no news: nobody has read the index yet.
       if (!opened) return
       const role = opened.role()
-      fs.emit('delta', { delta, coveredTo, isOwn, role, hlc: hlc.last } satisfies DeltaEvent)
+      const labels = deviceLabels(opened.members.member(identity.device))
+      const event = { delta, coveredTo, isOwn, role, labels, hlc: hlc.last }
+      fs.emit('delta', event satisfies DeltaEvent)
       const keys = delta.contents.map(({ key }) => key)
-      if (delta.isPolicyChanged) main.emit('wants', {} satisfies WantsEvent)
+      const isRelabelled = !isDeepStrictEqual(labels, knownLabels)
+      knownLabels = labels
+      if (delta.isPolicyChanged || isRelabelled) main.emit('wants', {} satisfies WantsEvent)
       else if (keys.length > 0) main.emit('wants', { keys } satisfies WantsEvent)
     },
     onMembers: () => {
@@ -272,10 +287,16 @@ async function start() {
   const snapshots: Snapshots = new Snapshots({ ...parts, ...system })
   await snapshots.start()
   opened = volume
+  knownLabels = deviceLabels(volume.members.member(identity.device))
   const gcRoots = new GcRoots({ rows, tree, volume, clock: systemClock, daysOf: historyDaysOf })
   const handlers = { ...mainHandlers, ...snapshots.handlers, ...gcRoots.handlers }
   Object.assign(offered, handlers)
-  const retention = new Retention({ volume, clock: systemClock, daysOf: historyDaysOf })
+  const retention = new Retention({
+    volume,
+    clock: systemClock,
+    daysOf: historyDaysOf,
+    versionsOf: historyVersionsOf,
+  })
   retention.start()
   const { device } = identity
   const acknowledger = new Acknowledger({ volume, device, clock: systemClock, onProblem })

@@ -31,8 +31,8 @@ export interface FetchDutyPorts {
   readonly clock: Clock
   wants(query: WantsQuery): Promise<Want[]>
   fetched(keys: string[]): Promise<void>
-  /** For each inode whether this device keeps its content. */
-  keeps(inodes: InodeId[]): Promise<boolean[]>
+  /** For each inode the size in bytes up to which this device keeps its content. */
+  keptUpTo(inodes: InodeId[]): Promise<number[]>
   has(address: ChunkAddress): boolean
   fetch(addresses: readonly ChunkAddress[], signal: AbortSignal): Promise<void>
   /** All addresses of a content; fetches the manifest nodes that are missing. */
@@ -206,8 +206,8 @@ export class FetchDuty {
   /** Fetches one batch and notes what is still missing. */
   async #work(wants: readonly Want[]): Promise<void> {
     if (wants.length === 0) return
-    const keeps = await this.#ports.keeps(wants.map(({ inode }) => inode))
-    const duties = wants.filter((_, index) => keeps[index])
+    const bounds = await this.#ports.keptUpTo(wants.map(({ inode }) => inode))
+    const duties = wants.filter(({ sizeBytes }, index) => sizeBytes <= (bounds[index] ?? 0))
     if (duties.length < wants.length) this.#hasUnkept = true
     this.#underWay = duties
     try {

@@ -14,8 +14,7 @@ import { systemDisk } from '../disk.ts'
 import { errorToData } from '../errors.ts'
 import { describeDamage, DiskJournal } from '../log/journal.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
-import { decidePolicy } from '../policy/decide.ts'
-import { parsePolicy } from '../policy/parse.ts'
+import { parsePolicy, POLICY_FILE_NAME, POLICY_FILE_SIZE_BYTES_MAX } from '../policy/parse.ts'
 import { Rpc, type Handler, type MessagePortLike } from '../rpc.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
 import type { ChunkAddress, InodeId } from '../types.ts'
@@ -25,6 +24,7 @@ import type { ServedMount } from '../vfs/fuse/interface.ts'
 import { ConflictQueries } from './conflict-queries.ts'
 import { FileStreams } from './file-streams.ts'
 import { byUse } from './gc-roots.ts'
+import { PolicyExplainer } from './policy-explain.ts'
 import { PolicyWatch } from './policy-watch.ts'
 import { Restorer } from './restore.ts'
 import { TreeQueries } from './tree-queries.ts'
@@ -39,7 +39,7 @@ import {
   type SubmitApi,
   type VolumePaths,
 } from './threads.ts'
-import { historyDaysOf, strategyOf } from './strategy.ts'
+import { historyDaysOf, keptUpTo, strategyOf } from './strategy.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
 
 const data = workerData as FsThreadData
@@ -62,7 +62,7 @@ async function start() {
     new Promise<FsBegin>((resolve) => main.on('begin', resolve)),
     StoreClient.connect(data.store),
   ])
-  let { role } = begin
+  let { role, labels } = begin
   let mount: ServedMount | undefined
   const rows = openIndex(data.paths)
   const overlay = new Overlay({
@@ -128,12 +128,19 @@ async function start() {
   })
   crdt.on<DeltaEvent>('delta', (event) => {
     role = event.role
+    labels = event.labels
     hlc.observe(event.hlc)
     vfs.applyDelta(event.delta, event.coveredTo, event)
     policyWatch.changed(event.delta)
   })
   const streams = new FileStreams(vfs.paths)
-  const queries = new TreeQueries({ overlay, vfs, contents, isHere })
+  const queries = new TreeQueries({ overlay, vfs, contents })
+  const explainer = new PolicyExplainer({
+    overlay,
+    vfs,
+    isHere,
+    labelsOf: async (device) => (device === undefined ? [labels] : crdt.call('labelsOf', device)),
+  })
   const conflicts = new ConflictQueries({ overlay, vfs, self: identity.device })
   const restorer = new Restorer({ overlay, vfs })
 
@@ -143,6 +150,7 @@ async function start() {
     ...conflicts.handlers,
     ...restorer.handlers,
     ...policyWatch.handlers,
+    ...explainer.handlers,
     counts: () => ({
       files: overlay.fileCount,
       requests: mount?.requestCounts() ?? {},
@@ -159,16 +167,20 @@ async function start() {
       return byUse((await vfs.references()).map((ref) => ({ use: 'local' as const, ref })))
     },
     /**
-     * For each inode whether this device keeps its content. Main learns of new contents from the
-     * crdt thread, maybe before this thread does: without its inode a file would have no policy.
+     * For each inode up to which size this device keeps its content. Main learns of new contents
+     * from the crdt thread, maybe before this thread does: without its inode a file would have no
+     * policy.
      */
-    keeps: async (inodes: InodeId[]) => {
+    keptUpTo: async (inodes: InodeId[]) => {
       await crdt.call('told', undefined)
       return inodes.map((inode) => {
-        const layers = overlay.policies(inode)
-        return decidePolicy(layers).effective.localKeep === 'always'
+        // What decides about files must be at hand to be explained, and its mistakes to be told.
+        if (overlay.node(inode)?.name === POLICY_FILE_NAME) return POLICY_FILE_SIZE_BYTES_MAX
+        const policies = overlay.policies(inode).map(({ policy }) => policy)
+        return keptUpTo(policies, labels)
       })
     },
+    labels: () => labels,
     mount: async (args: { directory: string; fsName: string; owner: OwnerChoice }) => {
       const { directory, fsName, owner } = args
       const { serveMount } = await import('../vfs/fuse/serve.ts')

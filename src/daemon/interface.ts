@@ -3,6 +3,7 @@
  * so fields are documented, stable and only ever added. Types only. Paths are text from the
  * volume's root (`/` first); times are ISO 8601 UTC strings; sizes are bytes.
  */
+import type { PolicyValue } from '../policy/schema.ts'
 import type { DeviceId, Role } from '../types.ts'
 import type { Keep } from './conflict-choice.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
@@ -68,6 +69,8 @@ export interface DeviceReport {
   lastEntryAt: string | undefined
   /** Whether what it last told it had equals what we have. */
   isInSync: boolean
+  /** What it was labelled with when it was made; absent when it has none. */
+  labels?: Readonly<Record<string, string>>
   /**
    * When it was revoked and by whom; `aside`: how many of its entries are kept and not applied.
    * Absent for members.
@@ -135,6 +138,8 @@ export interface ConflictReport {
   path: string
   kind: 'content' | 'name' | 'cycle'
   strategy: 'copies' | 'last-writer-wins'
+  /** The policy says to tell nobody: not counted by `status`, not shown by `--watch`. */
+  isQuiet?: true
   versions: {
     version: string
     device: string
@@ -260,13 +265,39 @@ export interface FindingReport {
 /** `wormhole policy explain`. */
 export interface ExplainReport {
   path: string
-  values: { key: string; value: string | number; from: string; line: number | undefined }[]
+  /** The device that the values are for; empty while its admission is not known here. */
+  device: string
+  values: {
+    key: string
+    /** In canonical form: sizes are bytes, or `unlimited`. */
+    value: PolicyValue
+    /** A policy file, or `default`. */
+    from: string
+    /** `unreadable`: the file might set it in a way that this version does not know. */
+    reason: 'set' | 'default' | 'unreadable'
+    line: number | undefined
+    /** The label, or `default`, that decided within a table of devices. */
+    label?: string
+    /** What this version does not do of it. */
+    pending?: string
+  }[]
+  /** What a person should know of the files that decide. */
+  notes: { file: string; message: string }[]
 }
 
 /** `wormhole policy check`. */
 export interface PolicyCheckReport {
   isValid: boolean
-  problems: { file: string; line: number; column: number; message: string }[]
+  problems: {
+    file: string
+    line: number
+    column: number
+    message: string
+    /** The text that is wrong, what is allowed in its place, and what was probably meant. */
+    found?: string
+    allowed?: string
+    meant?: string
+  }[]
 }
 
 /** `wormhole init` and `join`. */
@@ -298,7 +329,8 @@ export interface TreeHandle {
   /** Brings back what was deleted or changed. */
   restore(options: RestoreOptions): Promise<RestoreReport>
   policyCheck(path: string): Promise<PolicyCheckReport>
-  policyExplain(path: string): Promise<ExplainReport>
+  /** For this device, or the one with this name or id. */
+  policyExplain(args: { path: string; device?: string }): Promise<ExplainReport>
 }
 
 /** What one volume does for the daemon's control socket. Implemented by `volume-host.ts`. */

@@ -13,6 +13,7 @@ import type { MembersData } from './threads.ts'
 export const NO_MEMBERS: MembersData = {
   volumeName: '',
   role: undefined,
+  labels: {},
   members: [],
   invites: [],
   knownInvites: [],

@@ -155,9 +155,9 @@ export const methods = {
     const { volume, path } = locate(home, params)
     return volume.tree.policyCheck(path)
   }),
-  policyExplain: method(atPath, ({ home }, params) => {
+  policyExplain: method({ ...atPath, device: 'text?' }, ({ home }, { device, ...params }) => {
     const { volume, path } = locate(home, params)
-    return volume.tree.policyExplain(path)
+    return volume.tree.policyExplain({ path, ...(device === undefined ? {} : { device }) })
   }),
   list: method({ ...inVolume, path: 'text?' }, ({ home }, params) => {
     const { volume, path } = locate(home, params)

@@ -96,7 +96,7 @@ export function deviceReports(facts: {
   readonly last: ReadonlyMap<DeviceId, string>
 }): DeviceReport[] {
   const peers = new Map(facts.peers.map((peer) => [peer.device, peer]))
-  const members = facts.members.map(({ device, name, role }): DeviceReport => {
+  const members = facts.members.map(({ device, name, role, labels }): DeviceReport => {
     const peer = peers.get(device)
     const isSelf = device === facts.self
     return {
@@ -107,6 +107,7 @@ export function deviceReports(facts: {
       isConnected: isSelf || (peer?.routes.length ?? 0) > 0,
       lastEntryAt: facts.last.get(device),
       isInSync: isSelf || (peer?.isInSync ?? false),
+      ...(Object.keys(labels).length > 0 ? { labels } : {}),
     }
   })
   const revoked = facts.revoked.map(({ device, name, by, at, aside }) => ({

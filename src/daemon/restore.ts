@@ -62,6 +62,7 @@ export class Restorer {
     const shown = joinPath(folder.replace(/\/+$/, '') || '/', nameToText(name))
     if ('version' in at) run.file(source, place, shown, at.version)
     else await run.entry(source, place, shown)
+    await Promise.all(run.policies)
     if (!isPreview) await this.#vfs.submitPending()
     const restored = items.filter(({ action }) => action !== 'skipped')
     if (restored.length === 0 && items.length > 0) {
@@ -162,6 +163,8 @@ class Run {
   readonly #isPreview: boolean
   readonly #isCopy: boolean
   readonly #items: Item[]
+  /** Policies that are to follow their files. */
+  readonly policies: Promise<unknown>[] = []
 
   constructor(
     overlay: Overlay,
@@ -280,7 +283,8 @@ class Run {
   }
 
   #commit(build: () => Edit): void {
-    if (!this.#isPreview) this.#vfs.commit(build)
+    const wait = this.#isPreview ? undefined : this.#vfs.commit(build)
+    if (wait) this.policies.push(wait)
   }
 
   async #list(directory: InodeId): Promise<DirentView[]> {

@@ -1,5 +1,5 @@
-/** Lets replaced versions leave the history when their days are over (`history.days`). */
-import type { HistoryDaysOf } from '../crdt/retention.ts'
+/** Lets replaced versions leave the history, as `history.days` and `history.versions` say. */
+import type { HistoryDaysOf, HistoryVersionsOf } from '../crdt/retention.ts'
 import { hasCode } from '../errors.ts'
 import type { Clock, Timer } from '../system.ts'
 import type { Hlc } from '../types.ts'
@@ -15,6 +15,7 @@ export class Retention {
   readonly #volume: Volume
   readonly #clock: Clock
   readonly #daysOf: HistoryDaysOf
+  readonly #versionsOf: HistoryVersionsOf
   #timer: Timer | undefined
   #isStopped = false
 
@@ -22,10 +23,12 @@ export class Retention {
     readonly volume: Volume
     readonly clock: Clock
     readonly daysOf: HistoryDaysOf
+    readonly versionsOf: HistoryVersionsOf
   }) {
     this.#volume = options.volume
     this.#clock = options.clock
     this.#daysOf = options.daysOf
+    this.#versionsOf = options.versionsOf
   }
 
   start(): void {
@@ -46,8 +49,8 @@ export class Retention {
   async #run(): Promise<void> {
     const now = (this.#clock.nowMs() * 1000) as Hlc
     try {
-      const daysOf = this.#daysOf
-      const isMore = await this.#volume.tend((tree) => tree.forgetHistory({ now, daysOf }))
+      const options = { now, daysOf: this.#daysOf, versionsOf: this.#versionsOf }
+      const isMore = await this.#volume.tend((tree) => tree.forgetHistory(options))
       this.#after(isMore ? BREATH_MS : PAUSE_MS)
     } catch (error) {
       if (hasCode(error, 'VOLUME_CLOSED')) return

@@ -13,6 +13,7 @@ import type { ChunkKeysData } from '../chunks/keys.ts'
 import type { VolumeSecrets } from '../log/keys.ts'
 import type { OpenInvite } from '../log/membership.ts'
 import type { Farewell } from '../log/turns.ts'
+import type { DeviceLabels } from '../policy/interface.ts'
 import type { ChunkAddress, DeviceId, FeedHead, FeedId, InodeId, Role, VolumeId } from '../types.ts'
 
 /** Where one volume keeps its state; absolute paths. */
@@ -68,6 +69,7 @@ export interface FsThreadData extends ThreadData {
 export interface FsBegin {
   readonly coveredTo: number
   readonly role: Role | undefined
+  readonly labels: DeviceLabels
 }
 
 /** What the fs thread may call on main. */
@@ -83,6 +85,8 @@ export type SubmitApi = {
   submit: (edits: Edit[]) => Promise<{ coveredTo: number }>
   /** Resolves when every delta committed until now has been told: one port keeps its order. */
   told: () => void
+  /** Of each member with this name, or this whole id. */
+  labelsOf: (device: string) => DeviceLabels[]
 }
 
 /** What the crdt thread calls on the fs thread. */
@@ -92,10 +96,13 @@ export type SubmitPendingApi = { submitPending: () => Promise<void> }
 export interface MembersData {
   readonly volumeName: string
   readonly role: Role | undefined
+  /** Of this device. */
+  readonly labels: DeviceLabels
   readonly members: readonly {
     readonly device: DeviceId
     readonly name: string
     readonly role: Role
+    readonly labels: DeviceLabels
   }[]
   readonly invites: readonly OpenInvite[]
   /** Every invite key ever made, expired and used-up ones and the recovery key included. */
@@ -143,6 +150,8 @@ export interface DeltaEvent {
   /** Nothing but edits that the fs thread submitted. */
   readonly isOwn: boolean
   readonly role: Role | undefined
+  /** Of this device. */
+  readonly labels: DeviceLabels
   /** Greatest stamp applied. */
   readonly hlc: number
 }
@@ -157,6 +166,13 @@ export interface ProblemEvent {
   readonly code: string
   readonly message: string
   readonly path?: string
+}
+
+/** What policies call a device by: the labels it has given itself, and its name. */
+export function deviceLabels(
+  member: { readonly name: string; readonly labels: DeviceLabels } | undefined,
+): DeviceLabels {
+  return member ? { ...member.labels, device: member.name } : {}
 }
 
 /** Chunk keys in a form that crosses threads; `current`: the generation that seals. */

@@ -12,6 +12,6 @@ export function treeHandle(fs: () => Rpc<FsApi>): TreeHandle {
     history: (path) => fs().call('history', path),
     restore: (options) => fs().call('restore', options),
     policyCheck: (path) => fs().call('policyCheck', path),
-    policyExplain: (path) => fs().call('policyExplain', path),
+    policyExplain: (args) => fs().call('policyExplain', args),
   }
 }

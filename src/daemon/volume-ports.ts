@@ -43,7 +43,7 @@ export function createFetchDuty(
     clock: systemClock,
     wants: (how) => crdt.call('wants', how),
     fetched: (keys) => crdt.call('fetched', keys),
-    keeps: (inodes) => fs.call('keeps', inodes),
+    keptUpTo: (inodes) => fs.call('keptUpTo', inodes),
     has: (address) => chunks.has(address),
     fetch: (addresses, signal) =>
       options.swarm().fetch(addresses, { priority: 'background', signal }),

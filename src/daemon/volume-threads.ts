@@ -97,7 +97,8 @@ export class VolumeThreads {
     }
     const starting = startCrdt({ ...data, generation, guide, fs: crdtPort }, options, onKeys)
     const begin = starting.then(({ ready }) => {
-      return { coveredTo: ready.coveredTo, role: ready.members.role }
+      const { role, labels } = ready.members
+      return { coveredTo: ready.coveredTo, role, labels }
     })
     const fsData = { ...data, crdt: fsPort, store: store.port(), policySuspects }
     const results = await Promise.allSettled([

@@ -45,6 +45,12 @@ export function pointerStep(name: string | number): string {
   return `/${String(name).replaceAll('~', '~0').replaceAll('/', '~1')}`
 }
 
+/** The names that a JSON pointer is made of. */
+export function pointerSteps(pointer: string): string[] {
+  const steps = pointer.split('/').slice(1)
+  return steps.map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'))
+}
+
 function positionOf(node: { loc: AST.SourceLocation }): Position {
   return { line: node.loc.start.line, column: node.loc.start.column + 1 }
 }

@@ -9,7 +9,7 @@ import {
 } from '../crdt/registers.ts'
 import { WormholeError } from '../errors.ts'
 import { S_IFMT, withoutSetId } from './attr.ts'
-import { changeAttributes, checkWritable, isInGroup, type Core } from './core.ts'
+import { changeAttributes, isInGroup, type Core } from './core.ts'
 import type { Files } from './files.ts'
 import type { Attr, AttrChanges, RequestContext } from './interface.ts'
 import type { Node } from './nodes.ts'
@@ -32,7 +32,7 @@ export class Attributes {
   }
 
   setattr(context: RequestContext, node: Node, changes: AttrChanges): Attr {
-    checkWritable(this.#core)
+    this.#core.rules.checkChangeable(this.#core.nodes.view(node))
     const { nodes } = this.#core
     if (changes.sizeBytes !== undefined) {
       this.#files.truncate(context, node, changes.sizeBytes)
@@ -127,7 +127,7 @@ export class Attributes {
   }
 
   setxattr(node: Node, name: string, value: Buffer, mode: 'any' | 'create' | 'replace'): void {
-    checkWritable(this.#core)
+    this.#core.rules.checkChangeable(this.#core.nodes.view(node))
     checkXattrName(name)
     const before = this.#core.nodes.view(node).attributes.xattrs
     if (mode === 'create' && before.has(name)) {
@@ -150,7 +150,7 @@ export class Attributes {
   }
 
   removexattr(node: Node, name: string): void {
-    checkWritable(this.#core)
+    this.#core.rules.checkChangeable(this.#core.nodes.view(node))
     checkXattrName(name)
     const xattrs = new Map(this.#core.nodes.view(node).attributes.xattrs)
     if (!xattrs.delete(name)) throw noAttribute(name)

@@ -2,10 +2,9 @@
 import type { ContentStore } from '../chunks/interface.ts'
 import type { Edit, NodeView } from '../crdt/interface.ts'
 import type { AttributeChanges, Overlay } from '../crdt/overlay.ts'
-import { WormholeError } from '../errors.ts'
 import type { Clock } from '../system.ts'
-import type { Role } from '../types.ts'
 import type { FileJournal } from './file-journal.ts'
+import type { FolderRules } from './folder-rules.ts'
 import type { Holds } from './holds.ts'
 import type { RequestContext, VfsOptions } from './interface.ts'
 import type { Node, NodeTable } from './nodes.ts'
@@ -23,16 +22,9 @@ export interface Core {
   readonly publisher: Publisher
   readonly writeback: Writeback
   readonly policies: PolicyFiles
+  readonly rules: FolderRules
   readonly holds: Holds
-  readonly role: () => Role
   readonly options: VfsOptions
-}
-
-/** @throws {WormholeError} `READ_ONLY` on a device that may only read. */
-export function checkWritable(core: Core): void {
-  if (core.role() === 'reader') {
-    throw new WormholeError('READ_ONLY', 'this device may read the volume, not change it')
-  }
 }
 
 /** Several edits on the present tree as one; undefined when there is nothing to do. */

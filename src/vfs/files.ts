@@ -1,8 +1,10 @@
 /** Open files: opening, reading, writing, truncating, closing. POSIX promises: README.md. */
 import { constants } from 'node:fs'
+import type { NodeView } from '../crdt/interface.ts'
 import { WormholeError } from '../errors.ts'
 import { withoutSetId } from './attr.ts'
-import { changeAttributes, checkWritable, isInGroup, type Core } from './core.ts'
+import { changeAttributes, isInGroup, type Core } from './core.ts'
+import { tooLarge } from './folder-rules.ts'
 import type { OpenReply, Reply, RequestContext } from './interface.ts'
 import type { Node } from './nodes.ts'
 import { OpenFile } from './open-file.ts'
@@ -64,9 +66,9 @@ export class Files {
   }
 
   /** The open file of a node, made if there is none. */
-  openFile(node: Node): OpenFile {
+  openFile(node: Node, shown?: NodeView): OpenFile {
     if (node.file) return node.file
-    const view = this.#core.nodes.view(node)
+    const view = shown ?? this.#core.nodes.view(node)
     const content = view.content
     if (content.kind === 'directory') throw new WormholeError('IS_DIRECTORY', 'is a directory')
     if (content.kind !== 'file') throw new WormholeError('BAD_ARGUMENT', 'is not a regular file')
@@ -78,6 +80,7 @@ export class Files {
       version: view.version,
       mtimeNs: view.mtimeNs,
     })
+    file.sizeBytesMax = this.#core.rules.fileSizeMax(view)
     file.isDropped = node.isUnlinked
     if (node.version !== '' && node.version !== view.version) node.isStale = true
     node.version = view.version
@@ -101,8 +104,13 @@ export class Files {
   open(context: RequestContext, node: Node, flags: number): OpenReply {
     const access = flags & O_ACCMODE
     const canWrite = access !== O_RDONLY
-    if (canWrite || flags & O_TRUNC) checkWritable(this.#core)
-    const file = this.openFile(node)
+    const { nodes, rules } = this.#core
+    const isChange = canWrite || (flags & O_TRUNC) !== 0
+    const view = isChange || !node.file ? nodes.view(node) : undefined
+    if (isChange && view) rules.checkChangeable(view)
+    const file = this.openFile(node, view)
+    // One that was opened before may have come under another policy, or another name.
+    if (canWrite && view && file.handles > 0) file.sizeBytesMax = rules.fileSizeMax(view)
     file.handles++
     if (canWrite) file.writers++
     if (flags & O_TRUNC) this.#empty(context, node, file, canWrite)
@@ -152,8 +160,8 @@ export class Files {
     const { node, file } = this.#writable(handle)
     const at = isAppending ? file.sizeBytes : offset
     // The last byte that a file may have is written, those behind it are not.
-    const count = Math.min(bytes.length, Number.MAX_SAFE_INTEGER - at)
-    if (count === 0 && bytes.length > 0) throw tooLarge()
+    const count = Math.min(bytes.length, roomAt(file, at))
+    if (count === 0 && bytes.length > 0) throw tooLarge(file.sizeBytesMax)
     const wait = this.writeBytes(node, file, at, bytes.subarray(0, count))
     this.#dropPrivileges(context, node, context.clearsSetId === true)
     return wait ? wait.then(() => count) : count
@@ -199,6 +207,10 @@ export class Files {
   truncate(context: RequestContext, node: Node, sizeBytes: number): void {
     const { files, writeback, nodes, clock } = this.#core
     const file = this.openFile(node)
+    if (sizeBytes > file.sizeBytes && sizeBytes > file.sizeBytesMax) {
+      if (file.handles === 0) this.releaseFile(node)
+      throw tooLarge(file.sizeBytesMax)
+    }
     const nowNs = clock.nowNs()
     file.truncate(sizeBytes, nowNs)
     files.appendState(file)
@@ -245,8 +257,9 @@ export class Files {
     }
     const { nodes, clock, options } = this.#core
     const end = range.offset + range.length
-    if (end > Number.MAX_SAFE_INTEGER) throw tooLarge()
     const isPunch = (mode & FALLOC_PUNCH_HOLE) !== 0
+    const isGrown = !isPunch && end > Math.max(file.sizeBytes, file.sizeBytesMax)
+    if (end > Number.MAX_SAFE_INTEGER || isGrown) throw tooLarge(file.sizeBytesMax)
     if (!isPunch && end - file.sizeBytes > options.space().freeBytes) {
       throw new WormholeError('DISK_FULL', 'not enough space to allocate')
     }
@@ -298,8 +311,8 @@ export class Files {
       return source.file.sizeBytes
     }
     const left = source.file.sizeBytes - from.offset
-    const room = Number.MAX_SAFE_INTEGER - to.offset
-    if (left > 0 && room === 0 && length > 0) throw tooLarge()
+    const room = roomAt(target.file, to.offset)
+    if (left > 0 && room === 0 && length > 0) throw tooLarge(target.file.sizeBytesMax)
     const wanted = Math.min(length, left, room, COPY_BYTES_MAX)
     const signal = new LazySignal(context)
     let done = 0
@@ -364,6 +377,7 @@ export class Files {
     const { base } = source
     const isAsked = what.from.offset === 0 && what.to.offset === 0
     if (!isAsked || what.length < base.sizeBytes || base.sizeBytes < SHARE_BYTES_MIN) return false
+    if (base.sizeBytes > file.sizeBytesMax) return false
     if (!source.isWhole || file.sizeBytes > 0 || file.isFrozen) return false
     if (contents.presence(base) !== 'local') return false
     const nowNs = clock.nowNs()
@@ -380,6 +394,7 @@ export class Files {
   }
 }
 
-function tooLarge(): WormholeError {
-  return new WormholeError('FILE_TOO_LARGE', 'files end at 2^53 − 1 bytes')
+/** Bytes that may be written from an offset on. */
+function roomAt(file: OpenFile, offset: number): number {
+  return Math.max(0, Math.max(file.sizeBytes, file.sizeBytesMax) - offset)
 }

@@ -10,7 +10,7 @@ import { WormholeError } from '../errors.ts'
 import { newInodeId } from '../crdt/ids.ts'
 import type { Hlc, FileName, InodeId } from '../types.ts'
 import { S_IFDIR, S_IFMT, S_IFREG, S_ISGID } from './attr.ts'
-import { checkWritable, combineEdits, type Core } from './core.ts'
+import { combineEdits, type Core } from './core.ts'
 import type { Files } from './files.ts'
 import type { EntryReply, Reply, RequestContext } from './interface.ts'
 import { RENAME_EXCHANGE, RENAME_NOREPLACE } from './interface.ts'
@@ -87,7 +87,7 @@ export class Names {
     name: FileName,
     mode: number,
   ): { node: Node; entry: EntryReply } {
-    checkWritable(this.#core)
+    this.#core.rules.checkWritable(parent.inode)
     const options = this.#attributes(context, parent, mode, false)
     return this.#made(parent, name, this.#core.overlay.createFile(parent.inode, name, options))
   }
@@ -104,20 +104,20 @@ export class Names {
       return this.createFile(context, parent, name, mode).entry
     }
     if (fileType === S_IFDIR) throw new WormholeError('NOT_PERMITTED', 'mknod makes no directory')
-    checkWritable(this.#core)
+    this.#core.rules.checkWritable(parent.inode)
     const options = { ...this.#attributes(context, parent, mode, false), fileType, rdev }
     const created = this.#core.overlay.special(parent.inode, name, options)
     return this.#made(parent, name, created).entry
   }
 
   mkdir(context: RequestContext, parent: Node, name: FileName, mode: number): EntryReply {
-    checkWritable(this.#core)
+    this.#core.rules.checkWritable(parent.inode)
     const options = this.#attributes(context, parent, mode, true)
     return this.#made(parent, name, this.#core.overlay.mkdir(parent.inode, name, options)).entry
   }
 
   symlink(context: RequestContext, parent: Node, name: FileName, target: Buffer): EntryReply {
-    checkWritable(this.#core)
+    this.#core.rules.checkWritable(parent.inode)
     const text = target.toString('latin1')
     const options = { ...this.#attributes(context, parent, 0o777, false), target: text }
     return this.#made(parent, name, this.#core.overlay.symlink(parent.inode, name, options)).entry
@@ -129,7 +129,7 @@ export class Names {
     parent: Node,
     mode: number,
   ): { node: Node; entry: EntryReply } {
-    checkWritable(this.#core)
+    this.#core.rules.checkWritable(parent.inode)
     const { nodes, clock, options } = this.#core
     const { kind } = nodes.view(parent)
     if (kind !== 'directory') throw new WormholeError('NOT_A_DIRECTORY', 'is not a directory')
@@ -196,7 +196,7 @@ export class Names {
   }
 
   link(node: Node, parent: Node, name: FileName): Reply<EntryReply> {
-    checkWritable(this.#core)
+    this.#core.rules.checkWritable(parent.inode)
     if (node.isTemporary) return this.#linkTemporary(node, parent, name)
     if (node.kind === 'directory') throw new WormholeError('NOT_PERMITTED', 'is a directory')
     if (node.isUnlinked) throw new WormholeError('NOT_FOUND', 'the file has no name any more')
@@ -216,7 +216,7 @@ export class Names {
   }
 
   unlink(parent: Node, name: FileName): void {
-    checkWritable(this.#core)
+    this.#core.rules.checkWritable(parent.inode)
     const { overlay, policies } = this.#core
     const edit = overlay.unlink(parent.inode, name)
     const policy = policies.isPolicyFile(name) ? policies.removal(parent.inode) : undefined
@@ -224,7 +224,7 @@ export class Names {
   }
 
   rmdir(parent: Node, name: FileName): void {
-    checkWritable(this.#core)
+    this.#core.rules.checkWritable(parent.inode)
     this.#commitRemoval(parent, name, this.#core.overlay.rmdir(parent.inode, name))
   }
 
@@ -280,7 +280,7 @@ export class Names {
     to: { parent: Node; name: FileName },
     flags: number,
   ): Reply<void> {
-    checkWritable(this.#core)
+    for (const { parent } of [from, to]) this.#core.rules.checkWritable(parent.inode)
     if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0) {
       throw new WormholeError('BAD_ARGUMENT', `rename flags ${flags} are not supported`)
     }

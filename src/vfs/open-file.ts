@@ -73,6 +73,8 @@ export class OpenFile {
   version: VersionId
   base: Base
   sizeBytes: number
+  /** How large it may be written; what is larger already may stay so. */
+  sizeBytesMax = Number.MAX_SAFE_INTEGER
   mtimeNs: bigint
   /** Open handles; `writers` of them may write. */
   handles = 0

@@ -5,9 +5,10 @@
 import type { DirentView, NodeView } from '../crdt/interface.ts'
 import { WormholeError } from '../errors.ts'
 import { nameFromText, nameToText, type FileName, type InodeId } from '../types.ts'
-import { checkWritable, combineEdits, LOCAL_CONTEXT, type Core } from './core.ts'
+import { combineEdits, LOCAL_CONTEXT, type Core } from './core.ts'
 import type { Reconciler } from './delta.ts'
 import type { Files } from './files.ts'
+import { tooLarge } from './folder-rules.ts'
 import type { PathApi, PathEntry } from './interface.ts'
 import type { Names } from './names.ts'
 import type { Base } from './open-file.ts'
@@ -176,9 +177,9 @@ export class Paths implements PathApi {
     pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     options: { readonly mode?: number } = {},
   ): Promise<PathEntry> {
-    checkWritable(this.#core)
-    checkNotDirectory(this.#lookup(this.#slot(path)), path)
-    const { holds, publisher } = this.#core
+    const { directory } = this.#target(path)
+    const { holds, publisher, rules } = this.#core
+    rules.checkWritable(directory.view.id)
     const { id, slot } = await holds.during(() => this.#write(path, pieces, options))
     await publisher.publish()
     const at = `${slot.directory.path}/${nameToText(slot.name)}`
@@ -191,11 +192,18 @@ export class Paths implements PathApi {
     pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     options: { readonly mode?: number },
   ): Promise<{ id: InodeId; slot: Slot }> {
-    const { contents, clock, policies } = this.#core
+    const { contents, clock, policies, rules } = this.#core
+    const { directory, name } = this.#target(path)
+    const sizeBytesMax = rules.fileSizeMax({ parent: directory.view.id, name })
     const stream = contents.stream()
     let base: Base
+    let sizeBytes = 0
     try {
-      for await (const piece of pieces) await stream.write(piece)
+      for await (const piece of pieces) {
+        sizeBytes += piece.length
+        if (sizeBytes > sizeBytesMax) throw tooLarge(sizeBytesMax)
+        await stream.write(piece)
+      }
       base = await stream.finish()
     } catch (error) {
       stream.abort()
@@ -275,9 +283,9 @@ export class Paths implements PathApi {
   }
 
   async makeDirectory(path: string): Promise<PathEntry> {
-    checkWritable(this.#core)
     const slot = this.#slot(path)
-    const { overlay, publisher } = this.#core
+    const { overlay, publisher, rules } = this.#core
+    rules.checkWritable(slot.directory.view.id)
     const { uid, gid } = LOCAL_CONTEXT
     const parent = slot.directory.view.id
     const { edit, id } = overlay.mkdir(parent, slot.name, { mode: DIRECTORY_MODE, uid, gid })
@@ -289,8 +297,8 @@ export class Paths implements PathApi {
   }
 
   async remove(path: string, options: { readonly isRecursive?: boolean } = {}): Promise<void> {
-    checkWritable(this.#core)
     const slot = this.#slot(path)
+    this.#core.rules.checkWritable(slot.directory.view.id)
     const found = this.#lookup(slot)
     if (!found) throw new WormholeError('NOT_FOUND', `${path} does not exist`)
     this.#remove(slot.directory.view.id, found, options.isRecursive ?? false)

@@ -1,10 +1,11 @@
 /**
  * Policy files: when the bytes under the name `.wormhole.toml` change, the same edit carries the
  * directory's policy register. A file with mistakes changes nothing; `status` tells of it
- * (`daemon/policy-watch.ts`).
+ * (`daemon/policy-watch.ts`). What changes the file without a program writing it (a conflict that
+ * is settled, a version that is restored) has the register follow in an edit of its own.
  */
 import type { ContentStore } from '../chunks/interface.ts'
-import type { Edit } from '../crdt/interface.ts'
+import type { Edit, NodeView } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
 import { errorToData } from '../errors.ts'
 import { POLICY_FILE_NAME, POLICY_FILE_SIZE_BYTES_MAX } from '../policy/parse.ts'
@@ -67,6 +68,24 @@ export class PolicyFiles {
     const { code, message } = errorToData(error)
     this.#onProblem({ code, message: `a policy file cannot be read: ${message}` })
     return undefined
+  }
+
+  /** The edit that makes the register say what the file of a directory says now. */
+  follow(directory: InodeId): Edit | undefined | Promise<Edit | undefined> {
+    const shown = this.#shownIn(directory)
+    if (shown?.content.kind !== 'file') return this.removal(directory)
+    const text = this.textOf(shown.content)
+    if (!(text instanceof Promise)) return this.edit(directory, text)
+    // Who has changed the file meanwhile has put the register, too.
+    return text.then((late) => {
+      const isSame = this.#shownIn(directory)?.version === shown.version
+      return isSame ? this.edit(directory, late) : undefined
+    })
+  }
+
+  #shownIn(directory: InodeId): NodeView | undefined {
+    const found = this.#overlay.lookup(directory, POLICY_FILE_NAME as FileName)
+    return found && this.#overlay.node(found.id)
   }
 
   /** The edit that makes `text` the policy of a directory; undefined when nothing changes. */

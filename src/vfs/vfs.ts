@@ -8,13 +8,14 @@ import type { ContentRef, Edit, TreeDelta } from '../crdt/interface.ts'
 import type { Created } from '../crdt/overlay.ts'
 import { decodeRegister } from '../crdt/registers.ts'
 import { errorToData, hasCode, WormholeError } from '../errors.ts'
-import { nameFromText, type FileName } from '../types.ts'
+import { nameFromText, type FileName, type InodeId } from '../types.ts'
 import { Attributes } from './attributes.ts'
-import { checkWritable, LOCAL_CONTEXT, type Core } from './core.ts'
+import { LOCAL_CONTEXT, type Core } from './core.ts'
 import { Reconciler } from './delta.ts'
 import { Directories } from './directories.ts'
 import { FileJournal } from './file-journal.ts'
 import { Files } from './files.ts'
+import { FolderRules } from './folder-rules.ts'
 import { Holds } from './holds.ts'
 import { VfsFileSystem } from './filesystem.ts'
 import type { FileSystem, KernelNotifier, OwnerChoice, PathApi, VfsOptions } from './interface.ts'
@@ -96,8 +97,8 @@ export class Vfs {
       publisher,
       writeback,
       policies,
+      rules: new FolderRules({ overlay, role: options.role }),
       holds,
-      role: options.role,
       options,
     }
     const openFiles = new Files(core)
@@ -190,14 +191,48 @@ export class Vfs {
    * and resolves when it is in the log. The commit's delta tells the kernel.
    */
   async perform(build: () => Edit): Promise<void> {
-    this.commit(build)
+    await this.commit(build)
     await this.#core.publisher.publish()
   }
 
-  /** The first half of `perform`: for many edits, published together by `submitPending`. */
-  commit(build: () => Edit): void {
-    checkWritable(this.#core)
-    this.#core.publisher.commit(build())
+  /**
+   * The first half of `perform`: for many edits, published together by `submitPending`. A promise
+   * when a policy file was changed by it and its text is not at hand: the policy follows.
+   */
+  commit(build: () => Edit): Promise<unknown> | undefined {
+    const { publisher, rules, policies } = this.#core
+    rules.checkRole()
+    const edit = build()
+    const directories = this.#directoriesOf(edit)
+    for (const directory of directories.keys()) rules.checkWritable(directory)
+    publisher.commit(edit)
+    const waits: Promise<unknown>[] = []
+    for (const [directory, isPolicyFile] of directories) {
+      const follow = isPolicyFile ? policies.follow(directory) : undefined
+      if (follow instanceof Promise) {
+        waits.push(follow.then((late) => late && publisher.commit(late)))
+      } else if (follow) {
+        publisher.commit(follow)
+      }
+    }
+    return waits.length > 0 ? Promise.all(waits) : undefined
+  }
+
+  /**
+   * Where an edit changes something: where what it names is now, and where that goes. True where
+   * its policy file may be another one afterwards.
+   */
+  #directoriesOf({ puts }: Edit): Map<InodeId, boolean> {
+    const { overlay, policies } = this.#core
+    const directories = new Map<InodeId, boolean>()
+    const note = ({ parent, name }: { readonly parent: InodeId; readonly name: FileName }) =>
+      directories.set(parent, directories.get(parent) === true || policies.isPolicyFile(name))
+    for (const { inode, register, value } of puts) {
+      const node = overlay.node(inode)
+      if (node) note(node)
+      if (register === 'L') note(decodeRegister('L', inode, value))
+    }
+    return directories
   }
 
   /** Lets waiting requests have their turn during long work. */

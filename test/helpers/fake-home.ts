@@ -266,9 +266,10 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
     return { isValid: this.policyProblems.length === 0, problems: this.policyProblems }
   }
 
-  async policyExplain(path: string): Promise<ExplainReport> {
-    const value = { key: 'local.keep', value: 'always', from: 'default', line: undefined }
-    return { path, values: [value] }
+  async policyExplain({ path }: { path: string; device?: string }): Promise<ExplainReport> {
+    const reason = 'default' as const
+    const value = { key: 'local.keep', value: 'always', from: 'default', reason, line: undefined }
+    return { path, device: 'alice', values: [value], notes: [] }
   }
 
   async list(path: string): Promise<FileReport[]> {

@@ -15,7 +15,7 @@ export interface HomeDescription {
   readonly conflicts: readonly ConflictReport[]
   /** By path. */
   readonly history: Readonly<Record<string, readonly VersionReport[]>>
-  readonly policy: ExplainReport['values']
+  readonly policy: readonly Pick<ExplainReport['values'][number], 'key' | 'value' | 'from'>[]
   readonly members: readonly unknown[]
 }
 
@@ -38,6 +38,9 @@ async function describeFiles(
   return lines
 }
 
+/** The policy keys that there were when the fixture was made. */
+const POLICY_KEYS = ['conflicts.strategy', 'local.keep', 'history.days']
+
 /** Asks for files with their contents, conflicts, history, policy and members. */
 export async function describeDevice(
   device: Device,
@@ -57,7 +60,9 @@ export async function describeDevice(
       versions: versions.map(({ deviceId, ...version }) => version),
     })),
     history,
-    policy: values.map(({ line, ...value }) => value),
+    policy: values
+      .filter(({ key }) => POLICY_KEYS.includes(key))
+      .map(({ key, value, from }) => ({ key, value, from })),
     members: members.map(({ id, name, role, isSelf }) => ({ id, name, role, isSelf })),
   }
   return JSON.parse(JSON.stringify(description)) as HomeDescription

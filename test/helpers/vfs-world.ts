@@ -118,7 +118,7 @@ export class VfsDevice extends VfsUser {
       policyOf: (text) =>
         text.includes('bad')
           ? { problems: [{ line: 1, column: 1, message: 'bad' }] }
-          : { policy: `{"text":"${text.toString()}"}` },
+          : { policy: text[0] === 0x7b ? text.toString() : `{"text":"${text.toString()}"}` },
       space: () => ({ freeBytes: 1e9, totalBytes: 2e9 }),
       onProblem: (problem) => process.isAlive && this.problems.push(problem),
       requestCount: () => this.requestCount,

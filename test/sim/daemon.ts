@@ -21,7 +21,7 @@ import { FetchDuty } from '../../src/daemon/fetch-duty.ts'
 import { runGc, type GcOutcome } from '../../src/daemon/gc.ts'
 import { byUse, GcRoots } from '../../src/daemon/gc-roots.ts'
 import { Snapshots } from '../../src/daemon/snapshots.ts'
-import { historyDaysOf, strategyOf } from '../../src/daemon/strategy.ts'
+import { historyDaysOf, keptUpTo, strategyOf } from '../../src/daemon/strategy.ts'
 import {
   chunkKeysData,
   type DeltaEvent,
@@ -37,7 +37,6 @@ import { describeDamage, DiskJournal } from '../../src/log/journal.ts'
 import { describeFeedDamage } from '../../src/log/salvage.ts'
 import { KeyRing } from '../../src/log/key-ring.ts'
 import { VolumeSecrets, type Identity } from '../../src/log/keys.ts'
-import { decidePolicy } from '../../src/policy/decide.ts'
 import { parsePolicy } from '../../src/policy/parse.ts'
 import { Rpc, type Handlers } from '../../src/rpc.ts'
 import { sealToBox } from '../../src/seal.ts'
@@ -182,11 +181,14 @@ export class SimDaemon {
         const refs = await daemon.vfs.references()
         return byUse(refs.map((ref) => ({ use: 'local' as const, ref })))
       },
-      keeps: async (inodes: InodeId[]) => {
+      keptUpTo: async (inodes: InodeId[]) => {
         await fs.call('told', undefined)
         return inodes.map((inode) => {
           const layers = daemon.overlay.policies(inode)
-          return decidePolicy(layers).effective.localKeep === 'always'
+          return keptUpTo(
+            layers.map(({ policy }) => policy),
+            {},
+          )
         })
       },
     })
@@ -254,7 +256,7 @@ export class SimDaemon {
         onDelta: (delta, coveredTo, isOwn) => {
           if (!isOpen || !isAlive()) return
           const role = this.volume.role()
-          const event = { delta, coveredTo, isOwn, role, hlc: this.#hlc.crdt.last }
+          const event = { delta, coveredTo, isOwn, role, labels: {}, hlc: this.#hlc.crdt.last }
           this.deltasUnderWay++
           fs.emit('delta', event satisfies DeltaEvent)
           const keys = delta.contents.map(({ key }) => key)
@@ -395,7 +397,7 @@ export class SimDaemon {
       clock,
       wants: (how) => main.crdt.call('wants', how) as ReturnType<FetchDutyWants>,
       fetched: (keys) => main.crdt.call('fetched', keys) as Promise<void>,
-      keeps: (inodes) => main.fs.call('keeps', inodes) as Promise<boolean[]>,
+      keptUpTo: (inodes) => main.fs.call('keptUpTo', inodes) as Promise<number[]>,
       has: (address) => this.store.has(address),
       fetch: (addresses, signal) => this.swarm.fetch(addresses, { priority: 'background', signal }),
       addresses: (content, signal) =>

@@ -3,7 +3,7 @@
  * time, and then every promise must have been kept.
  */
 import type { ContentRef } from '../../src/crdt/interface.ts'
-import { decidePolicy } from '../../src/policy/decide.ts'
+import { keptUpTo } from '../../src/daemon/strategy.ts'
 import { feedRoot, type Frontier } from '../../src/types.ts'
 import {
   checkCauses,
@@ -84,8 +84,8 @@ function lacks(
 function obtainable({ daemon }: SimDevice, devices: readonly SimDevice[]): string | undefined {
   const others = devices.filter((other) => other.isAlive && other.daemon !== daemon)
   for (const { inode, ref, sizeBytes } of daemon.volume.wants({ countMax: 1e6 })) {
-    const { effective } = decidePolicy(daemon.overlay.policies(inode))
-    if (effective.localKeep !== 'always' || ref.type === 'empty') continue
+    const policies = daemon.overlay.policies(inode).map(({ policy }) => policy)
+    if (sizeBytes > keptUpTo(policies, {}) || ref.type === 'empty') continue
     const holder = others.find((other) => holds(other, { ref, sizeBytes }))
     if (holder) return `${holder.name} has that of ${inode}`
   }

@@ -46,6 +46,7 @@ async function watch(
   for (;;) {
     const found = new Map<string, string>()
     for (const conflict of await context.call('conflicts', params)) {
+      if (conflict.isQuiet) continue
       const state = conflict.versions.map(({ version }) => version).join()
       found.set(conflict.path, state)
       if (known.get(conflict.path) === state) continue

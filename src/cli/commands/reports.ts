@@ -71,25 +71,29 @@ function describeVolume(context: Context, volume: VolumeStatus): string {
 /** Who is in the volume. */
 export async function devices(context: Context): Promise<number> {
   const report = await context.call('devices', context.words)
+  const titles = ['DEVICE', 'ROLE', 'STATE', 'LAST ENTRY', 'ID']
+  const isLabelled = report.some(({ labels }) => labels !== undefined)
+  if (isLabelled) titles.push('LABELS')
   await context.report(report, () =>
     formatTable(
-      [
-        { title: 'DEVICE' },
-        { title: 'ROLE' },
-        { title: 'STATE' },
-        { title: 'LAST ENTRY' },
-        { title: 'ID' },
-      ],
+      titles.map((title) => ({ title })),
       report.map((device) => [
         device.name,
         device.role ?? '-',
         stateOf(device),
         formatTime(device.lastEntryAt),
         device.id.slice(0, 12),
+        ...(isLabelled ? [labelsOf(device)] : []),
       ]),
     ),
   )
   return EXIT_DONE
+}
+
+function labelsOf({ labels = {} }: DeviceReport): string {
+  return Object.entries(labels)
+    .map((pair) => pair.join('='))
+    .join(' ')
 }
 
 function stateOf({ isSelf, isConnected, isInSync, revoked }: DeviceReport): string {

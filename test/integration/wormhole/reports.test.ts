@@ -70,11 +70,16 @@ test('what holds is explained with file and line, on every device', async (t) =>
   for (const device of [alice, bob]) {
     const { values } = await device.json<ExplainReport>(['policy', 'explain', '/docs/f'])
     const found = values.map(({ key, value, from, line }) => [key, value, from, line])
-    assert.deepEqual(found.slice(0, 3), [
+    for (const expected of [
       ['conflicts.strategy', 'copies', '/docs/.wormhole.toml', 4],
       ['local.keep', 'always', 'default', undefined],
       ['history.days', 7, '/.wormhole.toml', 2],
-    ])
+    ]) {
+      assert.deepEqual(
+        found.find(([key]) => key === expected[0]),
+        expected,
+      )
+    }
   }
 })
 

@@ -60,7 +60,7 @@ test('cli: reports print exactly what the daemon says, with --json', async (t) =
     [['history', '/a.txt'], await volume.history('/a.txt')],
     [['ls', '/'], await volume.list('/')],
     [['conflicts'], [CONFLICT]],
-    [['policy', 'explain', '/a.txt'], await volume.policyExplain('/a.txt')],
+    [['policy', 'explain', '/a.txt'], await volume.policyExplain({ path: '/a.txt' })],
     [['policy', 'check'], { isValid: true, problems: [] }],
     [['sync'], volume.syncReport],
     [['invite', '--role', 'reader', '--uses', '2'], { invite: 'invite-reader-7-2' }],

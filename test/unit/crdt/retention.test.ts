@@ -105,3 +105,35 @@ test('much that is due goes in portions, and what is not due is not read', () =>
   const left = device.rows.reader().range('r')
   assert.deepEqual(left, [], 'nothing waits for ever')
 })
+
+test('the newest replaced versions stay for as long as the file does', () => {
+  const device = alone()
+  const forget = (days: number, versions: number): void => {
+    device.world.nowMs += days * DAY_MS
+    const now = (device.world.nowMs * 1000) as Hlc
+    device.writer.forgetHistory({ now, daysOf, versionsOf: () => versions })
+    device.writer.commit(new Map())
+    device.overlay.cover(0)
+  }
+  for (const text of ['a', 'b', 'c', 'd']) {
+    device.write('/f', text)
+    device.publish()
+    device.world.nowMs += DAY_MS
+  }
+  forget(100, 2)
+  assert.deepEqual(texts(device, '/f'), ['b', 'c', 'd'])
+  // They move on with what replaces them: looked at again within a week.
+  device.write('/f', 'e')
+  device.publish()
+  forget(8, 2)
+  assert.deepEqual(texts(device, '/f'), ['c', 'd', 'e'])
+  forget(31, 2)
+  assert.deepEqual(texts(device, '/f'), ['c', 'd', 'e'])
+  forget(8, 1)
+  assert.deepEqual(texts(device, '/f'), ['d', 'e'])
+  device.unlink('/f')
+  device.publish()
+  forget(31, 1)
+  assert.deepEqual(device.rows.reader().range('h'), [], 'what is deleted goes after its days')
+  assert.deepEqual(device.rows.reader().range('r'), [], 'nothing waits for ever')
+})

@@ -32,7 +32,8 @@ class World {
       for (const key of keys) this.list.delete(key)
       return Promise.resolve()
     },
-    keeps: (inodes) => Promise.resolve(inodes.map((inode) => !this.unkept.has(inode))),
+    keptUpTo: (inodes) =>
+      Promise.resolve(inodes.map((inode) => (this.unkept.has(inode) ? 0 : Infinity))),
     has: (address) => this.held.has(address),
     fetch: (addresses) => this.#fetch(addresses),
     addresses: () => Promise.reject(new Error('no manifests here')),
