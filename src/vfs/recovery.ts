@@ -123,17 +123,19 @@ export function recover(
   const adopted: { file: OpenFile; keys: number[] }[] = []
   for (const found of reader.files()) {
     const file = found.base && restore(core, found, found.base)
-    if (file) adopted.push({ file, keys: found.sessions.map(({ key }) => key) })
-    else {
+    if (!file) {
       const message = `the journal lacks what the unpublished bytes of ${found.inode} lie on`
       core.options.onProblem({ code: 'JOURNAL_CORRUPT', message })
+      continue
     }
+    adopted.push({ file, keys: found.sessions.map(({ key }) => key) })
+    // One that the tree has left makes room at once for another of its inode that it has not.
+    reconciler.inode(file.inode)
   }
   core.files.adopt(adopted)
   for (const { file } of adopted) {
     void core.writeback.changed(file)
     core.writeback.closed(file)
-    reconciler.inode(file.inode)
   }
 }
 
@@ -162,7 +164,7 @@ function restore(core: Core, found: FoundFile, base: Base): OpenFile {
   return file
 }
 
-/** A second dirty line of one inode (an old node at the time) gets a node of its own. */
+/** A second dirty line of the version that the tree shows gets a node of its own. */
 function nodeFor(core: Core, inode: InodeId): Node {
   const view = core.overlay.node(inode)
   const isTaken = core.nodes.current(inode)?.file !== undefined
