@@ -244,7 +244,7 @@ export async function finish(simulation: Simulation): Promise<void> {
     first,
     temporaries.filter(({ isUnsure }) => !isUnsure),
   )
-  const before = new Map(devices.map((each) => [each, each.daemon.volume.frontier()]))
+  const before = first.daemon.volume.frontier()
   await checkCalm(simulation)
   revocations.checkSecrecy(before)
   await checkRebuilt(simulation)

@@ -7,7 +7,14 @@ import { hasCode } from '../../src/errors.ts'
 import { openEntry } from '../../src/log/entry.ts'
 import { EMPTY_FRONTIER } from '../../src/log/frontier.ts'
 import { VolumeSecrets } from '../../src/log/keys.ts'
-import { feedDevice, feedRoot, type DeviceId, type FeedId, type Frontier } from '../../src/types.ts'
+import {
+  feedDevice,
+  feedRoot,
+  type DeviceId,
+  type FeedHead,
+  type FeedId,
+  type Frontier,
+} from '../../src/types.ts'
 import type { SimDevice } from './device.ts'
 import { check } from './failure.ts'
 import type { Simulation } from './simulation.ts'
@@ -58,6 +65,11 @@ export class Revocations {
     return members.keyState().generations.some((row) => !device.daemon.keys.holds(row.generation))
   }
 
+  /** All machines with the key of a device. */
+  #machines({ id }: SimDevice): SimDevice[] {
+    return this.#simulation.devices.filter((device) => device.id === id)
+  }
+
   /** An admin revokes somebody, if there are enough. */
   async act(): Promise<void> {
     const { random, alive, devices, trace } = this.#simulation
@@ -65,18 +77,18 @@ export class Revocations {
     const admin = admins[random.below(Math.max(1, admins.length))]
     const [founder] = devices as [SimDevice]
     const targets = devices.filter((device) => {
-      return device !== founder && device !== admin && !device.wasRevoked
+      return device.id !== founder.id && device.id !== admin?.id && !device.wasRevoked
     })
     const target = targets[random.below(Math.max(1, targets.length))]
-    const left = devices.filter(({ wasRevoked }) => !wasRevoked).length - 1
-    if (!admin || !target || left < MEMBERS_MIN) return
+    const left = new Set(devices.filter(({ wasRevoked }) => !wasRevoked).map(({ id }) => id))
+    if (!admin || !target || left.size <= MEMBERS_MIN) return
     const { volume } = admin.daemon
     if (!volume.members.isMember(target.id)) return
     trace.add(`${admin.name} revokes ${target.name}`)
     const applied = volume.appliedFrontier()
     const counted = new Map([...applied].filter(([feed]) => feedDevice(feed) === target.id))
     // It may be in the log although the admin dies before it can say so.
-    target.wasRevoked = true
+    for (const machine of this.#machines(target)) machine.wasRevoked = true
     this.#revoked.push({ device: target, counted, known: undefined })
     try {
       const writing = volume.write(() => volume.turns.revocation(volume.members, target.id))
@@ -93,12 +105,13 @@ export class Revocations {
   /** To be called often: notices when everybody that is left knows. */
   watch(): void {
     for (const revoked of this.#revoked) {
-      if (revoked.known || !revoked.device.isAlive) continue
+      const machines = this.#machines(revoked.device)
+      if (revoked.known || !machines.every(({ isAlive }) => isAlive)) continue
       const left = this.#simulation.devices.filter((device) => !device.wasRevoked)
       const knows = (device: SimDevice): boolean =>
         device.isAlive && device.daemon.volume.members.isRevoked(revoked.device.id)
       if (!left.every(knows)) continue
-      const stored = revoked.device.daemon.volume.frontier()
+      const stored = machines.flatMap(({ daemon }) => [...daemon.volume.frontier()])
       revoked.known = lengthsOf(stored, revoked.device)
       this.#simulation.trace.add(`everybody knows that ${revoked.device.name} is out`)
     }
@@ -112,8 +125,8 @@ export class Revocations {
   /** Nothing that a revoked device did is owed; what it did is right or wrong all the same. */
   disown(): void {
     const members = this.members()
-    for (const { device } of this.#revoked) {
-      if (!members.includes(device)) this.#simulation.user(device).disown()
+    for (const machine of this.#revoked.flatMap(({ device }) => this.#machines(device))) {
+      if (!members.includes(machine)) this.#simulation.user(machine).disown()
     }
   }
 
@@ -140,23 +153,22 @@ export class Revocations {
     }
   }
 
-  /** What members wrote behind `from` is shut for everybody who is out. */
-  checkSecrecy(from: ReadonlyMap<SimDevice, Frontier>): void {
+  /** What members wrote since the founder stored `before` is shut for everybody who is out. */
+  checkSecrecy(before: Frontier): void {
     const [founder] = this.#simulation.devices as [SimDevice]
     const { volume, feeds } = founder.daemon
-    for (const { device } of this.#revoked) {
+    const members = new Set(this.members().map(({ id }) => id))
+    for (const device of this.#revoked.flatMap(({ device }) => this.#machines(device))) {
       if (!volume.members.isRevoked(device.id)) continue
       const keys = VolumeSecrets.decode(device.home.secrets).logKeys()
-      for (const [author, before] of from) {
-        for (const feed of feeds.frontier().keys()) {
-          if (feedDevice(feed) !== author.id) continue
-          const at = before.get(feed)?.length ?? feeds.origin(feed)?.length ?? 0
-          for (const frame of feeds.read(feed, at, 1 << 30)) {
-            const isOpen = opens({ ...frame, feed: feedRoot(feed) }, volume.id, keys)
-            check(!isOpen, 'revocation', () => {
-              return `${device.name} opens entry ${frame.seq} of ${author.name}`
-            })
-          }
+      for (const feed of feeds.frontier().keys()) {
+        if (!members.has(feedDevice(feed))) continue
+        const at = before.get(feed)?.length ?? feeds.origin(feed)?.length ?? 0
+        for (const frame of feeds.read(feed, at, 1 << 30)) {
+          const isOpen = opens({ ...frame, feed: feedRoot(feed) }, volume.id, keys)
+          check(!isOpen, 'revocation', () => {
+            return `${device.name} opens entry ${frame.seq} of ${feed.slice(0, 8)}`
+          })
         }
       }
     }
@@ -179,7 +191,10 @@ function opens(
 }
 
 /** The longest branch of each feed of a device. */
-function lengthsOf(frontier: Frontier, { id }: SimDevice): Map<FeedId, number> {
+function lengthsOf(
+  frontier: Iterable<readonly [FeedId, FeedHead]>,
+  { id }: SimDevice,
+): Map<FeedId, number> {
   const lengths = new Map<FeedId, number>()
   for (const [feed, { length }] of frontier) {
     if (feedDevice(feed) !== id) continue

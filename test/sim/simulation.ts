@@ -152,6 +152,7 @@ export class Simulation {
     const about = { name, role: of.role, home: { ...of.home }, original: of.original }
     const copy = new SimDevice(this.#surroundings, about)
     copy.skewMs = of.skewMs
+    copy.wasRevoked = of.wasRevoked
     of.copyTo(copy)
     this.#adopt(copy)
     return copy
