@@ -65,7 +65,10 @@ async function acrossDeath(
         return isOf && tokensOf(copy) === tokensOf(line)
       }),
     )
-    const paths = new Set(left.map(pathOf))
+    // What was appended through a handle older than the newest version, which its own publication
+    // has become meanwhile, shows under the name again.
+    const grown = known(before).filter((line) => known(after).some((now) => isGrown(line, now)))
+    const paths = new Set([...left, ...grown].map(pathOf))
     const isStill = (line: string): boolean => !isCopy(line) && !paths.has(pathOf(line))
     checkSame(known(before).filter(isStill), known(after).filter(isStill), what, 'durability')
   }
@@ -80,6 +83,13 @@ function pathOf(line: string): string {
 /** The writes that it tells of. */
 function tokensOf(line: string): string {
   return (line.match(/\b[0-9a-z]{7}\b/g) ?? []).join(' ')
+}
+
+/** Whether a line tells of the same file with more behind it. */
+function isGrown(line: string, now: string): boolean {
+  const parts = (text: string) => /^(.* [\w-]{16} \d+ \d+ \S*) \d+ (.+)$/.exec(text)?.slice(1) ?? []
+  const [[about, tokens], [aboutNow, tokensNow]] = [parts(line), parts(now)]
+  return about !== undefined && about === aboutNow && tokensNow?.startsWith(`${tokens} `) === true
 }
 
 /** Dies when everything acknowledged is old enough to survive that. */
