@@ -64,6 +64,7 @@ function membersData(volume: Volume): MembersData {
   return {
     volumeName: table.volumeName,
     role: volume.role(),
+    isBehind: volume.isBehind,
     members: table.members().map(({ device, name, role }) => ({ device, name, role })),
     invites: table.openInvites(systemClock.nowMs()),
     knownInvites: table.knownInvites(),

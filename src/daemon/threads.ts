@@ -92,6 +92,8 @@ export type SubmitPendingApi = { submitPending: () => Promise<void> }
 export interface MembersData {
   readonly volumeName: string
   readonly role: Role | undefined
+  /** This device has lost a part of what it knew, so there may be more members. */
+  readonly isBehind: boolean
   readonly members: readonly {
     readonly device: DeviceId
     readonly name: string
