@@ -14,7 +14,7 @@ import type { Reconciler } from './delta.ts'
 import type { JournalPortRecord } from './interface.ts'
 import { decodeRecord, type Mark, type VfsRecord } from './journal-records.ts'
 import type { Node } from './nodes.ts'
-import { OpenFile, type Base } from './open-file.ts'
+import { OpenFile, opsAfter, type Base } from './open-file.ts'
 
 type Change = Extract<VfsRecord, { readonly type: 'write' | 'state' | 'hole' }>
 type Begin = Extract<VfsRecord, { readonly type: 'begin' }>
@@ -53,6 +53,7 @@ export class JournalReader {
       case 'edit':
         if (record.number > this.#coveredTo) this.edits.push(decoded.edit)
         for (const mark of decoded.marks) this.#mark(decoded.edit, mark)
+        this.#follow(decoded.edit)
         return
       case 'begin':
         return this.#begin(decoded)
@@ -87,6 +88,16 @@ export class JournalReader {
 
   #forget(file: FoundFile): void {
     for (const { key } of file.sessions) this.#bySession.delete(key)
+  }
+
+  /** As open files followed it when it was made. */
+  #follow(edit: Edit): void {
+    for (const { inode, register } of edit.puts) {
+      if (register !== 'C') continue
+      for (const file of this.#bySession.values()) {
+        if (file.inode === inode) file.ops = opsAfter(edit, file)
+      }
+    }
   }
 
   #mark(edit: Edit, mark: Mark): void {
