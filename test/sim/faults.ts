@@ -56,8 +56,10 @@ async function acrossDeath(
     }
     const kept = new Set(known(before))
     // Bytes written on a version that is not the newest show once they are published: as a copy, or
-    // under the name, and the version that had it as a copy.
-    const isCopy = (line: string): boolean => line.includes('(conflict') && !kept.has(line)
+    // under the name, and the version that had it as a copy. Those of a file that the tree has lost
+    // come back under a name of their own.
+    const isCopy = (line: string): boolean =>
+      !kept.has(line) && (line.includes('(conflict') || line.startsWith('/recovered '))
     const copies = known(after).filter(isCopy)
     const left = known(before).filter((line) =>
       copies.some((copy) => {

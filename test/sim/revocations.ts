@@ -83,7 +83,7 @@ export class Revocations {
     const left = new Set(devices.filter(({ wasRevoked }) => !wasRevoked).map(({ id }) => id))
     if (!admin || !target || left.size <= MEMBERS_MIN) return
     const { volume } = admin.daemon
-    if (!volume.members.isMember(target.id)) return
+    if (!volume.members.isMember(target.id) || this.#isBridge(target)) return
     trace.add(`${admin.name} revokes ${target.name}`)
     const applied = volume.appliedFrontier()
     const counted = new Map([...applied].filter(([feed]) => feedDevice(feed) === target.id))
@@ -100,6 +100,17 @@ export class Revocations {
       trace.add(`${admin.name} fails: ${String(error)}`)
     }
     this.#simulation.count('revoke')
+  }
+
+  /**
+   * Whether only a device can tell the founder of another one, which it let in: without it that one
+   * is a stranger, and has to be invited again.
+   */
+  #isBridge({ id }: SimDevice): boolean {
+    const [founder, ...others] = this.#simulation.devices as [SimDevice, ...SimDevice[]]
+    const isKnown = (device: SimDevice): boolean =>
+      founder.isAlive && founder.daemon.volume.members.isMember(device.id)
+    return others.some((other) => other.home.admittedBy === id && !isKnown(other))
   }
 
   /** To be called often: notices when everybody that is left knows. */
