@@ -3,6 +3,7 @@
  * time, and then every promise must have been kept.
  */
 import type { ConflictView, ContentRef } from '../../src/crdt/interface.ts'
+import { hasCode } from '../../src/errors.ts'
 import { decidePolicy } from '../../src/policy/decide.ts'
 import { feedRoot, type Frontier } from '../../src/types.ts'
 import {
@@ -102,11 +103,23 @@ function holds({ daemon }: SimDevice, content: { ref: ContentRef; sizeBytes: num
   return false
 }
 
+/** A file that was written over bytes which a backup took from everybody is never published. */
+async function publish({ users, devices }: Simulation, device: SimDevice): Promise<void> {
+  const user = users.get(device)
+  try {
+    await user?.drain()
+  } catch (error) {
+    const wasAnyRestored = devices.some(({ wasRestored }) => wasRestored)
+    if (!wasAnyRestored || !hasCode(error, 'CHUNK_UNAVAILABLE')) throw error
+    user?.forgo()
+  }
+}
+
 /** Lets time pass until everybody has everything. @throws {Failure} `liveness`. */
 export async function settle(simulation: Simulation): Promise<void> {
   const { clock } = simulation
   for (const device of simulation.members) {
-    if (device.isAlive && device.canEdit) await simulation.user(device).drain()
+    if (device.isAlive && device.canEdit) await publish(simulation, device)
     if (device.isAlive) device.daemon.duty.poke()
   }
   const deadlineMs = clock.monotonicMs() + SETTLE_MS_MAX

@@ -309,6 +309,11 @@ export class SimUser {
     for (const deed of this.#mine) deed.state = 'moot'
   }
 
+  /** What is not published never will be. */
+  forgo(): void {
+    for (const deed of this.#mine) if (deed.state !== 'safe') deed.state = 'moot'
+  }
+
   /** The home is that of an earlier time: nothing done since is owed. */
   restored(backupMs: number): void {
     for (const deed of this.#mine) if (deed.atMs >= backupMs) deed.state = 'moot'
