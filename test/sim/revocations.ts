@@ -10,6 +10,7 @@ import { VolumeSecrets } from '../../src/log/keys.ts'
 import {
   feedDevice,
   feedRoot,
+  type ChunkAddress,
   type DeviceId,
   type FeedHead,
   type FeedId,
@@ -35,6 +36,8 @@ interface Revoked {
 export class Revocations {
   readonly #simulation: Simulation
   readonly #revoked: Revoked[] = []
+  /** Chunks that rotted on a device, and that others had. */
+  readonly rotten: { readonly device: SimDevice; readonly address: ChunkAddress }[] = []
   /** Some device went back to what it was before: it may have forgotten what it knew. */
   #hasForgotten = false
 
@@ -84,6 +87,7 @@ export class Revocations {
     if (!admin || !target || left.size <= MEMBERS_MIN) return
     const { volume } = admin.daemon
     if (!volume.members.isMember(target.id) || this.#isBridge(target)) return
+    if (this.#isLastHolder(target)) return
     trace.add(`${admin.name} revokes ${target.name}`)
     const applied = volume.appliedFrontier()
     const counted = new Map([...applied].filter(([feed]) => feedDevice(feed) === target.id))
@@ -111,6 +115,14 @@ export class Revocations {
     const isKnown = (device: SimDevice): boolean =>
       founder.isAlive && founder.daemon.volume.members.isMember(device.id)
     return others.some((other) => other.home.admittedBy === id && !isKnown(other))
+  }
+
+  /** Whether only a device may have a chunk that rotted elsewhere: it would go with it. */
+  #isLastHolder({ id }: SimDevice): boolean {
+    const left = this.#simulation.alive.filter((other) => other.id !== id && !other.wasRevoked)
+    return this.rotten.some(({ device, address }) => {
+      return !left.some((other) => other !== device && other.daemon.store.has(address))
+    })
   }
 
   /** To be called often: notices when everybody that is left knows. */
