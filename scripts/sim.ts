@@ -1,8 +1,8 @@
 /**
  * The simulator from the command line: `npm run sim -- [--seed S] [--seeds N | --minutes M]
- * [--devices D] [--steps N] [--canary NAME] [--trace] [--no-shrink]`. Runs seeds from S on
- * (default: one that the clock chooses), and ends with 0, or with 72 and the command that shows the
- * failure again (71: a promise about time), as README.md says.
+ * [--devices D] [--steps N] [--revocations on|off] [--canary NAME] [--trace] [--no-shrink]`. Runs
+ * seeds from S on (default: one that the clock chooses), and ends with 0, or with 72 and the
+ * command that shows the failure again (71: a promise about time), as README.md says.
  */
 import { parseArgs } from 'node:util'
 import { CANARIES, type CanaryName } from '../test/sim/canaries.ts'
@@ -11,7 +11,8 @@ import { replayCommand, runSeed, shrink, type RunResult } from '../test/sim/run.
 
 const USAGE =
   'usage: npm run sim -- [--seed S] [--seeds N | --minutes M] [--devices 2..6] [--steps N]\n' +
-  `                      [--canary ${Object.keys(CANARIES).join('|')}] [--trace] [--no-shrink]`
+  `                      [--revocations on|off] [--trace] [--no-shrink]\n` +
+  `                      [--canary ${Object.keys(CANARIES).join('|')}]`
 const SEEDS_DEFAULT = 5
 
 interface Arguments {
@@ -32,6 +33,7 @@ function parse(): Arguments | undefined {
         minutes: { type: 'string' },
         devices: { type: 'string' },
         steps: { type: 'string' },
+        revocations: { type: 'string' },
         canary: { type: 'string' },
         trace: { type: 'boolean', default: false },
         'no-shrink': { type: 'boolean', default: false },
@@ -39,10 +41,11 @@ function parse(): Arguments | undefined {
     })
     const number = (text: string | undefined): number | undefined =>
       text === undefined ? undefined : Number(text)
-    const { canary } = values
+    const { canary, revocations } = values
     const numbers = [values.seed, values.seeds, values.minutes, values.devices, values.steps]
     const isNumber = numbers.every((text) => text === undefined || Number(text) >= 0)
-    if (!isNumber || (canary !== undefined && !(canary in CANARIES))) return undefined
+    const isSwitch = revocations === undefined || ['on', 'off'].includes(revocations)
+    if (!isNumber || !isSwitch || (canary !== undefined && !(canary in CANARIES))) return undefined
     const deviceCount = number(values.devices)
     const stepCount = number(values.steps)
     const minutes = number(values.minutes)
@@ -56,6 +59,7 @@ function parse(): Arguments | undefined {
           ? {}
           : { deviceCount: Math.min(6, Math.max(2, deviceCount)) }),
         ...(stepCount === undefined ? {} : { stepCount }),
+        ...(revocations === undefined ? {} : { hasRevocations: revocations === 'on' }),
         ...(canary === undefined ? {} : { canary: canary as CanaryName }),
       },
       isTraced: values.trace,

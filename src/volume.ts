@@ -127,6 +127,11 @@ export class Volume {
     return this.#options.feeds.read(feed, fromSeq, bytesMax).map((frame) => frame.bytes)
   }
 
+  /** Whether this device has known more than its tables say: own entries wait for lost ones. */
+  get isBehind(): boolean {
+    return this.#own.isAhead(this.#applied)
+  }
+
   /** The feed that this device writes now. */
   get ownFeed(): FeedId {
     return this.#own.feed
@@ -191,7 +196,7 @@ export class Volume {
 
   /** Before own entries. @throws {WormholeError} `NOT_A_MEMBER`, `REVOKED`, `FEED_CORRUPT`. */
   async #prepare(): Promise<Role> {
-    if (this.#isBehind(this.#own.feed)) {
+    if (this.#own.isBehind(this.#applied)) {
       throw new WormholeError('FEED_CORRUPT', 'own entries build on lost ones that peers may have')
     }
     await this.#answer()
@@ -359,17 +364,11 @@ export class Volume {
 
   /** Own entries, of any generation, that reached a feed and not the index: edits are in them. */
   async #applyOwnLeftover(): Promise<void> {
-    const behind = [...this.#options.feeds.frontier().keys()].filter((feed) => this.#isBehind(feed))
-    if (behind.length === 0) return
+    const before = this.#own.behind(this.#applied)
+    if (before.length === 0) return
     await this.#applyReady()
-    for (const feed of behind) if (!this.#isBehind(feed)) this.#tellHead(feed)
-  }
-
-  /** Whether a feed has entries written here that are not applied: nothing is written behind. */
-  #isBehind(feed: FeedId): boolean {
-    const { feeds, device } = this.#options
-    const appliedLength = this.#applied.get(feed)?.length ?? 0
-    return feedDevice(feed) === device && feeds.isWrittenHere(feed, appliedLength)
+    const left = this.#own.behind(this.#applied)
+    for (const feed of before) if (!left.includes(feed)) this.#tellHead(feed)
   }
 
   /** Writes an own entry, if it says anything, and commits: durable, applied, told (W2). */
@@ -416,8 +415,9 @@ export class Volume {
     if (options.fact) meta.set(...options.fact)
     const delta = tree.commit(meta)
     const isMoved = this.turns.choose(this.#members)
+    const hasMoved = this.#own.hasMoved(this.#applied)
     events.onDelta(delta, this.#coveredTo, options.isOwn ?? false)
-    if (memberRows.has(MEMBERS_ROW) || isMoved) events.onMembers()
+    if (memberRows.has(MEMBERS_ROW) || isMoved || hasMoved) events.onMembers()
   }
 
   #tellFailure(what: string, error: unknown): void {
@@ -447,7 +447,7 @@ export class Volume {
 
   /** Answers revocations and changes of keys before anything else is written. */
   async #answer(): Promise<void> {
-    const isAble = !this.#isBehind(this.#own.feed) && this.role() !== undefined
+    const isAble = !this.#own.isBehind(this.#applied) && this.role() !== undefined
     const ops = isAble ? this.turns.answer(this.#members) : undefined
     if (ops) await this.#publish(ops)
   }

@@ -131,7 +131,7 @@ const WARM_UP_COUNT = 50
 
 let fastest: ChunkCipher | undefined
 
-/** The cipher for a body of that many bytes. The first large one costs a measurement of about 10 ms. */
+/** The cipher for a body of that many bytes. The first large one costs 10 ms of measuring. */
 export function cipherFor(bodyBytes: number): ChunkCipher {
   if (bodyBytes < LARGE_BYTES_MIN) return sodiumCipher
   fastest ??= measureCiphers()

@@ -111,7 +111,9 @@ class Output {
   unsigned(value: number): void {
     let rest = value
     while (rest >= 0x80) {
-      this.#buffer[this.room(1)] = (rest % 0x80) | 0x80
+      // Two statements: room may put another buffer in the place of this one.
+      const at = this.room(1)
+      this.#buffer[at] = (rest % 0x80) | 0x80
       rest = Math.floor(rest / 0x80)
     }
     const at = this.room(1)

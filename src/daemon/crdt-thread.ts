@@ -68,6 +68,7 @@ function membersData(volume: Volume): MembersData {
     volumeName: table.volumeName,
     role: volume.role(),
     labels: deviceLabels(table.member(identity.device)),
+    isBehind: volume.isBehind,
     members: table.members().map(({ device, name, role, labels }) => {
       return { device, name, role, labels }
     }),

@@ -14,6 +14,7 @@ export const NO_MEMBERS: MembersData = {
   volumeName: '',
   role: undefined,
   labels: {},
+  isBehind: false,
   members: [],
   invites: [],
   knownInvites: [],
@@ -32,23 +33,47 @@ export interface Membership {
   readonly crdt: Rpc<CrdtApi>
 }
 
+/** A device that this one speaks with. */
+interface KnownDevice {
+  readonly device: DeviceId
+  readonly name: string
+}
+
 /**
  * Members as the log says. A joiner that has no log yet takes the device that let it in, and those
- * it was told of, at their word until the log arrives. A device that was revoked has no peers.
+ * it was told of, at their word until the log arrives; and so does a device that has lost a part of
+ * its own log together with what followed from it: others have that. Except who is known to be out.
  */
-function knownDevices(now: Membership): { device: DeviceId; name: string }[] {
-  const { members, addresses, isReadmitted } = now
+export function knownDevices(about: {
+  readonly members: readonly KnownDevice[]
+  readonly isComplete: boolean
+  readonly addresses: readonly KnownAddresses[]
+  readonly isRevoked: (device: DeviceId) => boolean
+}): KnownDevice[] {
+  const { isComplete, addresses, isRevoked } = about
+  const members = about.members.map(({ device, name }) => ({ device, name }))
+  if (isComplete) return members
+  const isMember = new Set(members.map(({ device }) => device))
+  const others = addresses.filter(({ device }) => !isMember.has(device) && !isRevoked(device))
+  return [...members, ...others.map(({ device }) => ({ device, name: device.slice(0, 8) }))]
+}
+
+/** As above. A device that was revoked has no peers. */
+function knownNow({ members, addresses, isReadmitted }: Membership): KnownDevice[] {
   if (members.revokedBy && !isReadmitted) return []
-  if (members.role !== undefined)
-    return members.members.map(({ device, name }) => ({ device, name }))
-  return addresses.map(({ device }) => ({ device, name: device.slice(0, 8) }))
+  return knownDevices({
+    members: members.role === undefined ? [] : members.members,
+    isComplete: members.role !== undefined && !members.isBehind,
+    addresses,
+    isRevoked: (device) => !isReadmitted && members.revoked.some((row) => row.device === device),
+  })
 }
 
 /** The port of the swarm; `now` gives what is known at the moment. */
 export function createMemberPort(now: () => Membership, logger: Logger): MemberPort {
   return {
-    isMember: (device) => knownDevices(now()).some((known) => known.device === device),
-    devices: () => knownDevices(now()),
+    isMember: (device) => knownNow(now()).some((known) => known.device === device),
+    devices: () => knownNow(now()),
     // One that has expired or is used up is let in to be told so.
     isOpenInvite: (inviteKey) => now().members.knownInvites.includes(inviteKey),
     openInvites: () => {

@@ -98,6 +98,8 @@ export interface MembersData {
   readonly role: Role | undefined
   /** Of this device. */
   readonly labels: DeviceLabels
+  /** This device has lost a part of what it knew, so there may be more members. */
+  readonly isBehind: boolean
   readonly members: readonly {
     readonly device: DeviceId
     readonly name: string

@@ -45,6 +45,7 @@ export class OwnFeed {
   #isChosen = false
   /** Whether the actor stands in the log, as it must before it writes. */
   #isAnnounced = false
+  #wasAhead = false
 
   constructor(options: OwnFeedOptions) {
     this.#options = options
@@ -128,6 +129,39 @@ export class OwnFeed {
     if (feedRoot(feed) !== this.#feed) return false
     this.#draw()
     return true
+  }
+
+  /**
+   * Own feeds of any generation with entries written here that are not applied: nothing is written
+   * behind them.
+   */
+  behind(applied: Frontier): FeedId[] {
+    return [...this.#feeds.frontier().keys()].filter((feed) => this.isBehind(applied, feed))
+  }
+
+  /** Whether that is so of the one in use, or of another. */
+  isBehind(applied: Frontier, feed = this.#feed): boolean {
+    const appliedLength = applied.get(feed)?.length ?? 0
+    return feedDevice(feed) === this.#device && this.#feeds.isWrittenHere(feed, appliedLength)
+  }
+
+  /**
+   * Whether entries of this device wait here for others: it has known more than what is applied
+   * says.
+   */
+  isAhead(applied: Frontier): boolean {
+    for (const [feed, { length }] of this.#feeds.frontier()) {
+      if (feedDevice(feed) === this.#device && length > (applied.get(feed)?.length ?? 0))
+        return true
+    }
+    return false
+  }
+
+  /** Whether that is another answer than the last time. */
+  hasMoved(applied: Frontier): boolean {
+    const wasAhead = this.#wasAhead
+    this.#wasAhead = this.isAhead(applied)
+    return this.#wasAhead !== wasAhead
   }
 
   /** Whether an entry was written in this home: its journal numbers are those of the journal. */

@@ -46,7 +46,10 @@ export function readLogState(rows: RowReader): { frontier: Frontier; log: Snapsh
   return { frontier, log: { members: state, progress, stamps } }
 }
 
-/** The same as rows; `frontier` apart, because it says that everything else is there. */
+/**
+ * The same as rows; `frontier` apart. Stored with it: who knows itself a member writes entries, and
+ * those must name what they build on.
+ */
 export function logStateRows({ members, progress, stamps }: SnapshotLog): Map<string, Uint8Array> {
   const rows = new Map<string, Uint8Array>([
     [ROW.stamps, Buffer.from(JSON.stringify([...stamps]))],

@@ -2,8 +2,9 @@
  * Taking a snapshot on a device that has nothing yet, and what follows: the parts are kept until
  * the log behind them is here and has proved them, so that the index can be made anew meanwhile.
  *
- * Order: all parts on disk and checked, index loaded without its frontier, newest entries in the
- * feeds, frontier. A crash in between leaves an index that applied nothing: it is loaded again.
+ * Order: all parts on disk and checked, tree loaded, newest entries in the feeds, then members and
+ * frontier. A crash in between leaves an index that applied nothing and knows of nobody, so that
+ * nothing is written upon it: it is loaded again.
  */
 import { importTree } from '../crdt/snapshot.ts'
 import type { RowStore } from '../crdt/rows.ts'
@@ -140,12 +141,18 @@ export class SnapshotTaker {
     this.#checkMembers(log, author)
     const heads = [...this.#heads(statement)]
     await volume.replace(async (tree) => {
-      tree.load(importTree(this.#plain(statement, 'tree')), logStateRows(log))
+      tree.load(importTree(this.#plain(statement, 'tree')), new Map())
       const digest = digestOf(log, readTreeState(rows))
-      for (const frame of heads) {
-        await feeds.append([frame], { isFromPeer: true, mayStartRun: true })
+      try {
+        for (const frame of heads) {
+          await feeds.append([frame], { isFromPeer: true, mayStartRun: true })
+        }
+      } catch (error) {
+        await clear(tree)
+        throw error
       }
-      return new Map([frontierRow(frontier), unprovedRow({ frontier, digest, author })])
+      const proof = unprovedRow({ frontier, digest, author })
+      return new Map([...logStateRows(log), frontierRow(frontier), proof])
     })
   }
 

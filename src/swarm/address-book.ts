@@ -11,6 +11,11 @@ import { KNOWN_ADDRESSES_MAX, KNOWN_DEVICES_MAX, isDialAddress } from './wire.ts
 export class AddressBook {
   /** Best first. */
   readonly #known = new Map<DeviceId, string[]>()
+  /**
+   * What members told of devices that are none here: their admissions may still be on the way, and
+   * it is not told twice. In memory only, told to nobody, not dialled.
+   */
+  readonly #strangers = new Map<DeviceId, readonly string[]>()
   readonly #onChange: () => void
 
   constructor(initial: readonly KnownAddresses[], onChange: () => void) {
@@ -29,6 +34,21 @@ export class AddressBook {
     const kept = known.slice(0, Math.max(1, KNOWN_ADDRESSES_MAX - added.length))
     this.#known.set(device, [...kept, ...added].slice(0, KNOWN_ADDRESSES_MAX))
     this.#onChange()
+  }
+
+  /** Takes note of what a member told; that of a device which is none here waits until it is. */
+  hear({ device, addresses }: KnownAddresses, isMember: boolean): void {
+    if (isMember) this.learn(device, addresses)
+    else this.#lay(device, addresses)
+  }
+
+  #lay(device: DeviceId, addresses: readonly string[]): void {
+    this.#strangers.delete(device)
+    this.#strangers.set(device, addresses.slice(0, KNOWN_ADDRESSES_MAX))
+    for (const oldest of this.#strangers.keys()) {
+      if (this.#strangers.size <= KNOWN_DEVICES_MAX) break
+      this.#strangers.delete(oldest)
+    }
   }
 
   /** An address has just worked: it is tried first, and kept longest. */
@@ -58,9 +78,19 @@ export class AddressBook {
     return this.#known.get(device) ?? []
   }
 
-  /** Forgets devices that are not members any more. */
+  /** Members are others now: nobody else is dialled or told of. */
   keepOnly(isMember: (device: DeviceId) => boolean): void {
-    for (const device of this.#known.keys()) if (!isMember(device)) this.#known.delete(device)
+    for (const [device, addresses] of this.#known) {
+      if (isMember(device)) continue
+      this.#known.delete(device)
+      // Whom a joiner was told of when it was let in is a member once the log says so.
+      this.#lay(device, addresses)
+    }
+    for (const [device, addresses] of this.#strangers) {
+      if (!isMember(device)) continue
+      this.#strangers.delete(device)
+      this.learn(device, addresses)
+    }
   }
 
   /** Everything, to be persisted or told. */

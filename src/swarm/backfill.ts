@@ -50,6 +50,8 @@ export class Backfill {
   readonly #options: BackfillOptions
   readonly #lacking = new Map<string, number>()
   #asked: Asked | undefined
+  /** What was answered last. If that is missing still, the answer was of another branch. */
+  #answered: Asked | undefined
   #isLooking = false
   #lookMs = 0
   #nextId = ID_MIN
@@ -94,6 +96,7 @@ export class Backfill {
     asked.isStoring = true
     try {
       await this.#options.receive(asked.missing.feed, frames)
+      this.#answered = asked
       this.#asked = undefined
       await this.#look()
     } catch (error) {
@@ -111,7 +114,12 @@ export class Backfill {
     try {
       const gaps = await this.#options.gaps()
       const nowMs = clock.monotonicMs()
+      const answered = this.#answered
+      this.#answered = undefined
       for (const missing of gaps) {
+        if (answered && isSame(missing, answered.missing)) {
+          this.#lacking.set(answered.peer + missing.feed, nowMs + LACKING_MS)
+        }
         const isAble = (peer: DeviceId): boolean =>
           (this.#lacking.get(peer + missing.feed) ?? 0) <= nowMs
         const peer = this.#options.peers(missing).find(isAble)
@@ -129,4 +137,8 @@ export class Backfill {
       this.#isLooking = false
     }
   }
+}
+
+function isSame(a: Missing, b: Missing): boolean {
+  return a.feed === b.feed && a.from === b.from && a.to === b.to
 }

@@ -321,9 +321,9 @@ export class Swarm implements ChunkFetcher {
     if (this.#catchUp.onMessage(session, device, message)) return
     switch (message.type) {
       case 'addresses':
-        for (const { device, addresses } of message.known) {
+        for (const known of message.known) {
           const { members, device: self } = this.#options
-          if (device !== self && members.isMember(device)) this.#book.learn(device, addresses)
+          if (known.device !== self) this.#book.hear(known, members.isMember(known.device))
         }
         return
       case 'publish':

@@ -16,6 +16,7 @@ import type { EntryReply, Reply, RequestContext } from './interface.ts'
 import { RENAME_EXCHANGE, RENAME_NOREPLACE } from './interface.ts'
 import type { Mark } from './journal-records.ts'
 import type { Node } from './nodes.ts'
+import { opsAfter } from './open-file.ts'
 import type { PolicyText } from './policy-files.ts'
 
 /** A file made here less than this ago that replaces another is an editor's save. */
@@ -392,13 +393,13 @@ export class Names {
       marks.push(...files.reboundMarks(file, { inode, ops, version }))
       file.inode = inode
     }
-    publisher.commit(edit, marks)
+    const committed = publisher.commit(edit, marks)
     this.abandon(victim.node, victim.view)
     if (oldFile) writeback.dropped(oldFile)
     nodes.rebind(mover.node, inode)
     if (!file) return
-    file.ops = isDirty ? ops : overlay.contentBase(inode)
     file.version = isDirty ? version : (overlay.node(inode)?.version ?? version)
+    file.ops = isDirty ? opsAfter(committed, { inode, ops, version }) : overlay.contentBase(inode)
   }
 
   /** Runs `then` with the text of what will be a policy file; at once when it is at hand. */

@@ -7,13 +7,13 @@
  * (Two versions on one node would mix in the kernel's page cache: README.md, "Open files".)
  */
 import { strict as assert } from 'node:assert'
-import type { ContentRef, NodeView, OpRef } from '../crdt/interface.ts'
+import type { ContentRef, Edit, NodeView, OpRef } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
 import { WormholeError } from '../errors.ts'
 import type { FileName, InodeId } from '../types.ts'
 import { attrOf, sizeOf, type Owner } from './attr.ts'
 import type { Attr, EntryReply } from './interface.ts'
-import type { OpenFile } from './open-file.ts'
+import { opsAfter, type OpenFile } from './open-file.ts'
 
 /** The node id of the root directory, as the kernel wants it. */
 export const ROOT_NODE_ID = 1
@@ -295,6 +295,14 @@ export class NodeTable {
     parent.children?.delete(name)
     const index = node.places.findIndex((place) => place.parent === parent && place.name === name)
     node.places.splice(index, 1)
+  }
+
+  /** An own edit is in the tree: what open files lie on follows it. */
+  follow(edit: Edit): void {
+    for (const { inode, register } of edit.puts) {
+      const file = register === 'C' ? this.#current.get(inode)?.file : undefined
+      if (file) file.ops = opsAfter(edit, file)
+    }
   }
 
   /** Notes a local change: `ctime` moves, attributes are computed anew. */

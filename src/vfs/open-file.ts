@@ -10,7 +10,8 @@
  */
 import { strict as assert } from 'node:assert'
 import type { ContentStore } from '../chunks/interface.ts'
-import type { ContentRef, OpRef, VersionId } from '../crdt/interface.ts'
+import type { ContentRef, Edit, OpRef, VersionId } from '../crdt/interface.ts'
+import { versionId } from '../crdt/registers.ts'
 import { WormholeError } from '../errors.ts'
 import type { InodeId } from '../types.ts'
 import { Extents, type DirtyPiece, type FrozenExtents } from './extents.ts'
@@ -47,6 +48,24 @@ export interface Snapshot extends FrozenExtents {
   readonly sessionCount: number
   /** Least size the file had since: what lies beyond is zeros in the live file. */
   limit: number
+}
+
+/**
+ * The register values that a file lies on, after an own edit. One that puts its version again (a
+ * conflict copy becomes an inode, a conflict ends) takes the place of what it replaced: whoever
+ * wrote the file and made the edit is the same, and is in no conflict with itself.
+ */
+export function opsAfter(
+  edit: Edit,
+  file: { readonly inode: InodeId; readonly ops: readonly OpRef[]; readonly version: VersionId },
+): readonly OpRef[] {
+  const { inode, ops, version } = file
+  const op = `#${edit.number}` as OpRef
+  const again = edit.puts.find(
+    (put) => put.register === 'C' && put.inode === inode && versionId(put.value) === version,
+  )
+  if (!again || ops.includes(op)) return ops
+  return [...ops.filter((other) => !again.base.includes(other)), op]
 }
 
 /** Files below this are always split by content: rewriting them whole is cheap. */

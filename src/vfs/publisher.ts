@@ -47,6 +47,7 @@ export class Publisher {
   readonly #committer: Committer
   readonly #clock: Clock
   readonly #pace: Pace
+  readonly #onCommitted: (edit: Edit) => void
   readonly #onCovered: () => void
   readonly #onProblem: (problem: Problem) => void
   /** Not yet covered, in order. */
@@ -75,6 +76,8 @@ export class Publisher {
     clock: Clock
     pace: Pace
     coveredTo: number
+    /** The tree shows a new edit of this device. */
+    onCommitted: (edit: Edit) => void
     /** The tree shows the index anew, without what it covers. */
     onCovered: () => void
     onProblem: (problem: Problem) => void
@@ -85,6 +88,7 @@ export class Publisher {
     this.#committer = options.committer
     this.#clock = options.clock
     this.#pace = options.pace
+    this.#onCommitted = options.onCommitted
     this.#onCovered = options.onCovered
     this.#coveredTo = options.coveredTo
     this.#onProblem = options.onProblem
@@ -109,6 +113,7 @@ export class Publisher {
     const number = this.#journal.append(RECORD_EDIT, encodeEdit(edit, marks))
     const numbered = { number, hlc: edit.hlc, puts: edit.puts }
     this.#overlay.apply(numbered)
+    this.#onCommitted(numbered)
     this.#pending.push(numbered)
     this.#shortLived.add(numbered)
     this.#files.schedule()

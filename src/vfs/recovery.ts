@@ -14,7 +14,7 @@ import type { Reconciler } from './delta.ts'
 import type { JournalPortRecord } from './interface.ts'
 import { decodeRecord, type Mark, type VfsRecord } from './journal-records.ts'
 import type { Node } from './nodes.ts'
-import { OpenFile, type Base } from './open-file.ts'
+import { OpenFile, opsAfter, type Base } from './open-file.ts'
 
 type Change = Extract<VfsRecord, { readonly type: 'write' | 'state' | 'hole' }>
 type Begin = Extract<VfsRecord, { readonly type: 'begin' }>
@@ -53,6 +53,7 @@ export class JournalReader {
       case 'edit':
         if (record.number > this.#coveredTo) this.edits.push(decoded.edit)
         for (const mark of decoded.marks) this.#mark(decoded.edit, mark)
+        this.#follow(decoded.edit)
         return
       case 'begin':
         return this.#begin(decoded)
@@ -89,6 +90,16 @@ export class JournalReader {
     for (const { key } of file.sessions) this.#bySession.delete(key)
   }
 
+  /** As open files followed it when it was made. */
+  #follow(edit: Edit): void {
+    for (const { inode, register } of edit.puts) {
+      if (register !== 'C') continue
+      for (const file of this.#bySession.values()) {
+        if (file.inode === inode) file.ops = opsAfter(edit, file)
+      }
+    }
+  }
+
   #mark(edit: Edit, mark: Mark): void {
     if (mark.type !== 'published') {
       const file = this.#bySession.get(mark.key)
@@ -123,17 +134,19 @@ export function recover(
   const adopted: { file: OpenFile; keys: number[] }[] = []
   for (const found of reader.files()) {
     const file = found.base && restore(core, found, found.base)
-    if (file) adopted.push({ file, keys: found.sessions.map(({ key }) => key) })
-    else {
+    if (!file) {
       const message = `the journal lacks what the unpublished bytes of ${found.inode} lie on`
       core.options.onProblem({ code: 'JOURNAL_CORRUPT', message })
+      continue
     }
+    adopted.push({ file, keys: found.sessions.map(({ key }) => key) })
+    // One that the tree has left makes room at once for another of its inode that it has not.
+    reconciler.inode(file.inode)
   }
   core.files.adopt(adopted)
   for (const { file } of adopted) {
     void core.writeback.changed(file)
     core.writeback.closed(file)
-    reconciler.inode(file.inode)
   }
 }
 
@@ -162,7 +175,7 @@ function restore(core: Core, found: FoundFile, base: Base): OpenFile {
   return file
 }
 
-/** A second dirty line of one inode (an old node at the time) gets a node of its own. */
+/** A second dirty line of the version that the tree shows gets a node of its own. */
 function nodeFor(core: Core, inode: InodeId): Node {
   const view = core.overlay.node(inode)
   const isTaken = core.nodes.current(inode)?.file !== undefined

@@ -70,6 +70,7 @@ export class Vfs {
       clock,
       pace: new Pace(clock, requestCount),
       coveredTo,
+      onCommitted: (edit) => nodes.follow(edit),
       onCovered: () => this.#reconcile(),
       onProblem,
     })

@@ -15,6 +15,8 @@ interface Canary {
   readonly says: string
   /** Any of these is right: one broken promise may show in several ways. */
   readonly foundBy: readonly Checker[]
+  /** A seed that finds it, in 120 steps; `npm run sim -- --canary` shows others. */
+  readonly from: number
   readonly plant: () => Plant
 }
 
@@ -110,16 +112,19 @@ export const CANARIES = {
   'journal-not-synced': {
     says: 'fsync of the journal does nothing',
     foundBy: ['durability', 'conflict'],
+    from: 13,
     plant: () => ({ disk: (disk) => unsynced(disk, (path) => path.startsWith('/journal')) }),
   },
   'chunks-not-synced': {
     says: 'chunks are named before they are durable',
     foundBy: ['liveness', 'integrity', 'conflict', 'durability', 'bug'],
+    from: 13,
     plant: () => ({ disk: (disk) => unsynced(disk, (path) => path.startsWith('/packs')) }),
   },
   'no-bases': {
     says: 'publishing replaces what is there, seen or not',
     foundBy: ['conflict'],
+    from: 1,
     plant: () => ({
       tree: (tree) => over(tree, { fold: (edits) => tree.fold(withoutBases(tree, edits)) }),
     }),
@@ -127,6 +132,7 @@ export const CANARIES = {
   'forgotten-bases': {
     says: 'publishing replaces nothing, known or not',
     foundBy: ['conflict'],
+    from: 1,
     plant: () => ({
       tree: (tree) =>
         over(tree, {
@@ -141,6 +147,7 @@ export const CANARIES = {
   'lost-entry': {
     says: 'one in eight remote entries is counted as applied and is not',
     foundBy: ['convergence', 'causality', 'conflict'],
+    from: 2,
     plant: () => {
       let count = 0
       return {
@@ -158,21 +165,25 @@ export const CANARIES = {
   'no-frontier': {
     says: 'remote entries show before what their authors had seen',
     foundBy: ['causality', 'convergence', 'durability', 'conflict'],
+    from: 1,
     plant: () => ({ tree: (tree) => over(tree, impatient(tree)) }),
   },
   'wrong-bytes': {
     says: 'now and then a read gives a flipped bit',
     foundBy: ['integrity'],
+    from: 1,
     plant: () => ({ contents: flipping }),
   },
   'silent-log': {
     says: 'a device never takes what others wrote after its tenth entry',
     foundBy: ['liveness', 'convergence'],
+    from: 1,
     plant: () => ({ log: deafAfter(10) }),
   },
   'nothing-cancels': {
     says: 'files that are gone at once are published all the same',
     foundBy: ['short-lived', 'conflict'],
+    from: 1,
     plant: () => ({
       tree: (tree) => over(tree, { fold: (edits) => foldOneByOne(tree, edits) }),
     }),
@@ -180,6 +191,7 @@ export const CANARIES = {
   'no-answer': {
     says: 'nobody answers a revocation',
     foundBy: ['revocation', 'liveness'],
+    from: 2,
     plant: () => ({
       turns: (turns) => Object.assign(turns, { answer: () => undefined, isDue: () => false }),
     }),
@@ -187,6 +199,7 @@ export const CANARIES = {
   'deaf-to-secrets': {
     says: 'who applies a revocation goes on to seal with the old keys',
     foundBy: ['revocation'],
+    from: 1,
     plant: () => ({ turns: (turns) => Object.assign(turns, { choose: () => false }) }),
   },
 } as const satisfies Record<string, Canary>

@@ -20,6 +20,7 @@ import { TreeWriter } from '../../src/crdt/writer.ts'
 import { FetchDuty } from '../../src/daemon/fetch-duty.ts'
 import { runGc, type GcOutcome } from '../../src/daemon/gc.ts'
 import { byUse, GcRoots } from '../../src/daemon/gc-roots.ts'
+import { knownDevices } from '../../src/daemon/membership.ts'
 import { Snapshots } from '../../src/daemon/snapshots.ts'
 import { historyDaysOf, keptUpTo, strategyOf } from '../../src/daemon/strategy.ts'
 import {
@@ -442,8 +443,13 @@ export class SimDaemon {
     const known = (): { device: DeviceId; name: string }[] => {
       const { members, turns } = this.volume
       if (turns.revokedBy(members)) return []
-      if (this.volume.role() !== undefined) return members.members()
-      return home.addresses.map(({ device }) => ({ device, name: device.slice(0, 8) }))
+      const role = this.volume.role()
+      return knownDevices({
+        members: role === undefined ? [] : members.members(),
+        isComplete: role !== undefined && !this.volume.isBehind,
+        addresses: home.addresses,
+        isRevoked: (device) => members.isRevoked(device),
+      })
     }
     return {
       isMember: (device) => known().some((member) => member.device === device),

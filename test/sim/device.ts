@@ -167,12 +167,14 @@ export class SimDevice extends VfsUser {
 
   /** Whether its users see everything that it has stored. */
   get isSteady(): boolean {
-    const { volume, feeds } = this.daemon
+    const { volume } = this.daemon
     const applied = volume.appliedFrontier()
     const isApplied = [...volume.frontier()].every(([feed, { length }]) => {
-      return applied.get(feed)?.length === length && feeds.gaps(feed).length === 0
+      return applied.get(feed)?.length === length
     })
-    return isApplied && this.daemon.deltasUnderWay === 0
+    // What only the index shows, a new index does not.
+    const isHeld = volume.missingEntries({ isAll: true }).length === 0
+    return isApplied && isHeld && this.daemon.deltasUnderWay === 0
   }
 
   /** Starts the daemon on what is there. It may die on the way: `isAlive` says. */

@@ -2,7 +2,7 @@
 import { hasCode } from '../../src/errors.ts'
 import type { Survivors } from '../../src/disk-memory.ts'
 import { checkSame, look, type Shown } from './checkers.ts'
-import { feedRoot } from '../../src/types.ts'
+import { feedRoot, type ChunkAddress } from '../../src/types.ts'
 import type { SimDevice } from './device.ts'
 import type { FaultName } from './options.ts'
 import type { IndexFate } from '../helpers/mortal-rows.ts'
@@ -56,8 +56,10 @@ async function acrossDeath(
     }
     const kept = new Set(known(before))
     // Bytes written on a version that is not the newest show once they are published: as a copy, or
-    // under the name, and the version that had it as a copy.
-    const isCopy = (line: string): boolean => line.includes('(conflict') && !kept.has(line)
+    // under the name, and the version that had it as a copy. Those of a file that the tree has lost
+    // come back under a name of their own.
+    const isCopy = (line: string): boolean =>
+      !kept.has(line) && (line.includes('(conflict') || line.startsWith('/recovered '))
     const copies = known(after).filter(isCopy)
     const left = known(before).filter((line) =>
       copies.some((copy) => {
@@ -65,7 +67,10 @@ async function acrossDeath(
         return isOf && tokensOf(copy) === tokensOf(line)
       }),
     )
-    const paths = new Set(left.map(pathOf))
+    // What was appended through a handle older than the newest version, which its own publication
+    // has become meanwhile, shows under the name again.
+    const grown = known(before).filter((line) => known(after).some((now) => isGrown(line, now)))
+    const paths = new Set([...left, ...grown].map(pathOf))
     const isStill = (line: string): boolean => !isCopy(line) && !paths.has(pathOf(line))
     checkSame(known(before).filter(isStill), known(after).filter(isStill), what, 'durability')
   }
@@ -80,6 +85,13 @@ function pathOf(line: string): string {
 /** The writes that it tells of. */
 function tokensOf(line: string): string {
   return (line.match(/\b[0-9a-z]{7}\b/g) ?? []).join(' ')
+}
+
+/** Whether a line tells of the same file with more behind it. */
+function isGrown(line: string, now: string): boolean {
+  const parts = (text: string) => /^(.* [\w-]{16} \d+ \d+ \S*) \d+ (.+)$/.exec(text)?.slice(1) ?? []
+  const [[about, tokens], [aboutNow, tokensNow]] = [parts(line), parts(now)]
+  return about !== undefined && about === aboutNow && tokensNow?.startsWith(`${tokens} `) === true
 }
 
 /** Dies when everything acknowledged is old enough to survive that. */
@@ -118,16 +130,19 @@ async function fullDisk(simulation: Simulation, device: SimDevice): Promise<void
 /** Rots one byte of a pack, of a chunk that somebody else has too. */
 async function flippedChunk(simulation: Simulation, device: SimDevice): Promise<void> {
   const { random, trace, alive } = simulation
-  const others = alive.filter((other) => other !== device)
+  const others = alive.filter((other) => other !== device && !other.wasRevoked)
   const packs = device.disk.files().filter((path) => /\/packs\/pack-/.test(path))
   const path = packs[random.below(Math.max(1, packs.length))]
   if (path === undefined || others.length === 0) return
   const shared = sharedChunk(simulation, device, others)
   if (!shared) return
   trace.add(`${device.name} has a rotten chunk`)
+  const { address, sealed } = shared
   const file = device.disk.readFileSync(path) as Buffer
-  const at = file.indexOf(shared)
-  if (at >= 0) device.disk.flip(path, at + random.below(shared.length), 1 << random.below(8))
+  const at = file.indexOf(sealed)
+  if (at < 0) return
+  device.disk.flip(path, at + random.below(sealed.length), 1 << random.below(8))
+  simulation.revocations.rotten.push({ device, address })
 }
 
 /** The sealed bytes of a chunk that a device and some other one have. */
@@ -135,7 +150,7 @@ function sharedChunk(
   { random }: Simulation,
   device: SimDevice,
   others: readonly SimDevice[],
-): Buffer | undefined {
+): { address: ChunkAddress; sealed: Buffer } | undefined {
   const { overlay, store } = device.daemon
   const entries = overlay.list(overlay.root, { countMax: 100 }).entries
   for (let tries = 0; tries < 5 && entries.length > 0; tries++) {
@@ -146,7 +161,7 @@ function sharedChunk(
     try {
       const isShared = others.some((other) => other.daemon.store.getSync(address) !== undefined)
       const sealed = isShared ? store.getSync(address) : undefined
-      if (sealed) return sealed
+      if (sealed) return { address, sealed }
     } catch (error) {
       if (!hasCode(error, 'CHUNK_CORRUPT')) throw error
     }
@@ -169,6 +184,7 @@ async function restored(simulation: Simulation, device: SimDevice): Promise<void
   const backup = device.backup()
   const backupMs = clock.monotonicMs()
   const user = simulation.user(device)
+  const kept = user.kept()
   for (let count = random.below(8); count > 0 && device.canEdit; count--) {
     await simulation.edit(device)
     await clock.run(random.below(300))
@@ -176,7 +192,7 @@ async function restored(simulation: Simulation, device: SimDevice): Promise<void
   trace.add(`${device.name} is restored from a backup of ${backupMs}`)
   device.powerCut('all', 'kept')
   user.died(true)
-  user.restored(backupMs)
+  user.restored(backupMs, kept)
   device.wasRestored = true
   device.mayRepeat = true
   device.restore(backup)

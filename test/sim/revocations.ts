@@ -7,7 +7,15 @@ import { hasCode } from '../../src/errors.ts'
 import { openEntry } from '../../src/log/entry.ts'
 import { EMPTY_FRONTIER } from '../../src/log/frontier.ts'
 import { VolumeSecrets } from '../../src/log/keys.ts'
-import { feedDevice, feedRoot, type DeviceId, type FeedId, type Frontier } from '../../src/types.ts'
+import {
+  feedDevice,
+  feedRoot,
+  type ChunkAddress,
+  type DeviceId,
+  type FeedHead,
+  type FeedId,
+  type Frontier,
+} from '../../src/types.ts'
 import type { SimDevice } from './device.ts'
 import { check } from './failure.ts'
 import type { Simulation } from './simulation.ts'
@@ -28,6 +36,8 @@ interface Revoked {
 export class Revocations {
   readonly #simulation: Simulation
   readonly #revoked: Revoked[] = []
+  /** Chunks that rotted on a device, and that others had. */
+  readonly rotten: { readonly device: SimDevice; readonly address: ChunkAddress }[] = []
   /** Some device went back to what it was before: it may have forgotten what it knew. */
   #hasForgotten = false
 
@@ -58,6 +68,11 @@ export class Revocations {
     return members.keyState().generations.some((row) => !device.daemon.keys.holds(row.generation))
   }
 
+  /** All machines with the key of a device. */
+  #machines({ id }: SimDevice): SimDevice[] {
+    return this.#simulation.devices.filter((device) => device.id === id)
+  }
+
   /** An admin revokes somebody, if there are enough. */
   async act(): Promise<void> {
     const { random, alive, devices, trace } = this.#simulation
@@ -65,18 +80,19 @@ export class Revocations {
     const admin = admins[random.below(Math.max(1, admins.length))]
     const [founder] = devices as [SimDevice]
     const targets = devices.filter((device) => {
-      return device !== founder && device !== admin && !device.wasRevoked
+      return device.id !== founder.id && device.id !== admin?.id && !device.wasRevoked
     })
     const target = targets[random.below(Math.max(1, targets.length))]
-    const left = devices.filter(({ wasRevoked }) => !wasRevoked).length - 1
-    if (!admin || !target || left < MEMBERS_MIN) return
+    const left = new Set(devices.filter(({ wasRevoked }) => !wasRevoked).map(({ id }) => id))
+    if (!admin || !target || left.size <= MEMBERS_MIN) return
     const { volume } = admin.daemon
-    if (!volume.members.isMember(target.id)) return
+    if (!volume.members.isMember(target.id) || this.#isBridge(target)) return
+    if (this.#isLastHolder(target)) return
     trace.add(`${admin.name} revokes ${target.name}`)
     const applied = volume.appliedFrontier()
     const counted = new Map([...applied].filter(([feed]) => feedDevice(feed) === target.id))
     // It may be in the log although the admin dies before it can say so.
-    target.wasRevoked = true
+    for (const machine of this.#machines(target)) machine.wasRevoked = true
     this.#revoked.push({ device: target, counted, known: undefined })
     try {
       const writing = volume.write(() => volume.turns.revocation(volume.members, target.id))
@@ -90,15 +106,35 @@ export class Revocations {
     this.#simulation.count('revoke')
   }
 
+  /**
+   * Whether only a device can tell the founder of another one, which it let in: without it that one
+   * is a stranger, and has to be invited again.
+   */
+  #isBridge({ id }: SimDevice): boolean {
+    const [founder, ...others] = this.#simulation.devices as [SimDevice, ...SimDevice[]]
+    const isKnown = (device: SimDevice): boolean =>
+      founder.isAlive && founder.daemon.volume.members.isMember(device.id)
+    return others.some((other) => other.home.admittedBy === id && !isKnown(other))
+  }
+
+  /** Whether only a device may have a chunk that rotted elsewhere: it would go with it. */
+  #isLastHolder({ id }: SimDevice): boolean {
+    const left = this.#simulation.alive.filter((other) => other.id !== id && !other.wasRevoked)
+    return this.rotten.some(({ device, address }) => {
+      return !left.some((other) => other !== device && other.daemon.store.has(address))
+    })
+  }
+
   /** To be called often: notices when everybody that is left knows. */
   watch(): void {
     for (const revoked of this.#revoked) {
-      if (revoked.known || !revoked.device.isAlive) continue
+      const machines = this.#machines(revoked.device)
+      if (revoked.known || !machines.every(({ isAlive }) => isAlive)) continue
       const left = this.#simulation.devices.filter((device) => !device.wasRevoked)
       const knows = (device: SimDevice): boolean =>
         device.isAlive && device.daemon.volume.members.isRevoked(revoked.device.id)
       if (!left.every(knows)) continue
-      const stored = revoked.device.daemon.volume.frontier()
+      const stored = machines.flatMap(({ daemon }) => [...daemon.volume.frontier()])
       revoked.known = lengthsOf(stored, revoked.device)
       this.#simulation.trace.add(`everybody knows that ${revoked.device.name} is out`)
     }
@@ -112,8 +148,8 @@ export class Revocations {
   /** Nothing that a revoked device did is owed; what it did is right or wrong all the same. */
   disown(): void {
     const members = this.members()
-    for (const { device } of this.#revoked) {
-      if (!members.includes(device)) this.#simulation.user(device).disown()
+    for (const machine of this.#revoked.flatMap(({ device }) => this.#machines(device))) {
+      if (!members.includes(machine)) this.#simulation.user(machine).disown()
     }
   }
 
@@ -140,23 +176,22 @@ export class Revocations {
     }
   }
 
-  /** What members wrote behind `from` is shut for everybody who is out. */
-  checkSecrecy(from: ReadonlyMap<SimDevice, Frontier>): void {
+  /** What members wrote since the founder stored `before` is shut for everybody who is out. */
+  checkSecrecy(before: Frontier): void {
     const [founder] = this.#simulation.devices as [SimDevice]
     const { volume, feeds } = founder.daemon
-    for (const { device } of this.#revoked) {
+    const members = new Set(this.members().map(({ id }) => id))
+    for (const device of this.#revoked.flatMap(({ device }) => this.#machines(device))) {
       if (!volume.members.isRevoked(device.id)) continue
       const keys = VolumeSecrets.decode(device.home.secrets).logKeys()
-      for (const [author, before] of from) {
-        for (const feed of feeds.frontier().keys()) {
-          if (feedDevice(feed) !== author.id) continue
-          const at = before.get(feed)?.length ?? feeds.origin(feed)?.length ?? 0
-          for (const frame of feeds.read(feed, at, 1 << 30)) {
-            const isOpen = opens({ ...frame, feed: feedRoot(feed) }, volume.id, keys)
-            check(!isOpen, 'revocation', () => {
-              return `${device.name} opens entry ${frame.seq} of ${author.name}`
-            })
-          }
+      for (const feed of feeds.frontier().keys()) {
+        if (!members.has(feedDevice(feed))) continue
+        const at = before.get(feed)?.length ?? feeds.origin(feed)?.length ?? 0
+        for (const frame of feeds.read(feed, at, 1 << 30)) {
+          const isOpen = opens({ ...frame, feed: feedRoot(feed) }, volume.id, keys)
+          check(!isOpen, 'revocation', () => {
+            return `${device.name} opens entry ${frame.seq} of ${feed.slice(0, 8)}`
+          })
         }
       }
     }
@@ -179,7 +214,10 @@ function opens(
 }
 
 /** The longest branch of each feed of a device. */
-function lengthsOf(frontier: Frontier, { id }: SimDevice): Map<FeedId, number> {
+function lengthsOf(
+  frontier: Iterable<readonly [FeedId, FeedHead]>,
+  { id }: SimDevice,
+): Map<FeedId, number> {
   const lengths = new Map<FeedId, number>()
   for (const [feed, { length }] of frontier) {
     if (feedDevice(feed) !== id) continue

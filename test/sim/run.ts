@@ -83,8 +83,9 @@ function known({ options }: RunResult): SimOverrides {
 
 /** The command that shows a run again. */
 export function replayCommand({ options, seed }: RunResult): string {
-  const { canary, stepCount, deviceCount } = options
+  const { canary, stepCount, deviceCount, hasRevocations } = options
   const planted = canary === undefined ? '' : ` --canary ${canary}`
   const size = `--steps ${stepCount} --devices ${deviceCount}`
-  return `npm run sim -- --seed ${seed} ${size}${planted} --trace`
+  const revocations = `--revocations ${hasRevocations ? 'on' : 'off'}`
+  return `npm run sim -- --seed ${seed} ${size} ${revocations}${planted} --trace`
 }

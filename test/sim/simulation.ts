@@ -152,6 +152,7 @@ export class Simulation {
     const about = { name, role: of.role, home: { ...of.home }, original: of.original }
     const copy = new SimDevice(this.#surroundings, about)
     copy.skewMs = of.skewMs
+    copy.wasRevoked = of.wasRevoked
     of.copyTo(copy)
     this.#adopt(copy)
     return copy
@@ -277,7 +278,9 @@ export class Simulation {
   /** Looks at one device in the middle of things. */
   async glance(device: SimDevice): Promise<void> {
     const shown = await look(device, this.ledger, this.devices)
-    if (!this.options.actions.has('policy')) checkCauses(device, shown)
+    // Who lost parts of log and index says again what its journal has before the rest is back.
+    const isWhole = !this.options.actions.has('policy') && !device.daemon.volume.isBehind
+    if (isWhole) checkCauses(device, shown)
   }
 
   /** Everybody reaches everybody again. */

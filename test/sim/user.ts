@@ -309,9 +309,22 @@ export class SimUser {
     for (const deed of this.#mine) deed.state = 'moot'
   }
 
-  /** The home is that of an earlier time: nothing done since is owed. */
-  restored(backupMs: number): void {
-    for (const deed of this.#mine) if (deed.atMs >= backupMs) deed.state = 'moot'
+  /** What is not published never will be. */
+  forgo(): void {
+    for (const deed of this.#mine) if (deed.state !== 'safe') deed.state = 'moot'
+  }
+
+  /** What a copy of the disk holds now: all that would survive the daemon. */
+  kept(): ReadonlySet<Deed> {
+    const nowMs = this.device.clock.monotonicMs()
+    return new Set(this.#mine.filter((deed) => deed.state !== 'open' || nowMs - deed.atMs > 100))
+  }
+
+  /** The home is that of an earlier time: nothing done since, or not `kept` then, is owed. */
+  restored(backupMs: number, kept?: ReadonlySet<Deed>): void {
+    for (const deed of this.#mine) {
+      if (deed.atMs >= backupMs || kept?.has(deed) === false) deed.state = 'moot'
+    }
     this.#recent = []
   }
 

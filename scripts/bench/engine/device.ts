@@ -110,6 +110,7 @@ export class EngineDevice {
       clock: systemClock,
       pace: new Pace(systemClock, () => 0),
       coveredTo: volume.coveredTo,
+      onCommitted: () => undefined,
       onCovered: () => {},
       onProblem,
     })

@@ -48,6 +48,26 @@ function missing(
   return found
 }
 
+test('a change of any size is read as it was written', () => {
+  const hex = (of: string, count: number, digits: number): string[] =>
+    Array.from({ length: count }, (_, index) => of + String(index).padStart(digits - 1, '0'))
+  for (let depCount = 0; depCount < 18; depCount++) {
+    for (let actorCount = 0; actorCount < 18; actorCount++) {
+      // Each needs one byte more: whatever is written next begins at every place of the buffer.
+      for (const startOp of [1, 200, 20_000, 3_000_000, 300_000_000]) {
+        const predecessors = hex('b', actorCount, 32).map((actor) => `1@${actor}`)
+        const value = Buffer.alloc(200, 1)
+        const ops = [{ key: `L${'0'.repeat(16)}`, value, predecessors }]
+        const deps = hex('d', depCount, 64)
+        const change = { actor: A, seq: 1000, startOp, deps, ops }
+        const { bytes, hash } = encodeChange(change)
+        const about = `${depCount} dependencies, ${actorCount} actors, from ${startOp}`
+        assert.deepEqual(decodeChange(bytes), { ...change, hash }, about)
+      }
+    }
+  }
+})
+
 test('a write that overwrites only some of the values leaves the others', () => {
   const document = createDocument(A)
   document.put('/', 'Lx', Uint8Array.of(1), 'bytes')

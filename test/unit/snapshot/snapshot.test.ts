@@ -190,6 +190,34 @@ test('a damaged part is refused, and the log is taken instead', async () => {
   assert.equal(treeText(carol), treeText(alice))
 })
 
+test('a disk that fails in the middle of taking: nothing is written upon half of it', async () => {
+  const { shared, alice, carol } = await cast('half')
+  const [maker, taker] = [makerOf(alice, shared.secrets), takerOf(carol, shared.secrets)]
+  const statement = (await maker.offer()) ?? assert.fail('no snapshot is offered')
+  for (const { hash } of taker.begin(statement)) {
+    taker.put(hash, maker.read(hash, 0, Number.MAX_SAFE_INTEGER)?.bytes as Buffer)
+  }
+  const { disk } = carol.state
+  disk.syncFailures = 1
+  await assert.rejects(taker.finish(), { code: 'IO_ERROR' })
+  assert.equal(treeText(carol), '')
+  assert.equal(carol.volume.role(), undefined)
+  const { overlay } = carol
+  carol.do(overlay.createFile(overlay.root, nameFromText('too early'), OWNER).edit)
+  await assert.rejects(carol.publish(), { code: 'NOT_A_MEMBER' })
+  await carol.volume.close().catch(() => undefined)
+  // The daemon starts again: what it has got goes on as a log.
+  const again = await openEmpty(shared, 'carol', { disk, rows: carol.state.rows }, 1)
+  await takerOf(again, shared.secrets).restore()
+  await backfill(alice, again)
+  await deliver(alice, again)
+  assert.equal(treeText(again), treeText(alice))
+  await write(again, 'from carol')
+  await deliver(again, alice)
+  assert.match(treeText(alice), /from carol/)
+  assert.equal(treeText(again), treeText(alice))
+})
+
 test('a snapshot that grows old is made anew, one of a small log is not made', async () => {
   const { shared, alice } = await cast('old')
   const maker = makerOf(alice, shared.secrets)

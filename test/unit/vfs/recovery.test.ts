@@ -128,6 +128,31 @@ test('bytes recovered over a version that arrived meanwhile become a conflict', 
   assert.deepEqual(texts.sort(), ['mine', 'theirs'])
 })
 
+test('of two dirty files of an inode the one on the version of the tree has the name', async () => {
+  const [alice, bob] = (await createWorld(2)) as [VfsDevice, VfsDevice]
+  await alice.put('f', 'one')
+  await alice.drain()
+  await bob.receive(alice)
+  const held = alice.open(alice.find('f')?.nodeId ?? 0)
+  await alice.write(held, 0, 'old line')
+  await alice.clock.run(100)
+  await bob.put('f', 'theirs')
+  await bob.drain()
+  await alice.receive(bob)
+  alice.failure = new WormholeError('IO_ERROR', 'cut off: everything stays in the journal')
+  await alice.put('f', 'new line')
+  alice.close(held)
+  await alice.fs.syncfs()
+  assert.equal(await alice.cat('f'), 'new line')
+  await alice.crash()
+  assert.deepEqual(await alice.names(), ['f'])
+  assert.equal(await alice.cat('f'), 'new line')
+  alice.failure = undefined
+  await alice.drain()
+  const texts = await Promise.all((await alice.names()).map((entry) => alice.cat(entry)))
+  for (const text of ['new line', 'old line']) assert.ok(texts.includes(text), texts.join())
+})
+
 test('segments and what was written after them come back together', async () => {
   const [device] = (await createWorld(1)) as [VfsDevice]
   const { handle } = device.create(ROOT, 'big')

@@ -194,3 +194,69 @@ test('a conflict copy that went and came again as a file shows nothing of before
   const opened = carol.fs.open(CONTEXT, after.nodeId, 0)
   assert.equal((opened as { keepCache: boolean }).keepCache, false)
 })
+
+/** Bob has `f` and a conflict copy of it, which alice made. */
+async function withCopy(): Promise<{ bob: VfsDevice; copy: string }> {
+  const [alice, bob] = await twoDevices()
+  await change(alice, 'by alice')
+  await change(bob, 'by bob')
+  await bob.receive(alice)
+  const copy = (await bob.names()).find((entry) => entry.includes('(conflict')) as string
+  return { bob, copy }
+}
+
+const place = (entry: string) => ({ parent: ROOT, name: name(entry) })
+
+/** What is done to the copy while bytes wait that were written over it: each makes it an inode. */
+const WHILE_WRITTEN: Readonly<Record<string, (bob: VfsDevice, copy: string) => Promise<unknown>>> =
+  {
+    'its mode changes': async (bob, copy) => {
+      const nodeId = bob.find(copy)?.nodeId ?? assert.fail()
+      await bob.fs.setattr(CONTEXT, nodeId, { mode: 0o600 }, undefined)
+    },
+    'it is renamed': async (bob, copy) => bob.fs.rename(CONTEXT, place(copy), place('g'), 0),
+    'it gets another name': async (bob, copy) =>
+      bob.fs.link(CONTEXT, bob.find(copy)?.nodeId ?? assert.fail(), ROOT, name('g')),
+    'the other side is removed': async (bob) => bob.fs.unlink(CONTEXT, ROOT, name('f')),
+  }
+
+for (const [what, run] of Object.entries(WHILE_WRITTEN)) {
+  for (const dies of [false, true]) {
+    const title = `a copy is written, and ${what}${dies ? ', and a crash' : ''}: no new conflict`
+    test(title, async () => {
+      const { bob, copy } = await withCopy()
+      const old = (await bob.cat(copy)) as string
+      const handle = bob.open(bob.find(copy)?.nodeId ?? assert.fail())
+      await bob.write(handle, 0, 'written over the copy')
+      await run(bob, copy)
+      bob.close(handle)
+      if (dies) {
+        await bob.fs.syncfs()
+        await bob.crash()
+      }
+      await bob.drain()
+      const texts = await Promise.all((await bob.names()).map((entry) => bob.cat(entry)))
+      assert.ok(texts.includes('written over the copy'), texts.join())
+      assert.ok(!texts.includes(old), texts.join())
+      assert.deepEqual(bob.overlay.conflicts({ countMax: 10 }).conflicts, [])
+    })
+  }
+}
+
+test('a save over a copy that is renamed at once is in no conflict with itself', async () => {
+  for (const dies of [false, true]) {
+    const { bob, copy } = await withCopy()
+    const old = (await bob.cat(copy)) as string
+    await bob.put('tmp', 'saved')
+    await bob.fs.rename(CONTEXT, place('tmp'), place(copy), 0)
+    await bob.fs.rename(CONTEXT, place(copy), place('g'), 0)
+    if (dies) {
+      await bob.fs.syncfs()
+      await bob.crash()
+    }
+    await bob.drain()
+    assert.deepEqual(await bob.names(), ['f', 'g'])
+    assert.equal(await bob.cat('g'), 'saved')
+    assert.notEqual(await bob.cat('f'), old)
+  }
+})

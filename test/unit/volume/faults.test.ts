@@ -129,6 +129,30 @@ for (const { seq, name } of [1, 2, 3, 4, 5].map((seq) => ({ seq, name: `entry ${
   })
 }
 
+test('a device that has lost who is in knows that, until a peer has told it again', async () => {
+  const seed = 'founder'
+  const shared = createTestVolume(seed)
+  const state = { disk: new MemoryDisk(), rows: new MemoryRowStore() }
+  const alice = await TestDevice.open(shared, 'alice', seed, state)
+  const bob = await TestDevice.open(shared, 'bob', seed)
+  await create(alice, 'before')
+  await alice.admit(bob.identity, 'bob', 'writer', shared)
+  await deliver(alice, bob)
+  assert.ok(!alice.volume.isBehind && !bob.volume.isBehind)
+  damage(state.disk, alice, alice.volume.ownFeed, 1)
+  await alice.volume.close()
+  // The index is lost as well: nothing that is left here says that bob is in.
+  state.rows = new MemoryRowStore()
+  const again = await TestDevice.open(shared, 'alice', seed, state, 1)
+  assert.equal(again.volume.role(), 'admin')
+  assert.ok(again.volume.isBehind && !again.volume.members.isMember(bob.identity.device))
+  const own = feedId(again.identity.device, 0)
+  await again.volume.receive(own, bob.volume.read(own, 1, 1))
+  await again.volume.settled()
+  assert.ok(!again.volume.isBehind && again.volume.members.isMember(bob.identity.device))
+  assert.equal(treeText(again), treeText(bob))
+})
+
 test("a damaged entry of somebody else's feed: the tree stays, a peer fills the gap", async () => {
   const seed = 'foreign'
   const shared = createTestVolume(seed)
