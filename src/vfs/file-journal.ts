@@ -43,18 +43,29 @@ const WRITE_BYTES_MAX = 256 * 1024
 /** Journals the bytes of open files, and knows what must be kept. */
 export class FileJournal {
   readonly #journal: JournalPort
+  readonly #syncContents: () => Promise<void>
   readonly #clock: Clock
   readonly #onError: (error: unknown) => void
   /** Files with ranges that are not journalled. */
   readonly #waiting = new Set<OpenFile>()
   /** Keys of unsettled sessions; insertion order is ascending, because numbers grow. */
   readonly #keys = new Map<number, OpenFile>()
+  /** Contents that records name, and how many of them are known to be durable. */
+  #namedCount = 0
+  #durableCount = 0
   #timer: Timer | undefined
   /** The journal had no room last time, which was told. */
   #isFull = false
 
-  constructor(options: { journal: JournalPort; clock: Clock; onError: (error: unknown) => void }) {
+  constructor(options: {
+    journal: JournalPort
+    /** Makes all contents built so far durable. */
+    syncContents: () => Promise<void>
+    clock: Clock
+    onError: (error: unknown) => void
+  }) {
     this.#journal = options.journal
+    this.#syncContents = options.syncContents
     this.#clock = options.clock
     this.#onError = options.onError
   }
@@ -161,10 +172,13 @@ export class FileJournal {
     this.#journal.flush()
   }
 
-  /** Everything so far survives a power cut. */
-  sync(): Promise<void> {
+  /** Everything so far survives a power cut: the journal, and the contents that it names. */
+  async sync(): Promise<void> {
     this.appendWrites()
-    return this.#journal.sync()
+    const count = this.#namedCount
+    if (count === this.#durableCount) return this.#journal.sync()
+    await Promise.all([this.#syncContents(), this.#journal.sync()])
+    this.#durableCount = Math.max(this.#durableCount, count)
   }
 
   #begin(file: OpenFile, session: Session, base: Base | undefined): void {
@@ -222,11 +236,13 @@ export class FileJournal {
   }
 
   /**
-   * A segment was stored (and synced) as `built`: says so in the journal. Call before `settle`;
-   * the file's unpublished bytes then lie in `built` and in the newer sessions.
+   * A segment was stored as `built`, and survives this process: says so in the journal. Call before
+   * `settle`; the file's unpublished bytes then lie in `built` and in the newer sessions. Older
+   * ones stay in the journal until both are synced (`trim` syncs first).
    */
   appendRebase(file: OpenFile, sessionCount: number, built: Base): void {
     if (file.isDropped) return
+    this.#namedCount++
     const done = lastKey(file.sessions.slice(0, sessionCount))
     const [next] = file.sessions.slice(sessionCount) as [Session]
     if (next.key !== 0) {
@@ -279,6 +295,17 @@ export class FileJournal {
     }
     owners.sort((a, b) => a[0] - b[0])
     for (const [key, file] of owners) this.#keys.set(key, file)
+  }
+
+  /**
+   * Takes over a file that recovery set back to an earlier state, and journals anew all that it has
+   * over its base: what the sessions with these keys say is void.
+   */
+  startOver(file: OpenFile, keys: readonly number[]): void {
+    file.sessions.unshift(...keys.map((key) => ({ key, ranges: [] })))
+    this.appendRebase(file, keys.length, file.base)
+    file.sessions.splice(0, keys.length)
+    this.appendAll(file)
   }
 
   /** Stops the timer. */

@@ -166,7 +166,7 @@ export class Names {
     }
     file.handles++
     try {
-      if (!file.isWhole) await writeback.store(file)
+      await writeback.store(file)
       const text = policies.isPolicyFile(name) ? await policies.textOf(file) : undefined
       if (!node.isTemporary) throw new WormholeError('NOT_FOUND', 'the file got a name meanwhile')
       const { mode, uid, gid, xattrs } = nodes.view(node).attributes

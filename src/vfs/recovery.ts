@@ -6,6 +6,7 @@
  * register values it was opened on. Edits that the index covers already are skipped; what they say
  * about dirty files still counts.
  */
+import type { ContentStore } from '../chunks/interface.ts'
 import type { Edit, OpRef, VersionId } from '../crdt/interface.ts'
 import { decodeRegister, versionId } from '../crdt/registers.ts'
 import type { InodeId } from '../types.ts'
@@ -19,15 +20,23 @@ import { OpenFile, opsAfter, type Base } from './open-file.ts'
 type Change = Extract<VfsRecord, { readonly type: 'write' | 'state' | 'hole' }>
 type Begin = Extract<VfsRecord, { readonly type: 'begin' }>
 
+/** Changes over a base. */
+interface State {
+  /** Undefined while only a later record tells it. */
+  readonly base: Base | undefined
+  readonly sessions: readonly { readonly key: number; readonly changes: Change[] }[]
+}
+
 /** A dirty file as the journal tells it. */
-interface FoundFile {
+interface FoundFile extends State {
   inode: InodeId
   ops: readonly OpRef[]
   version: VersionId
   mtimeNs: bigint
-  /** Undefined while only a later record tells it. */
   base: Base | undefined
   sessions: { readonly key: number; readonly changes: Change[] }[]
+  /** What it was before each segment since the last publication, oldest first. */
+  earlier: State[]
 }
 
 /** Folds records into pending edits and dirty files. */
@@ -71,8 +80,8 @@ export class JournalReader {
   #begin(begin: Begin): void {
     const { inode, ops, version, mtimeNs, base } = begin
     let file = this.#bySession.get(begin.previous)
-    file ??= { inode, ops, version, mtimeNs, base, sessions: [] }
-    if (base) this.#settle(file, begin.previous, base)
+    if (file && base) this.#settle(file, begin.previous, base)
+    file ??= { inode, ops, version, mtimeNs, base, sessions: [], earlier: [] }
     Object.assign(file, { inode, ops, version, mtimeNs })
     file.sessions.push({ key: begin.number, changes: [] })
     this.#bySession.set(begin.number, file)
@@ -81,6 +90,8 @@ export class JournalReader {
   /** Session `done` and older ones of a file are in `base`. */
   #settle(file: FoundFile | undefined, done: number, base: Base): void {
     if (!file) return
+    const sessions = file.sessions.filter(({ key }) => key <= done)
+    file.earlier.push({ base: file.base, sessions })
     file.base = base
     for (const { key } of file.sessions) if (key <= done) this.#bySession.delete(key)
     file.sessions = file.sessions.filter(({ key }) => key > done)
@@ -117,6 +128,7 @@ export class JournalReader {
     if (put && content?.kind === 'file') {
       const { ref, sizeBytes } = content
       this.#settle(file, mark.done, { ref, sizeBytes })
+      file.earlier = []
       Object.assign(file, { ops: [`#${edit.number}`], version: versionId(put.value) })
     }
   }
@@ -132,26 +144,42 @@ export function recover(
   for (const record of records) reader.read(record)
   for (const edit of reader.edits) core.publisher.adopt(edit)
   const adopted: { file: OpenFile; keys: number[] }[] = []
+  const setBack: { file: OpenFile; keys: number[] }[] = []
   for (const found of reader.files()) {
-    const file = found.base && restore(core, found, found.base)
+    const state = newestState(found, core.contents)
+    const file = state.base && restore(core, found, state.base, state.sessions)
     if (!file) {
       const message = `the journal lacks what the unpublished bytes of ${found.inode} lie on`
       core.options.onProblem({ code: 'JOURNAL_CORRUPT', message })
       continue
     }
-    adopted.push({ file, keys: found.sessions.map(({ key }) => key) })
+    const keys = found.sessions.map(({ key }) => key)
+    const into = state === found ? adopted : setBack
+    into.push({ file, keys })
     // One that the tree has left makes room at once for another of its inode that it has not.
     reconciler.inode(file.inode)
   }
   core.files.adopt(adopted)
-  for (const { file } of adopted) {
+  for (const { file, keys } of setBack) core.files.startOver(file, keys)
+  for (const { file } of [...adopted, ...setBack]) {
     void core.writeback.changed(file)
     core.writeback.closed(file)
   }
 }
 
+/**
+ * The newest state whose base is here. A power cut may take a segment that was not synced and leave
+ * the record that names it; then nothing written since was synced either, and what the journal has
+ * of the state before is an earlier moment of the file. Where no base is all here, the file never
+ * was, and its segments were synced before they were named.
+ */
+function newestState(found: FoundFile, contents: ContentStore): State {
+  const isHere = ({ base }: State): boolean => !base || contents.presence(base) === 'local'
+  return [...found.earlier, found].findLast(isHere) ?? found
+}
+
 /** Makes a dirty file again of what the journal tells. */
-function restore(core: Core, found: FoundFile, base: Base): OpenFile {
+function restore(core: Core, found: FoundFile, base: Base, sessions: State['sessions']): OpenFile {
   const { inode, ops, version } = found
   const node = nodeFor(core, inode)
   const file = new OpenFile({
@@ -163,7 +191,7 @@ function restore(core: Core, found: FoundFile, base: Base): OpenFile {
     mtimeNs: found.mtimeNs,
   })
   file.setMtime(found.mtimeNs)
-  for (const { changes } of found.sessions) {
+  for (const { changes } of sessions) {
     for (const change of changes) {
       if (change.type === 'write') file.write(change.offset, change.bytes, change.mtimeNs)
       else if (change.type === 'hole') file.punch(change.offset, change.length, change.mtimeNs)

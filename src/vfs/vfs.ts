@@ -60,7 +60,7 @@ export class Vfs {
     assert(journal.nextNumber > coveredTo, 'a covered journal number must never be given again')
     const nodes = new NodeTable(overlay, (content) => holesOrNone(contents, content))
     const onError = (error: unknown): void => onProblem(errorToData(error))
-    const files = new FileJournal({ journal, clock, onError })
+    const files = new FileJournal({ journal, syncContents: () => contents.sync(), clock, onError })
     const requestCount = options.requestCount ?? (() => 0)
     const publisher = new Publisher({
       overlay,

@@ -92,6 +92,8 @@ export class Writeback {
   readonly #busy = new Map<OpenFile, Promise<void>>()
   /** When segments under way were begun, monotonic. */
   readonly #segments = new Map<OpenFile, number>()
+  /** Files whose base is known to be all here. */
+  readonly #local = new WeakSet<OpenFile>()
   /** What was counted into `#totalBytes`. */
   readonly #counted = new Map<OpenFile, number>()
   #totalBytes = 0
@@ -409,12 +411,19 @@ export class Writeback {
     }
   }
 
-  /** Resolves when what is dirty now is a content that only this device knows: the file's base. */
+  /** Resolves when what is dirty is a durable content that only this device knows: the base. */
   store(file: OpenFile): Promise<void> {
-    const { holds } = this.#options
-    return holds.during(() => this.#exclusively(file, () => this.#storeSegment(file)))
+    const { contents, holds } = this.#options
+    return holds.during(async () => {
+      await this.#exclusively(file, () => this.#storeSegment(file))
+      await contents.sync()
+    })
   }
 
+  /**
+   * The content survives this process, not yet a power cut: if every segment waited for the disk,
+   * the bytes of a stream would enter the journal, too, where they have to be after `FLUSH_MS`.
+   */
   async #storeSegment(file: OpenFile): Promise<void> {
     const { contents, files, clock } = this.#options
     if (file.isFrozen) return
@@ -422,7 +431,8 @@ export class Writeback {
     this.#segments.set(file, clock.monotonicMs())
     try {
       const base = await buildSnapshot(contents, snapshot)
-      await contents.sync()
+      // Of a content that was never all here nobody could tell what a power cut took.
+      if (!this.#isLocal(file)) await contents.sync()
       files.appendRebase(file, snapshot.sessionCount, base)
       files.forgetSessions(file.settle(base, false))
       this.#count(file)
@@ -434,9 +444,18 @@ export class Writeback {
     }
   }
 
+  /** Whether a file's base is all here. Once it is, so is all that is built from it. */
+  #isLocal(file: OpenFile): boolean {
+    if (this.#local.has(file)) return true
+    const isLocal = this.#options.contents.presence(file.base) === 'local'
+    if (isLocal) this.#local.add(file)
+    return isLocal
+  }
+
   /** Stores what is dirty now, in the background. */
   #startSegment(file: OpenFile): void {
-    void this.store(file).catch((error: unknown) => {
+    const store = (): Promise<void> => this.#exclusively(file, () => this.#storeSegment(file))
+    void this.#options.holds.during(store).catch((error: unknown) => {
       const { code, message } = errorToData(error)
       this.#options.onProblem({ code, message: `a file cannot be stored: ${message}` })
       if (!(error instanceof WormholeError)) throw error

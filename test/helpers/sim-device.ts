@@ -249,9 +249,18 @@ export class SimDevice extends VfsUser {
     else if (index === 'lost') this.#rows = new MemoryRowStore()
   }
 
-  /** Publishes everything, written files included. */
-  drain(): Promise<void> {
-    return this.clock.settle(this.vfs.drain(), 60_000)
+  /** Publishes everything, written files included. @throws `IO_ERROR` when the process dies. */
+  async drain(): Promise<void> {
+    let isOver = false
+    const drained = this.vfs.drain().finally(() => {
+      isOver = true
+    })
+    drained.catch(() => undefined)
+    const what = 'everything is published'
+    await this.clock.until(() => isOver || !this.isAlive, 60_000, what)
+    // What is left of a dead process may wait for a timer that never fires.
+    if (!isOver) throw new WormholeError('IO_ERROR', 'the process is dead')
+    return drained
   }
 
   /** The index is gone; only while the daemon is dead. */

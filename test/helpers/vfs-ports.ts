@@ -113,8 +113,9 @@ export class MemoryContents implements ContentStore {
     return what === 'data' ? Math.min(offset, content.sizeBytes) : content.sizeBytes
   }
 
-  presence(): Presence {
-    return this.isRemote ? 'remote' : 'local'
+  presence({ ref }: { readonly ref: ContentRef }): Presence {
+    if (ref.type === 'empty') return 'local'
+    return this.isRemote || !this.stored.has(ref.address) ? 'remote' : 'local'
   }
 
   holeBytes(): number {
@@ -128,6 +129,13 @@ export class MemoryContents implements ContentStore {
     for (const extent of options.extents) bytes.set(extent.bytes, extent.offset)
     await Promise.resolve()
     return this.#store(bytes)
+  }
+
+  /** A power cut: of what was not synced only some is left. */
+  loseUnsynced(isKept: () => boolean): void {
+    for (const address of [...this.stored.keys()]) {
+      if (!this.synced.has(address) && !isKept()) this.stored.delete(address)
+    }
   }
 
   stream(): ContentStream {

@@ -105,7 +105,12 @@ export class EngineDevice {
     this.#publisher = new Publisher({
       overlay,
       journal,
-      files: new FileJournal({ journal, clock: systemClock, onError }),
+      files: new FileJournal({
+        journal,
+        syncContents: () => Promise.resolve(),
+        clock: systemClock,
+        onError,
+      }),
       committer: volume,
       clock: systemClock,
       pace: new Pace(systemClock, () => 0),

@@ -6,8 +6,17 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { WormholeError } from '../../../src/errors.ts'
+import { SeededRandom } from '../../helpers/sim-clock.ts'
 import { dumpTree } from '../../helpers/vfs-dump.ts'
 import { CONTEXT, createWorld, name, ROOT, type VfsDevice } from '../../helpers/vfs-world.ts'
+
+async function contentOf(device: VfsDevice): Promise<Buffer> {
+  const handle = device.open(device.find('f')?.nodeId ?? 0, 0)
+  const pieces = await device.fs.read(CONTEXT, handle, 0, 1 << 26)
+  const bytes = Buffer.concat(pieces)
+  device.close(handle)
+  return bytes
+}
 
 const place = (entry: string) => ({ parent: ROOT, name: name(entry) })
 
@@ -170,6 +179,73 @@ test('segments and what was written after them come back together', async () => 
   assert.equal(await device.cat('big'), expected.toString())
   await device.drain()
   assert.equal(await device.cat('big'), expected.toString())
+})
+
+test('a power cut leaves of every block what it was since the last fsync', async () => {
+  const [blockBytes, blockCount] = [256 * 1024, 48]
+  let [segments, cuts] = [0, 0]
+  for (let seed = 1; seed <= 40; seed++) {
+    const random = new SeededRandom(seed)
+    const [device] = (await createWorld(1, seed)) as [VfsDevice]
+    device.failure = new WormholeError('IO_ERROR', 'cut off: everything stays in the journal')
+    const { handle, nodeId } = device.create(ROOT, 'f')
+    await device.fs.syncfs()
+    const now: number[] = []
+    let moments = [[...now]]
+    let syncedTo = device.journal.syncedTo
+    for (let step = 20 + random.below(60); step > 0; step--) {
+      const kind = random.below(30)
+      if (kind === 0) {
+        await device.fs.fsync(handle, false)
+        moments = []
+        syncedTo = device.journal.syncedTo
+      } else if (kind === 1) {
+        now.length = random.below(now.length + 1)
+        const sizeBytes = now.length * blockBytes
+        await device.fs.setattr(CONTEXT, nodeId, { sizeBytes }, handle)
+      } else {
+        const isAppend = random.below(2) === 0 && now.length < blockCount
+        const block = isAppend ? now.length : random.below(Math.max(1, now.length))
+        now[block] = 1 + random.below(255)
+        const bytes = Buffer.alloc(blockBytes, now[block])
+        await device.write(handle, block * blockBytes, bytes)
+      }
+      moments.push([...now])
+      if (random.below(3) === 0) await device.clock.run(random.below(60))
+    }
+    segments += device.contents.buildCount
+    const { flushedTo } = device.journal
+    const stored = device.contents.stored.size
+    device.contents.loseUnsynced(() => random.below(3) === 0)
+    if (device.contents.stored.size < stored) cuts++
+    await device.crash(syncedTo + random.below(flushedTo - syncedTo + 1))
+    let found = await contentOf(device)
+    const sizes = new Set(moments.map(({ length }) => length * blockBytes))
+    assert.ok(sizes.has(found.length), `seed ${seed}: ${found.length} bytes`)
+    for (let block = 0; block * blockBytes < found.length; block++) {
+      const bytes = found.subarray(block * blockBytes, (block + 1) * blockBytes)
+      const known = moments.some((blocks) =>
+        bytes.equals(Buffer.alloc(blockBytes, blocks[block] ?? 0)),
+      )
+      assert.ok(known, `seed ${seed}: block ${block} is ${bytes[0]}`)
+    }
+    const again = device.open(device.find('f')?.nodeId ?? 0)
+    await device.write(again, found.length, 'more')
+    await device.fs.fsync(again, false)
+    found = Buffer.concat([found, Buffer.from('more')])
+    await device.crash()
+    assert.ok(found.equals(await contentOf(device)), `seed ${seed}: the same after another`)
+    device.failure = undefined
+    await device.drain()
+    assert.ok(found.equals(await contentOf(device)), `seed ${seed}: the same when published`)
+    await device.clock.run(5000)
+    await device.crash()
+    assert.ok(found.equals(await contentOf(device)), `seed ${seed}: the same at last`)
+    assert.deepEqual(await device.names(), ['f'], `seed ${seed}`)
+    const others = device.problems.filter(({ message }) => !message.includes('cut off'))
+    assert.deepEqual(others, [], `seed ${seed}`)
+  }
+  assert.ok(segments > 20 && cuts > 5, `${segments} segments, ${cuts} cuts that took some`)
 })
 
 test('a second crash during the publication of recovered bytes loses nothing', async () => {
