@@ -89,6 +89,8 @@ export class EditBuilder {
 
   /** The canonical id of a directory that exists. */
   #directory(id: InodeId): InodeId {
+    const row = inodeKind(id) === 'directory' ? this.#layer.inode(id) : undefined
+    if (row?.isAlive && row.canonical === '') return id
     const node = this.#reader.node(id)
     if (!node) return fail('NOT_FOUND', 'the directory does not exist')
     if (node.kind !== 'directory') return fail('NOT_A_DIRECTORY', 'not a directory')

@@ -17,7 +17,8 @@ import type { InodeKind, VersionId } from './interface.ts'
 /** Number of shards for the life of a volume. */
 export const SHARD_COUNT = 4096
 const ID_CHARACTERS = 16
-const ID_BYTES = 12
+/** Bytes of an id. */
+export const INODE_ID_BYTES = 12
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 /** Value of each base64url character; 255 for any other. */
@@ -79,13 +80,13 @@ export function inodeIdBytes(id: InodeId): Buffer {
 
 /** The id of 12 bytes; undefined when they are none. */
 export function inodeIdFromBytes(bytes: Uint8Array): InodeId | undefined {
-  if (bytes.length !== ID_BYTES) return undefined
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, ID_BYTES).toString('base64url')
+  if (bytes.length !== INODE_ID_BYTES) return undefined
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, INODE_ID_BYTES).toString('base64url')
   return isInodeId(text) ? text : undefined
 }
 
 function makeId(kind: InodeKind, shard: number, chance: Uint8Array): InodeId {
-  const bytes = Buffer.allocUnsafe(ID_BYTES)
+  const bytes = Buffer.allocUnsafe(INODE_ID_BYTES)
   bytes[0] = shard >> 4
   bytes[1] = ((shard & 15) << 4) | KINDS.indexOf(kind)
   bytes.set(chance.subarray(0, 10), 2)

@@ -51,6 +51,11 @@ export const TABLE = {
  * "Measured").
  */
 const CACHE_ROWS_MAX = 1024
+/**
+ * As many for who writes groups of up to 2,048 edits: each of their rows is asked for several
+ * times, one register of all of them after the other.
+ */
+export const WRITER_ROWS_MAX = 4096
 const FILE_COUNT_KEY = `${TABLE.meta}\0files`
 const ACTOR_COUNT_KEY = `${TABLE.meta}\0actors`
 const PARENT_AT = 1
@@ -74,15 +79,17 @@ export class Layer implements ActorNumbers {
 
   /** Shown in conflict names for operations that are not published yet. */
   readonly ownDeviceName: string
+  readonly #cacheRowsMax: number
   #fileCount: number | undefined
   #hasPolicy: boolean | undefined
   #isPolicyChanged = false
 
   constructor(
     rows: RowReader & { hashName(name: string): string },
-    options: { readonly ownDeviceName?: string } = {},
+    options: { readonly ownDeviceName?: string; readonly cacheRowsMax?: number } = {},
   ) {
     this.#rows = rows
+    this.#cacheRowsMax = options.cacheRowsMax ?? CACHE_ROWS_MAX
     this.ownDeviceName = options.ownDeviceName ?? 'this-device'
   }
 
@@ -129,7 +136,7 @@ export class Layer implements ActorNumbers {
     if (cached !== undefined || this.#inodeCache.has(id)) return cached
     const bytes = this.#rows.get(TABLE.inode + id)
     const row = bytes && decodeInodeRow(id, bytes, this, location)
-    if (this.#inodeCache.size >= CACHE_ROWS_MAX) this.#inodeCache.clear()
+    if (this.#inodeCache.size >= this.#cacheRowsMax) this.#inodeCache.clear()
     this.#inodeCache.set(id, row)
     return row
   }
@@ -158,7 +165,7 @@ export class Layer implements ActorNumbers {
     if (cached) return cached
     const bytes = this.#rows.get(key)
     const slots = bytes ? decodeSlots(bytes) : []
-    if (this.#slotCache.size >= CACHE_ROWS_MAX) this.#slotCache.clear()
+    if (this.#slotCache.size >= this.#cacheRowsMax) this.#slotCache.clear()
     this.#slotCache.set(key, slots)
     return slots
   }
@@ -196,7 +203,7 @@ export class Layer implements ActorNumbers {
       ...(from === undefined ? {} : { after: from }),
     })
     // What is about to be looked at stays in the cache.
-    if (this.#slotCache.size + page.length > CACHE_ROWS_MAX) this.#slotCache.clear()
+    if (this.#slotCache.size + page.length > this.#cacheRowsMax) this.#slotCache.clear()
     for (const { key, value } of page) {
       stored.push(key)
       if (!this.#slotCache.has(key)) this.#slotCache.set(key, decodeSlots(value))
@@ -316,11 +323,11 @@ export class Layer implements ActorNumbers {
   /** The edits are in the store now: they become cached rows. */
   settled(): void {
     for (const [id, row] of this.#inodes) {
-      if (this.#inodeCache.size >= CACHE_ROWS_MAX) this.#inodeCache.clear()
+      if (this.#inodeCache.size >= this.#cacheRowsMax) this.#inodeCache.clear()
       this.#inodeCache.set(id, isEmptyInodeRow(row) ? undefined : row)
     }
     for (const [key, slots] of this.#slots) {
-      if (this.#slotCache.size >= CACHE_ROWS_MAX) this.#slotCache.clear()
+      if (this.#slotCache.size >= this.#cacheRowsMax) this.#slotCache.clear()
       this.#slotCache.set(
         key,
         slots.filter((slot) => !isEmptySlot(slot)),

@@ -6,7 +6,7 @@
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { ActorId, FileName, Hlc, InodeId } from '../types.ts'
 import { parseOp } from './change.ts'
-import { inodeIdBytes, inodeIdFromBytes } from './ids.ts'
+import { INODE_ID_BYTES, isInodeId } from './ids.ts'
 import type { Attributes, Content, Location, OpRef, VersionId } from './interface.ts'
 import { decodeRegister, versionId, type PolicyText } from './registers.ts'
 
@@ -189,12 +189,12 @@ const ROW = {
 }
 
 function writeId(writer: ByteWriter, id: InodeId): void {
-  writer.raw(inodeIdBytes(id))
+  writer.base64url(id)
 }
 
 function readId(reader: ByteReader): InodeId {
-  const id = inodeIdFromBytes(reader.raw(12))
-  return id ?? reader.fail('malformed inode id')
+  const id = reader.base64url(INODE_ID_BYTES)
+  return isInodeId(id) ? id : reader.fail('malformed inode id')
 }
 
 function writeIds(writer: ByteWriter, ids: readonly InodeId[]): void {

@@ -27,7 +27,7 @@ import type {
   TreeDelta,
   Verdict,
 } from './interface.ts'
-import { Layer, TABLE } from './layer.ts'
+import { Layer, TABLE, WRITER_ROWS_MAX } from './layer.ts'
 import { holdsAny, versionOf, type InodeRow, type Value } from './records.ts'
 import { forgetHistory, type HistoryDaysOf } from './retention.ts'
 import { lostPuts } from './restore.ts'
@@ -95,7 +95,9 @@ export class TreeWriter {
   constructor(options: TreeWriterOptions) {
     this.#rows = options.rows
     this.#self = options.self
-    this.#layer = new Layer(options.rows, { ownDeviceName: options.self.deviceName })
+    const { deviceName } = options.self
+    const cache = { cacheRowsMax: WRITER_ROWS_MAX }
+    this.#layer = new Layer(options.rows, { ownDeviceName: deviceName, ...cache })
     this.#view = new View(this.#layer, options.strategyOf)
     this.#shards = new Shards(this.#layer)
     claimFormat(this.#layer)
