@@ -80,6 +80,7 @@ export class Layer implements ActorNumbers {
   /** Shown in conflict names for operations that are not published yet. */
   readonly ownDeviceName: string
   readonly #cacheRowsMax: number
+  #lastSlot = { parent: '', name: '', key: '' }
   #fileCount: number | undefined
   #hasPolicy: boolean | undefined
   #isPolicyChanged = false
@@ -123,7 +124,12 @@ export class Layer implements ActorNumbers {
   }
 
   slotKey(parent: InodeId, name: string): string {
-    return TABLE.slot + parent + this.#rows.hashName(name)
+    // One operation asks for the same place again and again.
+    const last = this.#lastSlot
+    if (last.name === name && last.parent === parent) return last.key
+    const key = TABLE.slot + parent + this.#rows.hashName(name)
+    this.#lastSlot = { parent, name, key }
+    return key
   }
 
   inode(id: InodeId): InodeRow | undefined {
