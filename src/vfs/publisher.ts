@@ -31,7 +31,7 @@ const BATCH_BYTES_MAX = 2 * 1024 * 1024
 /** The tree is shown anew when no more than this part of what was covered has to be applied again, */
 const SHOW_SHARE = 4
 /** or no more than was covered, when that is much. */
-const UNSHOWN_MAX = 8192
+const UNSHOWN_MAX = 16_384
 /** So few edits are applied again whatever was covered. */
 const SHOW_LEFT_MIN = 64
 /** Pause between looks at what the journal may forget: each costs one `fdatasync`. */
