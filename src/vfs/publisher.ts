@@ -28,11 +28,11 @@ const SHORT_LIVED_SHARE = 8
 /** Most edits, and about most bytes of values, in one submission (log entries end at 8 MiB). */
 const BATCH_EDITS_MAX = 2048
 const BATCH_BYTES_MAX = 2 * 1024 * 1024
-/** The tree is shown anew when no more than this part of what was covered has to be applied again, */
+/** The tree is shown anew when so many times more is covered than has to be applied again, */
 const SHOW_SHARE = 4
-/** or no more than was covered, when that is much. */
+/** or just more, when it is much; */
 const UNSHOWN_MAX = 16_384
-/** So few edits are applied again whatever was covered. */
+/** so few edits are applied again whatever was covered. */
 const SHOW_LEFT_MIN = 64
 /** Pause between looks at what the journal may forget: each costs one `fdatasync`. */
 const TRIM_MS = 1000
