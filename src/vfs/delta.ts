@@ -110,13 +110,18 @@ export class Reconciler {
       node.detached = undefined
       nodes.rebind(node, file.inode)
     }
+    const isShown = !node.isUnlinked && overlay.node(file.inode)?.version === file.version
     if (node.detached && !node.isUnlinked) {
       node.detached = this.#ownView(node, file, node.detached) ?? node.detached
       this.inode(file.inode)
-    } else if (!node.isUnlinked && overlay.node(file.inode)?.version !== file.version) {
+    } else if (!node.isUnlinked && !isShown) {
       this.inode(file.inode)
     }
     this.#files.releaseFile(node)
+    // Who has written often looks next: what the tree says of it is at hand now, not read. (Of
+    // lists of chunks, not even that is asked.)
+    const isSmall = file.base.ref.type !== 'manifest'
+    if (isShown && isSmall && !node.file && !node.detached && node.lookups > 0) nodes.attr(node)
   }
 
   #refresh(node: Node, view: NodeView): void {

@@ -34,6 +34,11 @@ test('publishing new files and their contents asks the tree for no name', async 
   assert.equal(device.vfs.pendingEdits, 0)
   assert.equal(lookups.count, 0)
   assert.deepEqual(device.notifier.notes, [])
+  const views = counting(device.overlay, 'node')
+  for (const { nodeId } of files) {
+    assert.equal((await device.fs.getattr(nodeId, undefined)).sizeBytes, 1)
+  }
+  assert.equal(views.count, 0, 'and what was written is looked at without a row')
 })
 
 test('publishing a content asks for its file no more than writing does', async () => {
