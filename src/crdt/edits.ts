@@ -230,9 +230,7 @@ export class EditBuilder {
   }
 
   #checkEmpty(directory: InodeId): void {
-    if (this.#reader.list(directory, { countMax: 1 }).entries.length > 0) {
-      fail('NOT_EMPTY', 'the directory is not empty')
-    }
+    if (!this.#reader.isEmpty(directory)) fail('NOT_EMPTY', 'the directory is not empty')
   }
 
   rename(from: Place, to: Place, flag: 'replace' | 'noreplace' | 'exchange'): Edit {

@@ -50,6 +50,9 @@ export function visibleIn(rows: SlotRows, parent: InodeId, slot: Slot): DirentVi
   return extra && { name: slot.name, id: extra.node, kind: nodeKind({ id: extra.node }) }
 }
 
+/** Slots looked through at a time, once the first few had too little to show. */
+const SLOTS_PER_STEP = 1024
+
 /** The visible tree of a layer. */
 export class LayerReader implements TreeReader {
   readonly root = ROOT
@@ -179,6 +182,13 @@ export class LayerReader implements TreeReader {
     }
   }
 
+  /** Whether a (canonical) directory shows nothing. Most that are asked for have no live child. */
+  isEmpty(directory: InodeId): boolean {
+    const members = [directory, ...(this.#layer.inode(directory)?.merged ?? [])]
+    if (members.every((id) => (this.#layer.inode(id)?.liveChildren ?? 0) === 0)) return true
+    return this.list(directory, { countMax: 1 }).entries.length === 0
+  }
+
   list(
     parent: InodeId,
     options: { after?: string; countMax: number },
@@ -188,8 +198,9 @@ export class LayerReader implements TreeReader {
     const after = options.after as FileName | undefined
     const start = after === undefined ? undefined : this.#layer.slotKey(parent, after)
     let from = start
-    for (;;) {
-      const page = { countMax: options.countMax + 1, ...(from === undefined ? {} : { from }) }
+    // What was removed and not published leaves empty slots: the more of them, the longer steps.
+    for (let count = options.countMax + 1; ; count = Math.max(count, SLOTS_PER_STEP)) {
+      const page = { countMax: count, ...(from === undefined ? {} : { from }) }
       const keys = this.#layer.slotKeys(parent, page)
       for (const key of keys) {
         if (key === from && key !== start) continue
@@ -203,7 +214,7 @@ export class LayerReader implements TreeReader {
           entries.push(dirent)
         }
       }
-      if (keys.length <= options.countMax) return { entries, next: undefined }
+      if (keys.length < count) return { entries, next: undefined }
       from = keys.at(-1)
     }
   }
