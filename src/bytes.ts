@@ -90,6 +90,13 @@ export class ByteWriter {
     return this
   }
 
+  /** Bytes given as base64url, without a length. */
+  base64url(value: string): this {
+    const at = this.#room((value.length * 3) >>> 2)
+    this.#buffer.write(value, at, 'base64url')
+    return this
+  }
+
   /** The bytes so far. A view: do not write further while it is in use. */
   finish(): Buffer {
     return this.#buffer.subarray(0, this.#length)
@@ -136,6 +143,11 @@ export class ByteReader {
   }
 
   varint(): number {
+    const first = this.#buffer[this.#at]
+    if (first !== undefined && first < 0x80) {
+      this.#at++
+      return first
+    }
     let value = 0
     let scale = 1
     for (let index = 0; index < 8; index++) {
@@ -160,30 +172,31 @@ export class ByteReader {
     return this.#buffer.subarray(at, at + count)
   }
 
+  bytes(lengthMax = 0x7fffffff): Buffer {
+    return this.raw(this.#length(lengthMax))
+  }
+
   #length(lengthMax: number): number {
     const length = this.varint()
     if (length > lengthMax) this.fail(`field of ${length} bytes, at most ${lengthMax} allowed`)
     return length
   }
 
-  bytes(lengthMax = 0x7fffffff): Buffer {
-    return this.raw(this.#length(lengthMax))
-  }
+  // Text is read from the buffer itself: a view of it would cost more than the text.
 
   latin1(lengthMax = 0x7fffffff): string {
-    const length = this.#length(lengthMax)
-    const at = this.#take(length)
-    return this.#buffer.toString('latin1', at, at + length)
+    const at = this.#take(this.#length(lengthMax))
+    return this.#buffer.toString('latin1', at, this.#at)
   }
 
   hex(count: number): string {
     const at = this.#take(count)
-    return this.#buffer.toString('hex', at, at + count)
+    return this.#buffer.toString('hex', at, this.#at)
   }
 
   base64url(count: number): string {
     const at = this.#take(count)
-    return this.#buffer.toString('base64url', at, at + count)
+    return this.#buffer.toString('base64url', at, this.#at)
   }
 
   /** Refuses trailing bytes. */

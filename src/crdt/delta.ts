@@ -1,7 +1,7 @@
 /** What an uncommitted layer changes for readers, compared with what is committed. */
 import type { FileName, InodeId } from '../types.ts'
 import { conflictCopyId, inodeKind } from './ids.ts'
-import type { TreeDelta } from './interface.ts'
+import type { ChangedNode, TreeDelta } from './interface.ts'
 import { splitSlotKey, type Layer } from './layer.ts'
 import { versionOf, type InodeRow, type Slot } from './records.ts'
 import { visibleIn, type SlotRows } from './tree-reader.ts'
@@ -14,19 +14,35 @@ export function deltaOf(layer: Layer): Pick<TreeDelta, 'nodes' | 'dirents'> {
   return { nodes: changedNodes(layer), dirents: changedNames(layer) }
 }
 
-function changedNodes(layer: Layer): TreeDelta['nodes'][number][] {
-  const nodes = new Map<InodeId, boolean>()
+function changedNodes(layer: Layer): ChangedNode[] {
+  const nodes = new Map<InodeId, ChangedNode>()
+  const add = (node: ChangedNode): void => {
+    const other = nodes.get(node.id)
+    // What differs in two ways is looked at as a whole.
+    const hasContent = node.hasContent || other?.hasContent === true
+    nodes.set(node.id, other ? { id: node.id, hasContent } : node)
+  }
   for (const row of layer.editedInodes()) {
     const before = layer.committedInode(row.id)
     if (!before) continue
     const id = inodeKind(row.id) === 'link' ? row.target || before.target : row.id
     if (id === '' || !hasChanged(before, row)) continue
     const hasContent = before.C !== row.C && inodeKind(id) !== 'directory'
-    nodes.set(id, hasContent || (nodes.get(id) ?? false))
-    if (row.canonical !== '') nodes.set(row.canonical, nodes.get(row.canonical) ?? false)
-    if (before.A !== row.A) for (const copy of copiesOf(row)) nodes.set(copy, false)
+    add({ id, hasContent, ...(hasContent && id === row.id ? contentOf(before, row) : {}) })
+    if (row.canonical !== '') add({ id: row.canonical, hasContent: false })
+    if (before.A !== row.A) for (const copy of copiesOf(row)) add({ id: copy, hasContent: false })
   }
-  return [...nodes].map(([id, hasContent]) => ({ id, hasContent }))
+  return [...nodes.values()]
+}
+
+/** What can be told of a content without a look at the rest of the tree. */
+function contentOf(before: InodeRow, row: InodeRow): Partial<ChangedNode> {
+  const [only] = row.C
+  const isAlone = row.C.length === 1 && only !== undefined && !hasOtherChange(before, row)
+  return {
+    ...(isAlone ? { version: versionOf(only) } : {}),
+    ...(row.links.length === 0 && row.slotName !== '' ? { name: row.slotName } : {}),
+  }
 }
 
 /** The ids of losing versions, which show the attributes of their inode. */
@@ -35,8 +51,12 @@ function copiesOf({ id, C }: InodeRow): InodeId[] {
 }
 
 function hasChanged(before: InodeRow, row: InodeRow): boolean {
+  return before.C !== row.C || hasOtherChange(before, row)
+}
+
+/** Whether more than the content differs. */
+function hasOtherChange(before: InodeRow, row: InodeRow): boolean {
   return (
-    before.C !== row.C ||
     before.A !== row.A ||
     before.isAlive !== row.isAlive ||
     (before.copyOf === undefined) !== (row.copyOf === undefined) ||
@@ -54,7 +74,7 @@ function changedNames(layer: Layer): TreeDelta['dirents'][number][] {
     slot: (parent, name) =>
       layer.committedSlots(layer.slotKey(parent, name)).find((slot) => slot.name === name),
   }
-  const dirents: { parent: InodeId; name: FileName }[] = []
+  const dirents: TreeDelta['dirents'][number][] = []
   for (const key of layer.editedSlotKeys()) {
     const { parent } = splitSlotKey(key)
     const before = layer.committedSlots(key)
@@ -65,7 +85,8 @@ function changedNames(layer: Layer): TreeDelta['dirents'][number][] {
       const next = find(now, name)
       const oldId = old && visibleIn(committed, parent, old)?.id
       const nextId = next && visibleIn(layer, parent, next)?.id
-      if (oldId !== nextId) dirents.push({ parent, name })
+      if (oldId === nextId) continue
+      dirents.push(nextId === undefined ? { parent, name } : { parent, name, id: nextId })
     }
   }
   return dirents

@@ -7,16 +7,8 @@ import type { Random } from '../system.ts'
 import type { FileName, Hlc, InodeId } from '../types.ts'
 import { contentWinner } from './contents.ts'
 import { Draft, foundIn, type Found, type Place } from './draft.ts'
-import { inodeKind, inodeShard, LOST_FOUND, newInodeId, ROOT, SHARD_COUNT } from './ids.ts'
-import type {
-  Attributes,
-  Content,
-  ContentRef,
-  Edit,
-  InodeKind,
-  NodeView,
-  OpRef,
-} from './interface.ts'
+import { inodeKind, inodeShard, LOST_FOUND, newInodeId, ROOT } from './ids.ts'
+import type { Attributes, Content, ContentRef, Edit, NodeView, OpRef } from './interface.ts'
 import type { Layer } from './layer.ts'
 import { undelete } from './past.ts'
 import { location, winner } from './placement.ts'
@@ -30,7 +22,7 @@ import {
   SYMLINK_TARGET_BYTES_MAX,
   XATTR_TOTAL_BYTES_MAX,
 } from './registers.ts'
-import { entriesInShard } from './shard-state.ts'
+import { ShardChoice } from './shard-choice.ts'
 import { opsOf, type LayerReader } from './tree-reader.ts'
 
 /** Owner and permission of something new. */
@@ -73,11 +65,6 @@ export interface EditPorts {
   readonly nowNs: () => bigint
 }
 
-/** A file takes its directory's shard until that holds this many records. */
-const SHARD_FILES_MAX = 2_000
-/** A directory takes its parent's shard until that holds this many; then a random one. */
-const SHARD_DIRECTORIES_MAX = 500
-
 function fail(code: ErrorCode, message: string): never {
   throw new WormholeError(code, message)
 }
@@ -87,11 +74,13 @@ export class EditBuilder {
   readonly #layer: Layer
   readonly #reader: LayerReader
   readonly #ports: EditPorts
+  readonly #shards: ShardChoice
 
   constructor(layer: Layer, reader: LayerReader, ports: EditPorts) {
     this.#layer = layer
     this.#reader = reader
     this.#ports = ports
+    this.#shards = new ShardChoice(layer, ports.random)
   }
 
   #draft(): Draft {
@@ -100,6 +89,8 @@ export class EditBuilder {
 
   /** The canonical id of a directory that exists. */
   #directory(id: InodeId): InodeId {
+    const row = inodeKind(id) === 'directory' ? this.#layer.inode(id) : undefined
+    if (row?.isAlive && row.canonical === '') return id
     const node = this.#reader.node(id)
     if (!node) return fail('NOT_FOUND', 'the directory does not exist')
     if (node.kind !== 'directory') return fail('NOT_A_DIRECTORY', 'not a directory')
@@ -124,24 +115,15 @@ export class EditBuilder {
     if (this.#reader.lookup(parent, name)) fail('ALREADY_EXISTS', 'the name is taken')
   }
 
-  #chooseShard(parent: InodeId, kind: InodeKind): number {
-    let shard = inodeShard(parent)
-    const isDirectory = kind === 'directory'
-    const max = isDirectory ? SHARD_DIRECTORIES_MAX : SHARD_FILES_MAX
-    for (let tries = 0; tries < SHARD_COUNT; tries++) {
-      if (entriesInShard(this.#layer, shard) < max) break
-      const [low, high] = this.#ports.random.bytes(2) as unknown as [number, number]
-      shard = isDirectory ? ((high << 8) | low) % SHARD_COUNT : (shard + 1) % SHARD_COUNT
-    }
-    return shard
-  }
-
   #create(place: Place, options: NewAttributes, content: (draft: Draft) => Content): Created {
     const parent = this.#directory(place.parent)
     this.#checkFree(parent, place.name)
     const draft = this.#draft()
     const value = content(draft)
-    const id = newInodeId(value.kind, this.#chooseShard(parent, value.kind), this.#ports.random)
+    const shards = this.#shards
+    const isDirectory = value.kind === 'directory'
+    const shard = isDirectory ? shards.forDirectory(parent) : shards.forFile(parent)
+    const id = newInodeId(value.kind, shard, this.#ports.random)
     const { hlc } = draft
     draft.put(id, 'L', { parent, name: place.name, isDeleted: false, seen: [], hlc })
     draft.put(id, 'C', value)
@@ -248,9 +230,7 @@ export class EditBuilder {
   }
 
   #checkEmpty(directory: InodeId): void {
-    if (this.#reader.list(directory, { countMax: 1 }).entries.length > 0) {
-      fail('NOT_EMPTY', 'the directory is not empty')
-    }
+    if (!this.#reader.isEmpty(directory)) fail('NOT_EMPTY', 'the directory is not empty')
   }
 
   rename(from: Place, to: Place, flag: 'replace' | 'noreplace' | 'exchange'): Edit {

@@ -12,6 +12,8 @@ import { decodeRegister } from './registers.ts'
 
 /** What remains of puts that followed one another. */
 export interface FoldedPut {
+  /** Key of the register in its document: puts of a change are in this order. */
+  readonly key: string
   readonly inode: InodeId
   readonly register: RegisterName
   readonly value: Uint8Array
@@ -32,8 +34,9 @@ export function foldEdits(
   for (const { number, hlc, puts } of edits) {
     for (const { inode, register, value, base } of puts) {
       const key = register + inode
-      const next = { inode, register, value, base, number, hlc }
-      registers.set(key, follow(registers.get(key) ?? [], next))
+      const next = { key, inode, register, value, base, number, hlc }
+      const before = registers.get(key)
+      registers.set(key, before ? follow(before, next) : [next])
     }
   }
   dropCancelled(registers, isKnown)
@@ -48,6 +51,7 @@ export function foldEdits(
 function follow(puts: FoldedPut[], next: FoldedPut): FoldedPut[] {
   const only = puts.find((put) => next.base.includes(`#${put.number}`))
   if (!only || next.base.length > 1) return [...puts, next]
+  if (puts.length === 1) return [{ ...next, base: only.base }]
   return [...puts.filter((put) => put !== only), { ...next, base: only.base }]
 }
 

@@ -180,12 +180,30 @@ export interface ConflictView {
   readonly versions: readonly (VersionView & { readonly shownAs: FileName | undefined })[]
 }
 
+/** An inode that is not what it was. */
+export interface ChangedNode {
+  readonly id: InodeId
+  /** Whether the bytes differ. */
+  readonly hasContent: boolean
+  /** There when nothing but the content differs, and this is its only version. */
+  readonly version?: VersionId
+  /** Its name, if it was never given another by a link. Told with a content. */
+  readonly name?: FileName
+}
+
 /** What a committed group changed for readers: enough to invalidate kernel caches. */
 export interface TreeDelta {
-  /** Inodes whose attributes or content differ. `hasContent` when the bytes do. */
-  readonly nodes: readonly { readonly id: InodeId; readonly hasContent: boolean }[]
-  /** Names that appeared, vanished or point elsewhere, by canonical directory. */
-  readonly dirents: readonly { readonly parent: InodeId; readonly name: FileName }[]
+  /** Inodes whose attributes or content differ. */
+  readonly nodes: readonly ChangedNode[]
+  /**
+   * Names that appeared, vanished or point elsewhere, by canonical directory. `id`: what the name
+   * leads to now (left out: maybe nothing), so that who knows that already need not look.
+   */
+  readonly dirents: readonly {
+    readonly parent: InodeId
+    readonly name: FileName
+    readonly id?: InodeId
+  }[]
   /** File contents that became visible or current from other devices: fetch duties. */
   readonly contents: readonly {
     /** That of the `Want`. */

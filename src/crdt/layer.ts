@@ -50,7 +50,12 @@ export const TABLE = {
  * Few, because rows that outlive a collection of new objects are copied by it (README.md,
  * "Measured").
  */
-export const CACHE_ROWS_MAX = 1024
+const CACHE_ROWS_MAX = 1024
+/**
+ * As many for who writes groups of up to 2,048 edits: each of their rows is asked for several
+ * times, one register of all of them after the other.
+ */
+export const WRITER_ROWS_MAX = 4096
 const FILE_COUNT_KEY = `${TABLE.meta}\0files`
 const ACTOR_COUNT_KEY = `${TABLE.meta}\0actors`
 const PARENT_AT = 1
@@ -74,6 +79,8 @@ export class Layer implements ActorNumbers {
 
   /** Shown in conflict names for operations that are not published yet. */
   readonly ownDeviceName: string
+  readonly #cacheRowsMax: number
+  #lastSlot = { parent: '', name: '', key: '' }
   #fileCount: number | undefined
   #hasPolicy: boolean | undefined
   #isPolicyChanged = false
@@ -82,9 +89,10 @@ export class Layer implements ActorNumbers {
 
   constructor(
     rows: RowReader & { hashName(name: string): string },
-    options: { readonly ownDeviceName?: string } = {},
+    options: { readonly ownDeviceName?: string; readonly cacheRowsMax?: number } = {},
   ) {
     this.#rows = rows
+    this.#cacheRowsMax = options.cacheRowsMax ?? CACHE_ROWS_MAX
     this.ownDeviceName = options.ownDeviceName ?? 'this-device'
   }
 
@@ -118,7 +126,12 @@ export class Layer implements ActorNumbers {
   }
 
   slotKey(parent: InodeId, name: string): string {
-    return TABLE.slot + parent + this.#rows.hashName(name)
+    // One operation asks for the same place again and again.
+    const last = this.#lastSlot
+    if (last.name === name && last.parent === parent) return last.key
+    const key = TABLE.slot + parent + this.#rows.hashName(name)
+    this.#lastSlot = { parent, name, key }
+    return key
   }
 
   inode(id: InodeId): InodeRow | undefined {
@@ -131,7 +144,7 @@ export class Layer implements ActorNumbers {
     if (cached !== undefined || this.#inodeCache.has(id)) return cached
     const bytes = this.#rows.get(TABLE.inode + id)
     const row = bytes && decodeInodeRow(id, bytes, this, location)
-    if (this.#inodeCache.size >= CACHE_ROWS_MAX) this.#inodeCache.clear()
+    if (this.#inodeCache.size >= this.#cacheRowsMax) this.#inodeCache.clear()
     this.#inodeCache.set(id, row)
     return row
   }
@@ -145,7 +158,7 @@ export class Layer implements ActorNumbers {
     do {
       const from = after === undefined ? {} : { after }
       const stored = this.#rows.range(TABLE.inode, { countMax, ...from })
-      if (this.#inodeCache.size + stored.length > CACHE_ROWS_MAX) this.#inodeCache.clear()
+      if (this.#inodeCache.size + stored.length > this.#cacheRowsMax) this.#inodeCache.clear()
       const page: InodeRow[] = []
       for (const { key, value } of stored) {
         const id = key.slice(TABLE.inode.length) as InodeId
@@ -185,7 +198,7 @@ export class Layer implements ActorNumbers {
     if (cached) return cached
     const bytes = this.#rows.get(key)
     const slots = bytes ? decodeSlots(bytes) : []
-    if (this.#slotCache.size >= CACHE_ROWS_MAX) this.#slotCache.clear()
+    if (this.#slotCache.size >= this.#cacheRowsMax) this.#slotCache.clear()
     this.#slotCache.set(key, slots)
     return slots
   }
@@ -339,11 +352,11 @@ export class Layer implements ActorNumbers {
   /** The edits are in the store now: they become cached rows. */
   settled(): void {
     for (const [id, row] of this.#inodes) {
-      if (this.#inodeCache.size >= CACHE_ROWS_MAX) this.#inodeCache.clear()
+      if (this.#inodeCache.size >= this.#cacheRowsMax) this.#inodeCache.clear()
       this.#inodeCache.set(id, isEmptyInodeRow(row) ? undefined : row)
     }
     for (const [key, slots] of this.#slots) {
-      if (this.#slotCache.size >= CACHE_ROWS_MAX) this.#slotCache.clear()
+      if (this.#slotCache.size >= this.#cacheRowsMax) this.#slotCache.clear()
       this.#slotCache.set(
         key,
         slots.filter((slot) => !isEmptySlot(slot)),

@@ -6,7 +6,7 @@
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import type { ActorId, FileName, Hlc, InodeId } from '../types.ts'
 import { parseOp } from './change.ts'
-import { inodeIdBytes, readInodeId } from './ids.ts'
+import { readInodeId } from './ids.ts'
 import type { Attributes, Content, Location, OpRef, VersionId } from './interface.ts'
 import { decodeRegister, versionId, type PolicyText } from './registers.ts'
 
@@ -189,7 +189,7 @@ const ROW = {
 }
 
 function writeId(writer: ByteWriter, id: InodeId): void {
-  writer.raw(inodeIdBytes(id))
+  writer.base64url(id)
 }
 
 function writeIds(writer: ByteWriter, ids: readonly InodeId[]): void {

@@ -9,7 +9,7 @@ import { ByteReader, ByteWriter } from '../bytes.ts'
 import { WormholeError } from '../errors.ts'
 import { hash } from '../seal.ts'
 import type { ChunkAddress, FileName, Hlc, InodeId } from '../types.ts'
-import { inodeIdBytes, inodeKind, readInodeId } from './ids.ts'
+import { inodeKind, readInodeId } from './ids.ts'
 import type {
   Attributes,
   Content,
@@ -187,8 +187,9 @@ function writeHlc(writer: ByteWriter, hlc: number): void {
 }
 
 function readHlc(reader: ByteReader): Hlc {
-  const bytes = reader.raw(7)
-  const value = bytes.readUIntBE(0, 3) * 0x100000000 + bytes.readUInt32BE(3)
+  const high = (reader.u8() << 16) | (reader.u8() << 8) | reader.u8()
+  const low = reader.u8() * 0x1000000 + ((reader.u8() << 16) | (reader.u8() << 8) | reader.u8())
+  const value = high * 0x100000000 + low
   if (value > HLC_MAX) reader.fail('stamp over 2^53')
   return value as Hlc
 }
@@ -211,12 +212,12 @@ function encodeLocation(location: Location): Buffer {
   if (seen.length > 0) flags |= LOCATION.seen
   writer.u8(VERSION).u8(flags)
   writeHlc(writer, location.hlc)
-  writer.raw(inodeIdBytes(location.parent)).latin1(location.name)
+  writer.base64url(location.parent).latin1(location.name)
   if (previous) {
-    if (hasPreviousParent) writer.raw(inodeIdBytes(previous.parent))
+    if (hasPreviousParent) writer.base64url(previous.parent)
     writer.latin1(previous.name === location.name ? '' : previous.name)
   }
-  if (target) writer.raw(inodeIdBytes(target))
+  if (target) writer.base64url(target)
   if (seen.length > 0) {
     writer.varint(seen.length)
     for (const version of seen) writer.hex(version)

@@ -68,13 +68,14 @@ export function* lostPuts(
       if (page.length === 0) return
       const known = { before: new KnownOps(oldShards), now: new KnownOps(present.shards) }
       const puts: FoldedPut[] = []
-      for (const { key } of page) {
-        const inode = key.slice(TABLE.inode.length) as InodeId
+      for (const row of page) {
+        const inode = row.key.slice(TABLE.inode.length) as InodeId
         for (const register of REGISTERS) {
+          const key = register + inode
           const before: readonly Value<unknown>[] = old.inode(inode)?.[register] ?? []
           const now: readonly Value<unknown>[] = present.layer.inode(inode)?.[register] ?? []
           for (const put of putsOf({ register, inode }, before, now, known)) {
-            puts.push({ ...put, inode, register, number: 0, hlc: 0 as Hlc })
+            puts.push({ ...put, key, inode, register, number: 0, hlc: 0 as Hlc })
           }
         }
       }

@@ -17,8 +17,20 @@ import { readShardState, writeShardState, type ShardState } from './shard-state.
 const DOCUMENTS_MAX = 64
 /** Graphs kept; they are of shards in which an actor met its double. */
 const GRAPHS_MAX = 8
-/** Changes since the saved document are folded into it beyond this, or beyond its own size. */
-const DELTA_BYTES_MAX = 256 * 1024
+/**
+ * Changes since the saved document are folded into it beyond this, or beyond its own size. Folding
+ * saves little room: most of a change are ids and addresses.
+ */
+const DELTA_BYTES_MAX = 1024 * 1024
+/** A document that is so far behind is loaded anew when it is asked for. */
+const BEHIND_BYTES_MAX = 256 * 1024
+
+/** A document, and changes that are not in it yet: many at once cost a hundredth (README.md). */
+interface LoadedDocument {
+  readonly document: AutomergeDocument
+  behind: Uint8Array[]
+  behindBytes: number
+}
 
 function code(shard: number): string {
   return String.fromCharCode(shard >> 8, shard & 255)
@@ -36,7 +48,7 @@ export class Shards {
   readonly #states = new Map<number, ShardState>()
   readonly #dirty = new Set<number>()
   /** In the order of last use. */
-  readonly #documents = new Map<number, AutomergeDocument>()
+  readonly #documents = new Map<number, LoadedDocument>()
   readonly #graphs = new Map<number, ChangeGraph>()
 
   constructor(layer: Layer) {
@@ -121,8 +133,7 @@ export class Shards {
     state.deltaNext = changes.length
     state.deltaBytes = changes.reduce((sum, { length }) => sum + length, 0)
     state.isDoubled = true
-    this.#documents.get(state.shard)?.free()
-    this.#documents.delete(state.shard)
+    this.#unload(state.shard)
   }
 
   /** Adds a checked change, which becomes part of the next commit. */
@@ -137,8 +148,17 @@ export class Shards {
     this.#layer.putRaw(deltaKey(shard, state.deltaNext), bytes)
     state.deltaNext++
     state.deltaBytes += bytes.length
-    this.#documents.get(shard)?.applyChanges([bytes])
+    this.#fallBehind(shard, bytes)
     if (!state.isDoubled) this.#graphs.delete(shard)
+  }
+
+  /** A loaded document gets the change when it is asked for; one that nobody asks for goes. */
+  #fallBehind(shard: number, bytes: Uint8Array): void {
+    const loaded = this.#documents.get(shard)
+    if (!loaded) return
+    loaded.behind.push(bytes)
+    loaded.behindBytes += bytes.length
+    if (loaded.behindBytes > BEHIND_BYTES_MAX) this.#unload(shard)
   }
 
   /**
@@ -147,19 +167,26 @@ export class Shards {
    */
   document(shard: number): AutomergeDocument {
     const loaded = this.#documents.get(shard)
+    this.#documents.delete(shard)
     if (loaded) {
-      this.#documents.delete(shard)
+      if (loaded.behind.length > 0) loaded.document.applyChanges(loaded.behind)
+      loaded.behind = []
+      loaded.behindBytes = 0
       this.#documents.set(shard, loaded)
-      return loaded
+      return loaded.document
     }
     const document = this.#load(shard)
-    this.#documents.set(shard, document)
-    for (const [oldest, old] of this.#documents) {
+    this.#documents.set(shard, { document, behind: [], behindBytes: 0 })
+    for (const oldest of this.#documents.keys()) {
       if (this.#documents.size <= DOCUMENTS_MAX) break
-      this.#documents.delete(oldest)
-      old.free()
+      this.#unload(oldest)
     }
     return document
+  }
+
+  #unload(shard: number): void {
+    this.#documents.get(shard)?.document.free()
+    this.#documents.delete(shard)
   }
 
   #load(shard: number): AutomergeDocument {
@@ -204,8 +231,7 @@ export class Shards {
   /** Everything since the last commit is void. */
   rollback(): void {
     for (const shard of this.#dirty) {
-      this.#documents.get(shard)?.free()
-      this.#documents.delete(shard)
+      this.#unload(shard)
       this.#graphs.delete(shard)
     }
     this.#dirty.clear()
@@ -221,8 +247,7 @@ export class Shards {
 
   /** Frees the wasm memory. */
   close(): void {
-    for (const document of this.#documents.values()) document.free()
-    this.#documents.clear()
+    for (const shard of [...this.#documents.keys()]) this.#unload(shard)
     this.#graphs.clear()
   }
 }

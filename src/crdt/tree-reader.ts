@@ -50,6 +50,9 @@ export function visibleIn(rows: SlotRows, parent: InodeId, slot: Slot): DirentVi
   return extra && { name: slot.name, id: extra.node, kind: nodeKind({ id: extra.node }) }
 }
 
+/** Slots looked through at a time, once the first few had too little to show. */
+const SLOTS_PER_STEP = 1024
+
 /** The visible tree of a layer. */
 export class LayerReader implements TreeReader {
   readonly root = ROOT
@@ -179,6 +182,13 @@ export class LayerReader implements TreeReader {
     }
   }
 
+  /** Whether a (canonical) directory shows nothing. Most that are asked for have no live child. */
+  isEmpty(directory: InodeId): boolean {
+    const members = [directory, ...(this.#layer.inode(directory)?.merged ?? [])]
+    if (members.every((id) => (this.#layer.inode(id)?.liveChildren ?? 0) === 0)) return true
+    return this.list(directory, { countMax: 1 }).entries.length === 0
+  }
+
   list(
     parent: InodeId,
     options: { after?: string; countMax: number },
@@ -193,7 +203,7 @@ export class LayerReader implements TreeReader {
     return { entries, next: undefined }
   }
 
-  /** What is shown after a name; rows are read `pageCount` at a time. */
+  /** What is shown after a name; rows are read `pageCount` at a time at first. */
   *#direntsAfter(
     parent: InodeId,
     after: FileName | undefined,
@@ -205,10 +215,13 @@ export class LayerReader implements TreeReader {
       parent,
       sharing.filter(({ name }) => name > (after as FileName)),
     )
+    // What was removed and not published leaves empty slots: the more of them, the longer steps.
+    let countMax = pageCount
     do {
-      const { rows, next } = this.#layer.slotPage(parent, { after: key, countMax: pageCount })
+      const { rows, next } = this.#layer.slotPage(parent, { after: key, countMax })
       for (const slots of rows) yield* this.#direntsOf(parent, slots)
       key = next
+      countMax = Math.max(countMax, SLOTS_PER_STEP)
     } while (key !== undefined)
   }
 

@@ -19,7 +19,7 @@ import { foldEdits, type FoldedPut } from './fold.ts'
 import type { PlacedChange } from './graph.ts'
 import { inodeKind, inodeShard } from './ids.ts'
 import type { ActorInfo, Content, Edit, ShardChange, TreeDelta, Verdict } from './interface.ts'
-import { Layer, TABLE } from './layer.ts'
+import { Layer, TABLE, WRITER_ROWS_MAX } from './layer.ts'
 import { holdsAny, versionOf, type Value } from './records.ts'
 import { forgetHistory, type ForgetOptions } from './retention.ts'
 import { lostPuts } from './restore.ts'
@@ -87,7 +87,9 @@ export class TreeWriter {
   constructor(options: TreeWriterOptions) {
     this.#rows = options.rows
     this.#self = options.self
-    this.#layer = new Layer(options.rows, { ownDeviceName: options.self.deviceName })
+    const { deviceName } = options.self
+    const cache = { cacheRowsMax: WRITER_ROWS_MAX }
+    this.#layer = new Layer(options.rows, { ownDeviceName: deviceName, ...cache })
     this.#view = new View(this.#layer, options.strategyOf)
     this.#shards = new Shards(this.#layer)
     claimFormat(this.#layer)
@@ -155,7 +157,7 @@ export class TreeWriter {
   /** One round of puts of one shard, each register once, as one change (or a few big ones). */
   #publish(shard: number, puts: readonly FoldedPut[]): ShardChange[] {
     const changes: ShardChange[] = []
-    const ordered = [...puts].sort((a, b) => (a.register + a.inode < b.register + b.inode ? -1 : 1))
+    const ordered = [...puts].sort((a, b) => (a.key < b.key ? -1 : 1))
     let ops: ChangeOp[] = []
     const origins: Origin[] = []
     let bytes = 0
@@ -173,7 +175,7 @@ export class TreeWriter {
       const isEqual = values.length === 1 && Buffer.compare(only!.bytes, put.value) === 0
       if (isEqual && held.length === 1) continue
       const predecessors = held.map((value) => value.op)
-      ops.push({ key: put.register + put.inode, value: put.value, predecessors })
+      ops.push({ key: put.key, value: put.value, predecessors })
       origins.push(originOf(put, held))
       bytes += put.value.length
       if (ops.length >= OPS_PER_CHANGE_MAX || bytes >= BYTES_PER_CHANGE_MAX) flush()
@@ -466,9 +468,8 @@ function byShard(all: readonly FoldedPut[]): Map<number, FoldedPut[][]> {
   const shards = new Map<number, FoldedPut[][]>()
   const counts = new Map<string, number>()
   for (const put of all) {
-    const key = put.register + put.inode
-    const round = counts.get(key) ?? 0
-    counts.set(key, round + 1)
+    const round = counts.get(put.key) ?? 0
+    counts.set(put.key, round + 1)
     const shard = inodeShard(put.inode)
     const rounds = shards.get(shard) ?? []
     shards.set(shard, rounds)

@@ -24,9 +24,9 @@ import { sealToBox } from '../seal.ts'
 import { HybridClock, systemClock, systemRandom } from '../system.ts'
 import type { AdmissionRequest } from '../swarm/interface.ts'
 import { feedId, type DeviceId, type FeedId, type InodeId } from '../types.ts'
-import type { Edit } from '../crdt/interface.ts'
 import { Volume, type VolumeEvents } from '../volume.ts'
 import { Acknowledger } from './acknowledger.ts'
+import { unpackEdits, type EditBatch } from './edit-batch.ts'
 import { GcRoots } from './gc-roots.ts'
 import { HomeFilesStore } from './home-files.ts'
 import { revokedData, stampToIso } from './reports.ts'
@@ -239,7 +239,8 @@ async function start() {
     },
   }
   const fs = new Rpc<SubmitPendingApi>(data.fs, {
-    submit: async (edits: Edit[]) => {
+    submit: async (batch: EditBatch) => {
+      const edits = unpackEdits(batch)
       const before = state.tree.putCount
       const done = await volume.submit(edits)
       published.edits += edits.length

@@ -22,6 +22,7 @@ import { Vfs } from '../vfs/vfs.ts'
 import { RECORD_NAMES } from '../vfs/journal-records.ts'
 import type { ServedMount } from '../vfs/fuse/interface.ts'
 import { ConflictQueries } from './conflict-queries.ts'
+import { packEdits } from './edit-batch.ts'
 import { FileStreams } from './file-streams.ts'
 import { byUse } from './gc-roots.ts'
 import { PolicyExplainer } from './policy-explain.ts'
@@ -97,7 +98,12 @@ async function start() {
   const vfs: Vfs = await Vfs.open({
     overlay,
     journal,
-    committer: { submit: (edits) => crdt.call('submit', [...edits]) },
+    committer: {
+      submit: (edits) => {
+        const { batch, transfer } = packEdits(edits)
+        return crdt.call('submit', batch, { transfer })
+      },
+    },
     contents,
     clock: systemClock,
     random: systemRandom,

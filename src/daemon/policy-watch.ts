@@ -58,8 +58,8 @@ export class PolicyWatch {
   changed(delta: TreeDelta): void {
     const before = this.#suspects.size
     for (const { parent, name } of delta.dirents) if (name === FILE_NAME) this.#suspects.add(parent)
-    for (const { id, hasContent } of delta.nodes) {
-      const node = hasContent ? this.#overlay.node(id) : undefined
+    for (const { id, hasContent, name = FILE_NAME } of delta.nodes) {
+      const node = hasContent && name === FILE_NAME ? this.#overlay.node(id) : undefined
       if (node?.name === FILE_NAME) this.#suspects.add(node.parent)
     }
     if (this.#suspects.size !== before) this.#onSuspects([...this.#suspects])

@@ -8,12 +8,13 @@
  *                                       crdt -> main and fs: event `keys`
  */
 import type { MessagePort } from 'node:worker_threads'
-import type { Edit, TreeDelta } from '../crdt/interface.ts'
+import type { TreeDelta } from '../crdt/interface.ts'
 import type { ChunkKeysData } from '../chunks/keys.ts'
 import type { VolumeSecrets } from '../log/keys.ts'
 import type { OpenInvite } from '../log/membership.ts'
 import type { Farewell } from '../log/turns.ts'
 import type { DeviceLabels } from '../policy/interface.ts'
+import type { EditBatch } from './edit-batch.ts'
 import type { ChunkAddress, DeviceId, FeedHead, FeedId, InodeId, Role, VolumeId } from '../types.ts'
 
 /** Where one volume keeps its state; absolute paths. */
@@ -82,7 +83,7 @@ export type MainApi = {
 
 /** What the fs thread calls on the crdt thread. */
 export type SubmitApi = {
-  submit: (edits: Edit[]) => Promise<{ coveredTo: number }>
+  submit: (batch: EditBatch) => Promise<{ coveredTo: number }>
   /** Resolves when every delta committed until now has been told: one port keeps its order. */
   told: () => void
   /** Of each member with this name, or this whole id. */

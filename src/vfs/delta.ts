@@ -6,7 +6,7 @@
  * the next lookup makes a new node (README.md, "Open files"). Everything else shows the new state
  * under the same node. What did not change in the eyes of the kernel is not notified.
  */
-import type { NodeView, TreeDelta } from '../crdt/interface.ts'
+import type { NodeView, TreeDelta, VersionId } from '../crdt/interface.ts'
 import type { FileName, InodeId } from '../types.ts'
 import type { Core } from './core.ts'
 import type { Files } from './files.ts'
@@ -38,14 +38,17 @@ export class Reconciler {
 
   /** The overlay has been re-read: tells whoever must know. */
   apply(delta: TreeDelta): void {
-    for (const { id } of delta.nodes) this.inode(id)
-    for (const { parent, name } of delta.dirents) this.#name(parent, name)
+    for (const { id, version } of delta.nodes) this.inode(id, version)
+    for (const { parent, name, id } of delta.dirents) this.#name(parent, name, id)
   }
 
-  /** Compares what a node shows with the tree. */
-  inode(id: InodeId): void {
+  /**
+   * Compares what a node shows with the tree. `version`: nothing is new but that; most are of files
+   * written here, and need no look at the tree.
+   */
+  inode(id: InodeId, version?: VersionId): void {
     const node = this.#core.nodes.current(id)
-    if (!node) return
+    if (!node || (version !== undefined && version === (node.file ?? node).version)) return
     const view = this.#core.overlay.node(id)
     if (!view) this.#vanished(node)
     else if (node.file && node.file.version !== view.version) this.#moved(node, node.file, view)
@@ -107,13 +110,18 @@ export class Reconciler {
       node.detached = undefined
       nodes.rebind(node, file.inode)
     }
+    const isShown = !node.isUnlinked && overlay.node(file.inode)?.version === file.version
     if (node.detached && !node.isUnlinked) {
       node.detached = this.#ownView(node, file, node.detached) ?? node.detached
       this.inode(file.inode)
-    } else if (!node.isUnlinked && overlay.node(file.inode)?.version !== file.version) {
+    } else if (!node.isUnlinked && !isShown) {
       this.inode(file.inode)
     }
     this.#files.releaseFile(node)
+    // Who has written often looks next: what the tree says of it is at hand now, not read. (Of
+    // lists of chunks, not even that is asked.)
+    const isSmall = file.base.ref.type !== 'manifest'
+    if (isShown && isSmall && !node.file && !node.detached && node.lookups > 0) nodes.attr(node)
   }
 
   #refresh(node: Node, view: NodeView): void {
@@ -156,12 +164,13 @@ export class Reconciler {
   }
 
   /** A name appeared, vanished or points elsewhere; the kernel hears of it unless it knows. */
-  #name(parentId: InodeId, name: FileName): void {
+  #name(parentId: InodeId, name: FileName, id: InodeId | undefined): void {
     const { nodes, overlay } = this.#core
     const parent = nodes.current(parentId)
     if (!parent) return
-    const found = overlay.lookup(parentId, name)
     const believed = parent.children?.get(name)
+    if (believed && id !== undefined && nodes.current(id) === believed) return
+    const found = overlay.lookup(parentId, name)
     if (!found && !believed) return
     if (found && believed && nodes.current(found.id) === believed) return
     this.invalidateEntry(parent, name)

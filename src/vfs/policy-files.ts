@@ -44,8 +44,9 @@ export class PolicyFiles {
 
   /** The directory that this inode is the policy file of. */
   directoryOf(inode: InodeId): InodeId | undefined {
-    const parent = this.#overlay.node(inode)?.parent
-    if (parent === undefined) return undefined
+    const node = this.#overlay.node(inode)
+    if (!node || (node.nlink === 1 && !this.isPolicyFile(node.name))) return undefined
+    const { parent } = node
     const named = this.#overlay.lookup(parent, POLICY_FILE_NAME as FileName)
     return named?.id === inode ? parent : undefined
   }

@@ -28,6 +28,12 @@ const SHORT_LIVED_SHARE = 8
 /** Most edits, and about most bytes of values, in one submission (log entries end at 8 MiB). */
 const BATCH_EDITS_MAX = 2048
 const BATCH_BYTES_MAX = 2 * 1024 * 1024
+/** The tree is shown anew when so many times more is covered than has to be applied again, */
+const SHOW_SHARE = 4
+/** or just more, when it is much; */
+const UNSHOWN_MAX = 16_384
+/** so few edits are applied again whatever was covered. */
+const SHOW_LEFT_MIN = 64
 /** Pause between looks at what the journal may forget: each costs one `fdatasync`. */
 const TRIM_MS = 1000
 const RETRY_MS_MIN = 100
@@ -149,7 +155,7 @@ export class Publisher {
     this.#isSubmitting = true
     void this.#submitAll().finally(() => {
       this.#isSubmitting = false
-      this.show()
+      if (this.#isShowCheap()) this.show()
       if (this.#pending.length > 0) this.#schedule(Math.max(this.#retryMs, GROUP_MS))
     })
   }
@@ -220,9 +226,16 @@ export class Publisher {
     for (const waiter of waiters) waiter.reject(error)
   }
 
+  /** Whether little is left to be applied anew, or so much is covered that memory asks for it. */
+  #isShowCheap(): boolean {
+    const left = this.#pending.length
+    if (left <= SHOW_LEFT_MIN && !this.#isSubmitting) return true
+    return this.#unshownCount > (this.#unshownCount >= UNSHOWN_MAX ? left : left * SHOW_SHARE)
+  }
+
   /**
    * The index covers own edits up to this number: they are not submitted any more. The tree goes on
-   * showing them over the index as it was until `show`, at the latest when the submission ends.
+   * showing them over the index as it was until `show`.
    */
   covered(coveredTo: number): void {
     this.#coveredTo = Math.max(this.#coveredTo, coveredTo)
@@ -234,7 +247,7 @@ export class Publisher {
     }
     this.#pending.splice(0, count)
     this.#unshownCount += count
-    if (!this.#isSubmitting || this.#unshownCount > this.#pending.length) this.show()
+    if (this.#isShowCheap()) this.show()
     this.#scheduleTrim()
     const done = this.#waiters.filter((waiter) => waiter.upTo <= this.#coveredTo)
     if (done.length === 0) return
@@ -244,7 +257,7 @@ export class Publisher {
 
   /**
    * Lets the tree show the index as it is now, and without the edits that it covers. What is still
-   * pending is applied anew, so this waits until no more of that is left than was covered.
+   * pending is applied anew, so with many edits this waits until few of them are left.
    */
   show(): void {
     if (!this.#isCoverDue) return

@@ -154,8 +154,10 @@ export class Vfs {
    * Publishes the edits journalled so far, without building files: what has to be done before a
    * remote group is applied. Rejects when it fails now; the edits stay pending.
    */
-  submitPending(): Promise<void> {
-    return this.#core.publisher.publish()
+  async submitPending(): Promise<void> {
+    const { publisher } = this.#core
+    await publisher.publish()
+    publisher.show()
   }
 
   /** Resolves when contents that are being made now are named, or given up. */
@@ -193,7 +195,7 @@ export class Vfs {
    */
   async perform(build: () => Edit): Promise<void> {
     await this.commit(build)
-    await this.#core.publisher.publish()
+    await this.submitPending()
   }
 
   /**

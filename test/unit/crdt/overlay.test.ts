@@ -132,7 +132,7 @@ test('deltas, wants, and meta', () => {
   a.publish()
   b.receive(0)
   const id = b.id('/f')
-  assert.deepEqual(b.deltas.at(-1)!.dirents, [{ parent: b.overlay.root, name: 'f' }])
+  assert.deepEqual(b.deltas.at(-1)!.dirents, [{ parent: b.overlay.root, name: 'f', id }])
   assert.deepEqual(
     b.deltas.at(-1)!.contents.map(({ inode }) => inode),
     [id],
@@ -144,7 +144,8 @@ test('deltas, wants, and meta', () => {
   a.write('/f', 'two')
   a.publish()
   b.receive(0)
-  assert.deepEqual(b.deltas.at(-1)!.nodes, [{ id, hasContent: true }])
+  const { version } = b.overlay.node(id)!
+  assert.deepEqual(b.deltas.at(-1)!.nodes, [{ id, hasContent: true, version, name: 'f' }])
   assert.deepEqual(b.deltas.at(-1)!.dirents, [])
   // The older version is nobody's duty any more.
   const [want] = b.writer.wants({ countMax: 9 })
@@ -165,6 +166,13 @@ test('deltas, wants, and meta', () => {
     ['f', 'g'],
   )
   assert.equal(b.writer.meta('frontier')?.toString(), '3')
+  a.write('/g', 'a')
+  b.write('/g', 'b')
+  a.publish()
+  b.publish()
+  b.receive(0)
+  // Two versions now, which is more than a new one.
+  assert.deepEqual(b.deltas.at(-1)!.nodes, [{ id, hasContent: true, name: 'g' }])
 })
 
 test('an overlay over LMDB, refreshed after commits of the writer', async (t) => {
