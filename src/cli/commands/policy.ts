@@ -139,7 +139,14 @@ async function writeNew(file: string, text: string): Promise<void> {
   try {
     handle = await open(file, flags, 0o644)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') {
+      const message =
+        `this machine has no directory ${path.dirname(file)}: a template is written to a ` +
+        'folder below the mount point, or anywhere else, or to - and from there with `put`'
+      throw new WormholeError('NOT_FOUND', message, { cause: error })
+    }
+    if (code !== 'EEXIST') throw error
     const message = `${file} is there already, and a template replaces nothing`
     throw new WormholeError('ALREADY_EXISTS', message, { cause: error })
   }

@@ -191,7 +191,8 @@ test('policy files are begun, judged and described without a daemon', async (t) 
   const again = await alice.run(['policy', 'init', scratch, '--for', 'web'], { codes: [1] })
   assert.match(again.stderr, /^wormhole: ALREADY_EXISTS: .* is there already/)
   assert.equal(fs.readFileSync(file, 'utf8'), template, 'nothing is replaced')
-  await alice.run(['policy', 'init', path.join(scratch, 'nowhere')], { codes: [1] })
+  const nowhere = await alice.run(['policy', 'init', path.join(scratch, 'nowhere')], { codes: [1] })
+  assert.match(nowhere.stderr, /^wormhole: NOT_FOUND: this machine has no directory/)
   await alice.run(['policy', 'init', scratch, '--for', 'nobody'], { codes: [2] })
   const files = [file]
   for (const purpose of ['company', 'laboratory', 'web']) {
