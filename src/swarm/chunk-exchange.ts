@@ -50,11 +50,14 @@ export class ChunkExchange implements ChunkFetcher {
   /** The active wants that are asked of nobody, foreground ones apart. */
   readonly #unassigned = { foreground: new Set<Want>(), background: new Set<Want>() }
   readonly #jobs = new Set<FetchJob>()
+  /** Since when nobody is connected; meaningless while somebody is. */
+  #aloneSinceMs: number
   #storingBytes = 0
   #isPumpDue = false
 
   constructor(options: ChunkExchangeOptions) {
     this.#options = options
+    this.#aloneSinceMs = options.clock.monotonicMs()
   }
 
   fetch(
@@ -146,6 +149,7 @@ export class ChunkExchange implements ChunkFetcher {
     peer.dropAsks()
     if (isGone) {
       this.#peers.delete(device)
+      if (this.#peers.size === 0) this.#aloneSinceMs = this.#options.clock.monotonicMs()
       for (const want of this.#active) want.knowledge.delete(device)
     }
     this.#pumpSoon()
@@ -403,7 +407,7 @@ export class ChunkExchange implements ChunkFetcher {
         return
       }
     }
-    want.absentSinceMs ??= nowMs
+    want.absentSinceMs ??= this.#peers.size === 0 ? this.#aloneSinceMs : nowMs
     if (nowMs - want.absentSinceMs < this.#options.absentMsMax) return
     this.#forget(want)
     for (const job of [...want.jobs]) job.miss(want, nowMs)
