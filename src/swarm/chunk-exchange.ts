@@ -68,8 +68,12 @@ export class ChunkExchange implements ChunkFetcher {
     if (signal?.aborted) return Promise.reject(new WormholeError('ABORTED', 'fetch aborted'))
     const missing = addresses.filter((address) => !this.#options.chunks.has(address))
     if (missing.length === 0) return Promise.resolve()
+    const nowMs = this.#options.clock.monotonicMs()
+    if (this.#peers.size === 0 && nowMs - this.#aloneSinceMs >= this.#options.absentMsMax) {
+      const alone = new WormholeError('CHUNK_UNAVAILABLE', 'no other device is connected')
+      return Promise.reject(alone)
+    }
     return new Promise((resolve, reject) => {
-      const nowMs = this.#options.clock.monotonicMs()
       const job = new FetchJob(options.priority, nowMs, (error) => {
         this.#jobs.delete(job)
         signal?.removeEventListener('abort', abort)
