@@ -2,7 +2,7 @@
  * One volume in the daemon: starts its threads, connects them to the swarm, and answers the control
  * socket. Lives on the main thread and never touches its own mount.
  *
- * Order of closing: swarm, fetch duty, threads.
+ * Order of closing: swarm, who was connected, fetch duty, threads.
  */
 import { WormholeError, errorToData } from '../errors.ts'
 import { identityFromSeed, VolumeSecrets, type Identity } from '../log/keys.ts'
@@ -11,6 +11,7 @@ import { meetAt } from '../swarm/meeting.ts'
 import type { Swarm } from '../swarm/swarm.ts'
 import type { Admission, NetworkOptions } from '../swarm/interface.ts'
 import type { DeviceId, Role, VolumeId } from '../types.ts'
+import type { Absence } from './absence.ts'
 import { CareRuns } from './care-runs.ts'
 import type { FetchDuty } from './fetch-duty.ts'
 import type { HomeFilesStore, VolumeSettings } from './home-files.ts'
@@ -28,13 +29,27 @@ import { createInvite, recoveryInvite, type InvitePorts } from './invites.ts'
 import type { Logger } from './logging.ts'
 import { createMemberPort, NO_MEMBERS, revoke, revokedProblem } from './membership.ts'
 import type { Membership } from './membership.ts'
+import type { SinceOfflineReport } from './offline-interface.ts'
 import { ProblemList, isRefusal } from './problems.ts'
-import { deviceReports, fileReport, peerReports, whereReport } from './reports.ts'
+import {
+  deviceReports,
+  fileReport,
+  peerReports,
+  sinceOfflineReport,
+  whereReport,
+} from './reports.ts'
 import { runSync, waitOrAbort } from './sync-run.ts'
 import { volumePaths, type MembersData, type ProblemEvent, type ThreadData } from './threads.ts'
 import { treeHandle } from './tree-handle.ts'
 import { readFile, writeFile } from './volume-files.ts'
-import { createFetchDuty, createLogPort, createSnapshotPort } from './volume-ports.ts'
+import {
+  createAbsence,
+  createFetchDuty,
+  createLogPort,
+  createPinBoard,
+  createSnapshotPort,
+  isConnected,
+} from './volume-ports.ts'
 import { VolumeMount } from './volume-mount.ts'
 import { VolumeThreads } from './volume-threads.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
@@ -64,10 +79,18 @@ export class VolumeHost implements VolumeHandle {
   #threads!: VolumeThreads
   #swarm!: Swarm
   #duty!: FetchDuty
+  #absence!: Absence
   readonly #care = new CareRuns(() => this.#careParts())
   readonly #mount: VolumeMount
   readonly #onMembers: (() => void)[] = []
   readonly tree = treeHandle(() => this.#threads.fs)
+  readonly pins = createPinBoard({
+    settings: () => this.#settings,
+    save: (changes) => this.#saveSettings(changes),
+    threads: () => this.#threads,
+    duty: () => this.#duty,
+    swarm: () => this.#swarm,
+  })
   #meetAt: (topicKeys: readonly Uint8Array[]) => void = () => {}
   #isClosed = false
 
@@ -121,6 +144,7 @@ export class VolumeHost implements VolumeHandle {
       generation: this.#settings.generation,
       guide: this.#settings.admittedBy,
       policySuspects: this.#settings.policySuspects ?? [],
+      pins: (this.#settings.pins ?? []).map(({ inode }) => inode),
       fetch: (addresses, how) => isUp.then(() => this.#swarm.fetch(addresses, how)),
       onMembers: (members) => this.#takeMembers(members),
       onKeys: (secrets) => (this.#data = { ...this.#data, secrets }),
@@ -145,6 +169,11 @@ export class VolumeHost implements VolumeHandle {
     this.#threads = threads
     this.#duty = createFetchDuty(this.#threads, {
       swarm: () => this.#swarm,
+      onProblem: (problem) => this.#problem(problem),
+    })
+    this.#absence = createAbsence(threads, {
+      state: this.#settings.absence,
+      save: (changes) => this.#saveSettings(changes),
       onProblem: (problem) => this.#problem(problem),
     })
     const members = createMemberPort(() => this.#membership(), this.#options.logger)
@@ -173,7 +202,11 @@ export class VolumeHost implements VolumeHandle {
       ...ways,
       addresses: this.#settings.addresses,
       onAddresses: (addresses) => this.#saveSettings({ addresses }),
-      onPeer: () => this.#duty.retry(),
+      onPeer: () => {
+        this.#absence.connected()
+        this.#duty.retry()
+      },
+      onAlone: () => this.#absence.alone(),
       onReport: (report) => this.#problem({ code: report.code, message: report.message }),
       networkFingerprint,
     })
@@ -278,6 +311,14 @@ export class VolumeHost implements VolumeHandle {
       options,
       onProgress,
     )
+  }
+
+  async sinceOffline({ countMax }: { countMax: number }): Promise<SinceOfflineReport> {
+    const state = await this.#absence.state()
+    const since = new Map(state?.last?.had ?? [])
+    const answer = state?.last && (await this.#threads.fs.call('changesSince', { since, countMax }))
+    const about = { volume: this.id, name: this.name, members: this.#members }
+    return sinceOfflineReport({ ...about, isConnected: isConnected(this.#swarm), state, answer })
   }
 
   async list(path: string): Promise<FileReport[]> {
@@ -436,6 +477,7 @@ export class VolumeHost implements VolumeHandle {
   async #stop(): Promise<void> {
     const steps = [
       () => this.#swarm?.close(),
+      () => this.#absence?.close(),
       () => this.#duty?.close(),
       () => this.#threads?.close(),
     ]
