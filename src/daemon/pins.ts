@@ -4,12 +4,41 @@
  */
 import type { TreeDelta } from '../crdt/interface.ts'
 import type { Overlay } from '../crdt/overlay.ts'
+import type { LayerReader } from '../crdt/tree-reader.ts'
 import type { InodeId } from '../types.ts'
 import type { Vfs } from '../vfs/vfs.ts'
 import { pathOf } from './tree-paths.ts'
 
 /** Deeper than any path a program can name. */
 const DEPTH_MAX = 4096
+
+/** Tells for many inodes of one moment whether they lie at or below a pin. */
+export function pinChecker(
+  tree: Pick<LayerReader, 'root' | 'node' | 'parents'>,
+  pins: readonly InodeId[],
+): (inode: InodeId) => boolean {
+  if (pins.length === 0) return () => false
+  // A directory that was merged into another one is that one now.
+  const canonical = new Set(pins.map((pin) => tree.node(pin)?.id ?? pin))
+  const known = new Map<InodeId, boolean>()
+  const isBelow = (directory: InodeId): boolean => {
+    const passed: InodeId[] = []
+    let answer = false
+    for (let at = directory; passed.length < DEPTH_MAX;) {
+      const told = canonical.has(at) || known.get(at)
+      if (told !== undefined) answer = told
+      if (told !== undefined || at === tree.root) break
+      passed.push(at)
+      const [parent] = tree.parents(at)
+      if (parent === undefined) break
+      at = parent
+    }
+    for (const each of passed) known.set(each, answer)
+    return answer
+  }
+  // A file may have several names.
+  return (inode) => canonical.has(inode) || tree.parents(inode).some(isBelow)
+}
 
 /** See the head of this file. */
 export class Pins {
@@ -33,6 +62,8 @@ export class Pins {
 
   /** Methods for an `Rpc`. */
   readonly handlers = {
+    /** What is pinned now. */
+    pinned: () => this.#pins,
     setPins: (pins: readonly InodeId[]) => void (this.#pins = pins),
     pinTarget: (path: string) => this.#target(path),
     /** Where they are; undefined for what is deleted. */
@@ -72,27 +103,7 @@ export class Pins {
   }
 
   #checker(pins: readonly InodeId[]): (inode: InodeId) => boolean {
-    if (pins.length === 0) return () => false
-    // A directory that was merged into another one is that one now.
-    const canonical = new Set(pins.map((pin) => this.#overlay.node(pin)?.id ?? pin))
-    const known = new Map<InodeId, boolean>()
-    const isBelow = (directory: InodeId): boolean => {
-      const passed: InodeId[] = []
-      let answer = false
-      for (let at = directory; passed.length < DEPTH_MAX;) {
-        const told = canonical.has(at) || known.get(at)
-        if (told !== undefined) answer = told
-        if (told !== undefined || at === this.#overlay.root) break
-        passed.push(at)
-        const [parent] = this.#overlay.parents(at)
-        if (parent === undefined) break
-        at = parent
-      }
-      for (const each of passed) known.set(each, answer)
-      return answer
-    }
-    // A file may have several names.
-    return (inode) => canonical.has(inode) || this.#overlay.parents(inode).some(isBelow)
+    return pinChecker(this.#overlay, pins)
   }
 
   #target(path: string): { inode: InodeId; path: string } {

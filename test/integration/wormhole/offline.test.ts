@@ -110,8 +110,8 @@ test('what is pinned is here, follows the folder, and waits for nobody', async (
   assert.deepEqual([unwaited.isAvailable, unwaited.isWaiting], [false, true])
   assert.deepEqual(await pins(), { '/jobs': 'available', '/other': 'incomplete' })
 
-  // The wish survives a restart, and is fulfilled once somebody has it.
-  await bob.stop()
+  // The wish survives a pulled plug, and is fulfilled once somebody has it.
+  await bob.kill()
   await bob.run(['up'])
   assert.deepEqual(await pins(), { '/jobs': 'available', '/other': 'incomplete' })
   await alice.run(['up'])

@@ -5,7 +5,9 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { checkContents } from '../../../src/daemon/check-contents.ts'
 import { Pins } from '../../../src/daemon/pins.ts'
+import { parsePolicy } from '../../../src/policy/parse.ts'
 import type { InodeId } from '../../../src/types.ts'
 import { settled, story } from '../../model/crdt/story.ts'
 import type { Device } from '../../model/crdt/world.ts'
@@ -165,4 +167,29 @@ test('what was there before and comes below a pin is told, and nothing else', ()
     true,
   )
   assert.equal(createPins(b, []).hasMovedIn({ nodes: [], dirents: [], contents: [] }), false)
+})
+
+test('a check misses what is pinned, although its folder is not kept', async () => {
+  const { world } = story(1, tree, [])
+  const [a] = world.devices as [Device]
+  const parsed = parsePolicy(Buffer.from('local.keep = "streamed"'))
+  assert.ok('canonical' in parsed)
+  a.setPolicy('/', parsed.canonical)
+  settled(world)
+  const lackingOf = async (pins: InodeId[]): Promise<string[]> => {
+    const found: string[] = []
+    const ports = {
+      rows: a.rows,
+      reader: { addresses: () => Promise.resolve([]) },
+      labels: {},
+      pins,
+      isGood: () => false,
+    }
+    for await (const { lacking } of checkContents(ports)) {
+      for (const { path } of lacking) found.push(path)
+    }
+    return found.sort()
+  }
+  assert.deepEqual(await lackingOf([]), [])
+  assert.deepEqual(await lackingOf([a.id('/jobs')]), ['/jobs/a', '/jobs/deep/b'])
 })
