@@ -57,9 +57,9 @@ export function createFetchDuty(
   })
 }
 
-/** Whether another device is connected. */
-export function isConnected(swarm: Swarm): boolean {
-  return swarm.peers().some((peer) => peer.routes.length > 0)
+/** Whether another device is connected; none is before the swarm is open. */
+export function isConnected(swarm: Swarm | undefined): boolean {
+  return swarm?.peers().some((peer) => peer.routes.length > 0) ?? false
 }
 
 /** The pins of a volume; its parts are asked for when they are needed. */
