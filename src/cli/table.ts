@@ -120,6 +120,13 @@ const LOOKING: readonly CommandSpec[] = [
   {
     name: 'status',
     about: 'what is mounted, synced and missing',
+    options: [
+      {
+        flags: '--since-offline',
+        about: 'instead: what other devices changed since this one was last without any',
+      },
+      { flags: '--all', about: 'with --since-offline: every change, not the newest ones' },
+    ],
     load: async () => ({ run: (await import('./commands/reports.ts')).status }),
   },
   {
@@ -298,6 +305,27 @@ const FILES: readonly CommandSpec[] = [
   },
 ]
 
+const KEEPING: readonly CommandSpec[] = [
+  {
+    name: 'pin',
+    about: 'keep a folder or file on this device, whatever policies say; waits until it is here',
+    arguments: [PATH],
+    options: [{ flags: '--no-wait', about: 'fetch it in the background' }],
+    load: async () => ({ run: (await import('./commands/pins.ts')).pin }),
+  },
+  {
+    name: 'unpin',
+    about: 'end a pin; what is here stays for now',
+    arguments: [PATH],
+    load: async () => ({ run: (await import('./commands/pins.ts')).unpin }),
+  },
+  {
+    name: 'pins',
+    about: 'what is pinned on this device, and what of it is missing',
+    load: async () => ({ run: (await import('./commands/pins.ts')).pins }),
+  },
+]
+
 const CARE: readonly CommandSpec[] = [
   {
     name: 'invite',
@@ -393,5 +421,6 @@ export const GROUPS: readonly { title: string; commands: readonly CommandSpec[] 
   { title: 'Looking:', commands: LOOKING },
   { title: 'Agreeing:', commands: AGREEING },
   { title: 'Files:', commands: FILES },
+  { title: 'Keeping:', commands: KEEPING },
   { title: 'Care:', commands: CARE },
 ]

@@ -29,7 +29,7 @@ import type {
   VersionView,
 } from './interface.ts'
 import { Layer } from './layer.ts'
-import { deletedNames, versionAt, type DeletedName } from './past.ts'
+import { deletedNames, recordView, versionAt, type DeletedName, type RecordView } from './past.ts'
 import { holdsAny } from './records.ts'
 import { decodeRegister } from './registers.ts'
 import { neededUntil, type HistoryDaysOf } from './retention.ts'
@@ -116,6 +116,11 @@ export class Overlay implements TreeReader {
 
   policies(id: InodeId): { directory: InodeId; policy: string }[] {
     return this.#reader.policies(id)
+  }
+
+  /** The directories in which an inode has a live name; none when it is deleted, or the root. */
+  parents(id: InodeId): InodeId[] {
+    return this.#reader.parents(id)
   }
 
   /** Makes a numbered edit part of the tree. Numbers must grow. */
@@ -252,6 +257,11 @@ export class Overlay implements TreeReader {
   /** The names that were deleted from a directory, which may be deleted itself. */
   deletedNames(directory: InodeId): DeletedName[] {
     return deletedNames(this.#layer, directory)
+  }
+
+  /** How an inode, or a further name of one, stands; also when it is deleted. */
+  recordView(record: InodeId): RecordView | undefined {
+    return recordView(this.#layer, record)
   }
 
   /** The version that a file had at a time, as far as the history goes. */

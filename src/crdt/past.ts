@@ -66,6 +66,37 @@ function deletedName(layer: Layer, place: Place, key: string): DeletedName | und
   }
 }
 
+/** How a record stands now: an inode, or one more name of one. */
+export interface RecordView {
+  readonly isAlive: boolean
+  /** Where it is, or was last. */
+  readonly place: Place
+  /** Greatest stamp of a value in its registers; 0 without one. */
+  readonly stamps: { readonly L: Hlc; readonly C: Hlc; readonly A: Hlc }
+  /** Its location was put anew where it had been before: brought back, renamed back, or settled. */
+  readonly isBack: boolean
+}
+
+/** How a record stands; undefined when nothing here speaks of it, or it has no place. */
+export function recordView(layer: Layer, record: InodeId): RecordView | undefined {
+  const row = layer.inode(record)
+  const last = row && locationWinner(row)?.data
+  if (!row || !last) return undefined
+  const { isAlive } = row
+  const place = isAlive
+    ? { parent: row.slotParent as InodeId, name: row.slotName as FileName }
+    : { parent: last.parent, name: last.name }
+  const key = TABLE.pastName + layer.slotKey(last.parent, last.name).slice(1) + record
+  const stamps = { L: newest(row.L), C: newest(row.C), A: newest(row.A) }
+  return { isAlive, place, stamps, isBack: isAlive && layer.raw(key) !== undefined }
+}
+
+function newest(values: readonly { readonly data: { readonly hlc: Hlc } }[]): Hlc {
+  let hlc = 0 as Hlc
+  for (const { data } of values) if (data.hlc > hlc) hlc = data.hlc
+  return hlc
+}
+
 /** The version that a file had at a time: the newest that is no younger. */
 export function versionAt(
   layer: Layer,

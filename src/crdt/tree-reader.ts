@@ -232,6 +232,17 @@ export class LayerReader implements TreeReader {
     }
   }
 
+  /** The canonical directories in which an inode has a live name. */
+  parents(id: InodeId): InodeId[] {
+    const row = this.#layer.inode(id)
+    const found: InodeId[] = []
+    for (const record of [id, ...(row?.links ?? [])]) {
+      const named = record === id ? row : this.#layer.inode(record)
+      if (named?.isAlive && named.slotParent !== '') found.push(named.slotParent)
+    }
+    return found
+  }
+
   policies(id: InodeId): { directory: InodeId; policy: string }[] {
     const node = this.node(id)
     if (!node) return []

@@ -33,7 +33,9 @@ export function carePorts(parts: () => CareParts): VerifyPorts {
     clock: systemClock,
     check: async (options) => {
       const { data, threads } = parts()
-      await runCheck({ data, labels: await threads.fs.call('labels', undefined) }, options)
+      const labels = await threads.fs.call('labels', undefined)
+      const pins = await threads.fs.call('pinned', undefined)
+      await runCheck({ data, labels, pins }, options)
     },
     checkHome: () => checkHome(parts()),
     restoreHome: () => {

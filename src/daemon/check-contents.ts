@@ -12,6 +12,7 @@ import { LayerReader } from '../crdt/tree-reader.ts'
 import { hasCode } from '../errors.ts'
 import type { Finding } from '../finding.ts'
 import type { DeviceLabels } from '../policy/interface.ts'
+import { pinChecker } from './pins.ts'
 import { keptUpTo } from './strategy.ts'
 import { nameToText, type ChunkAddress, type InodeId } from '../types.ts'
 
@@ -33,6 +34,7 @@ export interface ContentCheckPorts {
   readonly reader: Pick<ContentReader, 'addresses'>
   /** Of this device. */
   readonly labels: DeviceLabels
+  readonly pins: readonly InodeId[]
   /** Whether a chunk is here and undamaged. */
   isGood(address: ChunkAddress): boolean
 }
@@ -46,7 +48,9 @@ export interface ContentStep {
 /** Goes through all files. @throws {WormholeError} `INDEX_CORRUPT`. */
 export async function* checkContents(ports: ContentCheckPorts): AsyncGenerator<ContentStep> {
   const layer = new Layer(ports.rows)
-  const sizeMaxOf = keptBelow(layer, ports.labels)
+  const keptOf = keptBelow(layer, ports.labels)
+  const isPinned = pinChecker(new LayerReader(layer), ports.pins)
+  const sizeMaxOf = (row: InodeRow): number => (isPinned(row.id) ? Infinity : keptOf(row))
   for (const page of layer.inodePages(PAGE_COUNT)) {
     const lacking: LackingContent[] = []
     let files = 0

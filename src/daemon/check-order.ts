@@ -3,11 +3,11 @@ import type { ErrorData } from '../errors.ts'
 import type { Finding } from '../finding.ts'
 import type { LackingContent } from './check-contents.ts'
 import type { DeviceLabels } from '../policy/interface.ts'
+import type { InodeId } from '../types.ts'
 import type { ThreadData } from './threads.ts'
 
 /** What may be checked, in this order. */
 export const CHECK_PARTS = ['journal', 'log', 'packs', 'index', 'contents'] as const
-/** One of them. */
 /** One of them. */
 export type CheckPart = (typeof CHECK_PARTS)[number]
 
@@ -16,6 +16,8 @@ export interface CheckOrder {
   readonly data: ThreadData
   /** Of this device; only what is kept by policy is missed. */
   readonly labels?: DeviceLabels
+  /** What is pinned on it: kept, too. */
+  readonly pins?: readonly InodeId[]
   readonly parts: readonly CheckPart[]
 }
 

@@ -20,7 +20,7 @@ import { checkJournal, checkLog, segmentBytes } from '../log/check.ts'
 import type { DeviceLabels } from '../policy/interface.ts'
 import { identityFromSeed, VolumeSecrets } from '../log/keys.ts'
 import { systemRandom } from '../system.ts'
-import type { ChunkAddress } from '../types.ts'
+import type { ChunkAddress, InodeId } from '../types.ts'
 import { checkContents, lackingFinding } from './check-contents.ts'
 import type { CheckNews, CheckOrder, CheckPart } from './check-order.ts'
 import { chunkKeysData, type ThreadData } from './threads.ts'
@@ -37,6 +37,7 @@ function breathe(): Promise<void> {
 class Check {
   readonly #data: ThreadData
   readonly #labels: DeviceLabels
+  readonly #pins: readonly InodeId[]
   readonly #indexKey: Buffer
   readonly #journalKey: Buffer
   readonly #packIndex: PackIndex
@@ -44,10 +45,11 @@ class Check {
   #done = 0
   #total = 0
 
-  constructor(data: ThreadData, labels: DeviceLabels) {
+  constructor({ data, labels = {}, pins = [] }: CheckOrder) {
     const identity = identityFromSeed(data.seed)
     this.#data = data
     this.#labels = labels
+    this.#pins = pins
     this.#indexKey = identity.localKey(`index/${data.volume}`)
     this.#journalKey = identity.localKey(`journal/${data.volume}`)
     this.#packIndex = new PackIndex(systemDisk, data.paths.packs)
@@ -134,6 +136,7 @@ class Check {
         reader,
         isGood,
         labels: this.#labels,
+        pins: this.#pins,
       })) {
         for (const content of lacking) {
           tell({ type: 'finding', finding: lackingFinding(content), lacking: content })
@@ -164,9 +167,9 @@ function checkedStore(index: PackIndex, directory: string): SealedStore {
   }
 }
 
-async function start({ data, labels = {}, parts }: CheckOrder): Promise<void> {
+async function start(order: CheckOrder): Promise<void> {
   os.setPriority(os.constants.priority.PRIORITY_LOW)
-  await new Check(data, labels).run(parts)
+  await new Check(order).run(order.parts)
   tell({ type: 'done' })
 }
 

@@ -29,6 +29,7 @@ import { Acknowledger } from './acknowledger.ts'
 import { unpackEdits, type EditBatch } from './edit-batch.ts'
 import { GcRoots } from './gc-roots.ts'
 import { HomeFilesStore } from './home-files.ts'
+import { LogChanges, type LogChangesQuery } from './log-changes.ts'
 import { revokedData, stampToIso } from './reports.ts'
 import { Retention } from './retention.ts'
 import { Snapshots } from './snapshots.ts'
@@ -192,6 +193,7 @@ async function start() {
   /** Statements of the log and membership, for main. */
   const mainHandlers = {
     frontier: () => volume.frontier(),
+    lengths: () => [...volume.frontier()].map(([feed, { length }]) => [feed, length] as const),
     holds: (tips: FeedTip[]) => volume.holds(tips),
     read: (args: { feed: FeedId; fromSeq: number; bytesMax: number }) =>
       volume.read(args.feed, args.fromSeq, args.bytesMax),
@@ -249,6 +251,7 @@ async function start() {
       return done
     },
     told: () => {},
+    logChanges: (query: LogChangesQuery) => logChanges.slice(query),
     labelsOf: (device) => {
       const members = opened?.members.members() ?? []
       return members.filter(({ name, device: id }) => [name, id].includes(device)).map(deviceLabels)
@@ -290,6 +293,14 @@ async function start() {
   await snapshots.start()
   opened = volume
   knownLabels = deviceLabels(volume.members.member(identity.device))
+  const logChanges = new LogChanges({
+    volume: data.volume,
+    device: identity.device,
+    feeds,
+    keys,
+    clock: systemClock,
+    applied: () => volume.appliedFrontier(),
+  })
   const gcRoots = new GcRoots({ rows, tree, volume, clock: systemClock, daysOf: historyDaysOf })
   const handlers = { ...mainHandlers, ...snapshots.handlers, ...gcRoots.handlers }
   Object.assign(offered, handlers)

@@ -45,6 +45,14 @@ export interface FetchDutyPorts {
   onProblem(problem: { code: string; message: string }): void
 }
 
+/** A want that is being fetched. */
+interface UnderWay {
+  readonly want: Want
+  /** Its chunks, once they are known, and those of them that were not here when last looked at. */
+  chunkCount: number
+  absent: readonly ChunkAddress[]
+}
+
 /** See the head of this file. */
 export class FetchDuty {
   readonly #ports: FetchDutyPorts
@@ -59,12 +67,13 @@ export class FetchDuty {
   /** What could not be had, with sizes; what is beyond `KEYS_MAX` is only counted. */
   readonly #left = new Map<string, number>()
   #beyond = { files: 0, bytes: 0 }
-  /** What is being fetched. */
-  #underWay: readonly Want[] = []
+  /** What is being fetched, by key. */
+  readonly #underWay = new Map<string, UnderWay>()
+  readonly #watchers = new Set<(keys: readonly string[]) => void>()
   /** Whether the list holds what this device does not keep. */
   #hasUnkept = false
   /** Something went wrong: waits for the retry, or for whoever asks next. */
-  #hasFailed = false
+  #failure: unknown
   #retry: Timer | undefined
   #walk: Timer | undefined
 
@@ -77,10 +86,32 @@ export class FetchDuty {
   /** What was found missing when it was last looked at. */
   get missing(): { files: number; bytes: number } {
     let { files, bytes } = this.#beyond
-    files += this.#left.size + this.#underWay.length
+    files += this.#left.size + this.#underWay.size
     for (const sizeBytes of this.#left.values()) bytes += sizeBytes
-    for (const { sizeBytes } of this.#underWay) bytes += sizeBytes
+    for (const { want } of this.#underWay.values()) bytes += want.sizeBytes
     return { files, bytes }
+  }
+
+  /** Why the last pass ended early, if it did: not for contents that nobody has. */
+  get failure(): unknown {
+    return this.#failure
+  }
+
+  /** About how many bytes of the contents that are being fetched have arrived, of those keys. */
+  arrivedBytes(isAsked: (key: string) => boolean): number {
+    let bytes = 0
+    for (const [key, each] of this.#underWay) {
+      if (each.chunkCount === 0 || !isAsked(key)) continue
+      each.absent = each.absent.filter((address) => !this.#ports.has(address))
+      bytes += each.want.sizeBytes * (1 - each.absent.length / each.chunkCount)
+    }
+    return Math.round(bytes)
+  }
+
+  /** Tells the keys of what was fetched, until the returned function is called. */
+  watch(onFetched: (keys: readonly string[]) => void): () => void {
+    this.#watchers.add(onFetched)
+    return () => void this.#watchers.delete(onFetched)
   }
 
   /** Looks at the whole list. */
@@ -109,12 +140,12 @@ export class FetchDuty {
   }
 
   get #isWanted(): boolean {
-    if (this.#hasFailed || this.#abort.signal.aborted) return false
+    if (this.#failure !== undefined || this.#abort.signal.aborted) return false
     return this.#isWalkWanted || this.#isRetryWanted || this.#due.size > 0
   }
 
   #start(): void {
-    this.#hasFailed = false
+    this.#failure = undefined
     this.#run()
   }
 
@@ -147,7 +178,7 @@ export class FetchDuty {
         else await this.#workDue()
         if (this.missing.files > 0) this.#retryLater()
       } catch (error) {
-        this.#hasFailed = true
+        this.#failure = error
         if (isWalk) this.#isWalkWanted = true
         if (hasCode(error, 'VOLUME_CLOSED') || this.#abort.signal.aborted) return
         const { code, message } = errorToData(error)
@@ -209,11 +240,11 @@ export class FetchDuty {
     const bounds = await this.#ports.keptUpTo(wants.map(({ inode }) => inode))
     const duties = wants.filter(({ sizeBytes }, index) => sizeBytes <= (bounds[index] ?? 0))
     if (duties.length < wants.length) this.#hasUnkept = true
-    this.#underWay = duties
+    for (const want of duties) this.#underWay.set(want.key, { want, chunkCount: 0, absent: [] })
     try {
       for (const { key, sizeBytes } of await this.#fetchAll(duties)) this.#note(key, sizeBytes)
     } finally {
-      this.#underWay = []
+      this.#underWay.clear()
     }
   }
 
@@ -239,6 +270,7 @@ export class FetchDuty {
     if (done.length > 0) {
       await this.#ports.sync()
       await this.#ports.fetched(done)
+      for (const onFetched of this.#watchers) onFetched(done)
     }
     return left
   }
@@ -251,16 +283,18 @@ export class FetchDuty {
       if (ref.type === 'chunk') return await this.#bringAll([ref.address])
       if (ref.type === 'empty') return true
       if (!this.#ports.has(ref.address) && !this.#ports.hasPeers()) return false
-      return await this.#bringAll(await this.#ports.addresses({ ref, sizeBytes }, signal))
+      const addresses = await this.#ports.addresses({ ref, sizeBytes }, signal)
+      return await this.#bringAll(addresses, this.#underWay.get(want.key))
     } catch (error) {
       if (hasCode(error, 'CHUNK_UNAVAILABLE') || hasCode(error, 'ABORTED')) return false
       throw error
     }
   }
 
-  async #bringAll(addresses: readonly ChunkAddress[]): Promise<boolean> {
+  async #bringAll(addresses: readonly ChunkAddress[], underWay?: UnderWay): Promise<boolean> {
     const absent = addresses.filter((address) => !this.#ports.has(address))
     if (absent.length === 0) return true
+    if (underWay) Object.assign(underWay, { chunkCount: addresses.length, absent })
     if (!this.#ports.hasPeers()) return false
     await this.#ports.fetch(absent, this.#abort.signal)
     return true

@@ -21,10 +21,12 @@ import type { ChunkAddress, InodeId } from '../types.ts'
 import { Vfs } from '../vfs/vfs.ts'
 import { RECORD_NAMES } from '../vfs/journal-records.ts'
 import type { ServedMount } from '../vfs/fuse/interface.ts'
+import { ChangeQueries } from './change-queries.ts'
 import { ConflictQueries } from './conflict-queries.ts'
 import { packEdits } from './edit-batch.ts'
 import { FileStreams } from './file-streams.ts'
 import { byUse } from './gc-roots.ts'
+import { Pins } from './pins.ts'
 import { PolicyExplainer } from './policy-explain.ts'
 import { PolicyWatch } from './policy-watch.ts'
 import { Restorer } from './restore.ts'
@@ -39,6 +41,7 @@ import {
   type ProblemEvent,
   type SubmitApi,
   type VolumePaths,
+  type WantsEvent,
 } from './threads.ts'
 import { historyDaysOf, keptUpTo, strategyOf } from './strategy.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
@@ -124,6 +127,8 @@ async function start() {
     const ref = content?.kind === 'file' ? content.ref : undefined
     return ref === undefined || ref.type === 'empty' || store.has(ref.address)
   }
+  const told = (): Promise<void> => crdt.call('told', undefined)
+  const pins = new Pins({ overlay, vfs, pins: data.pins, told })
   const policyWatch = new PolicyWatch({
     overlay,
     vfs,
@@ -138,6 +143,12 @@ async function start() {
     hlc.observe(event.hlc)
     vfs.applyDelta(event.delta, event.coveredTo, event)
     policyWatch.changed(event.delta)
+    if (pins.hasMovedIn(event.delta)) main.emit('wants', {} satisfies WantsEvent)
+  })
+  const changes = new ChangeQueries({
+    overlay,
+    vfs,
+    logChanges: (query) => crdt.call('logChanges', query),
   })
   const streams = new FileStreams(vfs.paths)
   const queries = new TreeQueries({ overlay, vfs, contents })
@@ -145,6 +156,7 @@ async function start() {
     overlay,
     vfs,
     isHere,
+    pinAbove: (inode) => pins.above(inode),
     labelsOf: async (device) => (device === undefined ? [labels] : crdt.call('labelsOf', device)),
   })
   const conflicts = new ConflictQueries({ overlay, vfs, self: identity.device })
@@ -157,6 +169,8 @@ async function start() {
     ...restorer.handlers,
     ...policyWatch.handlers,
     ...explainer.handlers,
+    ...pins.handlers,
+    ...changes.handlers,
     counts: () => ({
       files: overlay.fileCount,
       requests: mount?.requestCounts() ?? {},
@@ -169,7 +183,7 @@ async function start() {
     gcHeld: () => vfs.held(),
     /** What this thread has not heard of cannot be opened afterwards: the deltas come first. */
     gcReferences: async () => {
-      await crdt.call('told', undefined)
+      await told()
       return byUse((await vfs.references()).map((ref) => ({ use: 'local' as const, ref })))
     },
     /**
@@ -178,8 +192,10 @@ async function start() {
      * policy.
      */
     keptUpTo: async (inodes: InodeId[]) => {
-      await crdt.call('told', undefined)
+      await told()
+      const isPinned = pins.checker()
       return inodes.map((inode) => {
+        if (isPinned(inode)) return Infinity
         // What decides about files must be at hand to be explained, and its mistakes to be told.
         if (overlay.node(inode)?.name === POLICY_FILE_NAME) return POLICY_FILE_SIZE_BYTES_MAX
         const policies = overlay.policies(inode).map(({ policy }) => policy)

@@ -16,6 +16,7 @@
  * leaves either all of it or nothing.
  */
 import path from 'node:path'
+import { isInodeId } from '../crdt/ids.ts'
 import { WormholeError } from '../errors.ts'
 import { identityFromSeed, type Identity } from '../log/keys.ts'
 import { hash } from '../seal.ts'
@@ -23,10 +24,18 @@ import type { Disk, Random } from '../system.ts'
 import type { KnownAddresses } from '../swarm/interface.ts'
 import type { DeviceId, InodeId, VolumeId } from '../types.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
+import { isAbsenceState, type AbsenceState } from './absence.ts'
 
 const VERSION = 1
 const SEED_BYTES = 32
 const CHECK_BYTES = 8
+
+/** A wish of this device: what is at and below an inode stays here. */
+export interface Pin {
+  readonly inode: InodeId
+  /** Where it was when it was pinned: its name when it is deleted. */
+  readonly path: string
+}
 
 /** What `volume.json` holds. */
 export interface VolumeSettings {
@@ -44,6 +53,9 @@ export interface VolumeSettings {
   readonly tlsPort?: number
   /** Directories whose policy file may have mistakes. */
   readonly policySuspects?: readonly InodeId[]
+  readonly pins?: readonly Pin[]
+  /** When nobody was connected, and what was had then. */
+  readonly absence?: AbsenceState
   /** Who let this device in. */
   readonly admittedBy?: DeviceId
   /** Revoked, and let in again; the log does not say so here yet. */
@@ -109,6 +121,7 @@ export class HomeFilesStore {
     if (!settings) throw new WormholeError('KEY_MISSING', `${file} is missing`)
     if (settings['version'] !== VERSION) throw unsupported(file, settings['version'])
     const { id, name, mountpoint, owner, generation, addresses, tlsPort, policySuspects } = settings
+    const { pins, absence } = settings
     const isValid =
       typeof id === 'string' &&
       /^[0-9a-f]{64}$/.test(id) &&
@@ -120,7 +133,9 @@ export class HomeFilesStore {
       addresses.every(isKnownAddresses) &&
       ['number', 'undefined'].includes(typeof tlsPort) &&
       ['string', 'undefined'].includes(typeof settings['admittedBy']) &&
-      (policySuspects === undefined || isListOfTexts(policySuspects))
+      (policySuspects === undefined || isListOfTexts(policySuspects)) &&
+      (pins === undefined || (Array.isArray(pins) && pins.every(isPin))) &&
+      (absence === undefined || isAbsenceState(absence))
     if (!isValid) throw new WormholeError('IO_ERROR', `${file} is damaged: fields are wrong`)
     return settings as unknown as VolumeSettings
   }
@@ -230,6 +245,12 @@ function unsupported(file: string, version: unknown): WormholeError {
 
 function isListOfTexts(value: unknown): boolean {
   return Array.isArray(value) && value.every((item) => typeof item === 'string')
+}
+
+function isPin(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const { inode, path } = value as Record<string, unknown>
+  return typeof inode === 'string' && isInodeId(inode) && typeof path === 'string'
 }
 
 function isKnownAddresses(value: unknown): boolean {

@@ -6,6 +6,7 @@
 import type { PolicyValue } from '../policy/schema.ts'
 import type { DeviceId, Role } from '../types.ts'
 import type { Keep } from './conflict-choice.ts'
+import type { PinHandle, SinceOfflineReport } from './offline-interface.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
 
 /** `wormhole status`. */
@@ -359,6 +360,9 @@ export interface VolumeHandle {
     onProgress: (progress: { text: string; done: number; total: number }) => void,
   ): Promise<GcReport>
   readonly tree: TreeHandle
+  readonly pins: PinHandle
+  /** What others changed since this device was last without anybody; at most `countMax` of it. */
+  sinceOffline(options: { countMax: number }): Promise<SinceOfflineReport>
   /** A directory's entries, or the one file. */
   list(path: string): Promise<FileReport[]>
   /** The bytes of a file, or of one of its versions, in pieces. */

@@ -9,6 +9,7 @@ import { WormholeError, hasCode } from '../errors.ts'
 import type { DeviceId, Role } from '../types.ts'
 import { cutPieces, type Progress } from './frames.ts'
 import type { GcReport, HomeHandle, StatusReport, VerifyReport, VolumeHandle } from './interface.ts'
+import type { PinRunReport, SinceOfflineReport, UnpinReport } from './offline-interface.ts'
 import { chooseVolume, locate } from './target.ts'
 import { VERSION } from './version.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
@@ -109,6 +110,34 @@ export const methods = {
       return reports
     },
   ),
+  /** What others changed meanwhile, of every volume or the chosen one. */
+  sinceOffline: method(
+    { ...inVolume, countMax: 'number' },
+    ({ home }, { countMax, ...words }): Promise<SinceOfflineReport[]> => {
+      const chosen = words.volume === undefined ? home.volumes() : [chooseVolume(home, words)]
+      return Promise.all(chosen.map((volume) => volume.sinceOffline({ countMax })))
+    },
+  ),
+  pin: method(atPath, async ({ home }, params) => {
+    const { volume, path } = locate(home, params)
+    return { volume: volume.name, ...(await volume.pins.pin(path)) }
+  }),
+  /** How far a pin is; `isAwaited`: when it is complete, or cannot be completed now. */
+  pinReport: method(
+    { ...atPath, isAwaited: 'flag?' },
+    async (call, { isAwaited, ...params }): Promise<PinRunReport> => {
+      const { volume, path } = locate(call.home, params)
+      const report = isAwaited
+        ? await volume.pins.wait(path, call.signal, call.progress)
+        : await volume.pins.look(path)
+      return { volume: volume.name, ...report }
+    },
+  ),
+  unpin: method(atPath, async ({ home }, params): Promise<UnpinReport> => {
+    const { volume, path } = locate(home, params)
+    return { volume: volume.name, ...(await volume.pins.unpin(path)) }
+  }),
+  pins: method({ ...inVolume }, ({ home }, params) => chooseVolume(home, params).pins.list()),
   where: method(atPath, ({ home }, params) => {
     const { volume, path } = locate(home, params)
     return volume.where(path)

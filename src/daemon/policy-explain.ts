@@ -20,6 +20,8 @@ const OTHER =
   'it says something else than what holds: two devices changed it at once (see `conflicts`), or ' +
   'this one died while it was replaced; settle it, or save it anew'
 
+const PINNED = 'it is pinned on this device: all of it is kept here, whatever local.keep says'
+
 /** What the file beside a policy adds to it: places, or why it has none. */
 interface FileFacts {
   readonly lines: ReadonlyMap<string, number>
@@ -31,21 +33,25 @@ export class PolicyExplainer {
   readonly #overlay: Overlay
   readonly #vfs: Vfs
   readonly #isHere: (inode: InodeId) => boolean
+  readonly #pinAbove: (inode: InodeId) => string | undefined
   readonly #labelsOf: (device: string | undefined) => Promise<DeviceLabels[]>
 
   /**
    * @param options - `isHere`: whether the bytes of a file can be read without the network.
+   *   `pinAbove`: the path that is pinned on this device and holds an inode.
    *   `labelsOf`: of the members with a name or id; of this device when none is given.
    */
   constructor(options: {
     overlay: Overlay
     vfs: Vfs
     isHere: (inode: InodeId) => boolean
+    pinAbove: (inode: InodeId) => string | undefined
     labelsOf: (device: string | undefined) => Promise<DeviceLabels[]>
   }) {
     this.#overlay = options.overlay
     this.#vfs = options.vfs
     this.#isHere = options.isHere
+    this.#pinAbove = options.pinAbove
     this.#labelsOf = options.labelsOf
   }
 
@@ -63,7 +69,9 @@ export class PolicyExplainer {
     const { values, unreadable } = decidePolicy(layers, labels)
     const facts = new Map<InodeId, FileFacts>()
     for (const layer of layers) facts.set(layer.directory, await this.#factsOf(layer))
+    const pin = device === undefined ? this.#pinAbove(entry.inode) : undefined
     const notes = [
+      ...(pin === undefined ? [] : [{ file: pin, message: PINNED }]),
       ...unreadable.map(({ directory: at, message }) => ({ file: this.#file(at), message })),
       ...[...facts].flatMap(([at, { note }]) =>
         note === undefined ? [] : [{ file: this.#file(at), message: note }],

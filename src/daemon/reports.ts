@@ -3,8 +3,11 @@ import type { ChunkHolder } from '../swarm/interface.ts'
 import type { Swarm } from '../swarm/swarm.ts'
 import { feedDevice, type DeviceId } from '../types.ts'
 import type { PathEntry } from '../vfs/interface.ts'
+import type { AbsenceState } from './absence.ts'
+import type { ChangesAnswer } from './change-queries.ts'
 import type { DeviceReport, FileReport, PeerReport, WhereReport } from './interface.ts'
 import type { Volume } from '../volume.ts'
+import type { ChangeKind, SinceOfflineReport } from './offline-interface.ts'
 import type { MembersData, RevokedDevice } from './threads.ts'
 
 /** ISO 8601 UTC of a hybrid stamp. */
@@ -131,4 +134,45 @@ export function peerReports(peers: SwarmPeers): PeerReport[] {
     routes: [...routes],
     ...peer,
   }))
+}
+
+/** Nothing changed. */
+export const NO_CHANGES: Readonly<Record<ChangeKind, number>> = {
+  new: 0,
+  changed: 0,
+  attributes: 0,
+  renamed: 0,
+  back: 0,
+  deleted: 0,
+}
+
+/** What others did while this device was away. `answer`: absent when it never was. */
+export function sinceOfflineReport(facts: {
+  volume: string
+  name: string
+  isConnected: boolean
+  state: AbsenceState | undefined
+  answer: ChangesAnswer | undefined
+  members: MembersData
+}): SinceOfflineReport {
+  const { volume, name, isConnected, state, answer, members } = facts
+  const names = new Map<DeviceId, string>()
+  for (const { device, name: called } of members.revoked) names.set(device, called)
+  for (const { device, name: called } of members.members) names.set(device, called)
+  const iso = (ms: number): string => new Date(ms).toISOString()
+  const { now, last } = state ?? {}
+  return {
+    volume,
+    name,
+    isConnected,
+    ...(now && !isConnected ? { offlineSince: iso(now.fromMs) } : {}),
+    ...(last ? { away: { from: iso(last.fromMs), to: iso(last.toMs) } } : {}),
+    counts: answer?.counts ?? NO_CHANGES,
+    isComplete: answer?.isComplete ?? true,
+    changes: (answer?.changes ?? []).map(({ device, ...change }) => ({
+      ...change,
+      device: names.get(device) ?? device.slice(0, 8),
+      deviceId: device,
+    })),
+  }
 }

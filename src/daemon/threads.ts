@@ -17,6 +17,8 @@ import type { DeviceLabels } from '../policy/interface.ts'
 import type { EditBatch } from './edit-batch.ts'
 import type { ChunkAddress, DeviceId, FeedHead, FeedId, InodeId, Role, VolumeId } from '../types.ts'
 
+import type { LogChangesQuery, LogChangesSlice } from './log-changes.ts'
+
 /** Where one volume keeps its state; absolute paths. */
 export interface VolumePaths {
   readonly directory: string
@@ -64,6 +66,8 @@ export interface FsThreadData extends ThreadData {
   readonly crdt: MessagePort
   readonly store: MessagePort
   readonly policySuspects: readonly InodeId[]
+  /** What is pinned on this device. */
+  readonly pins: readonly InodeId[]
 }
 
 /** Event `begin`, main to fs: the crdt thread has opened the index. */
@@ -86,6 +90,7 @@ export type SubmitApi = {
   submit: (batch: EditBatch) => Promise<{ coveredTo: number }>
   /** Resolves when every delta committed until now has been told: one port keeps its order. */
   told: () => void
+  logChanges: (query: LogChangesQuery) => LogChangesSlice
   /** Of each member with this name, or this whole id. */
   labelsOf: (device: string) => DeviceLabels[]
 }
@@ -159,7 +164,7 @@ export interface DeltaEvent {
   readonly hlc: number
 }
 
-/** Event `wants`, crdt to main: contents to fetch; without keys any may have become one. */
+/** Event `wants`, crdt and fs to main: contents to fetch; without keys any may have become one. */
 export interface WantsEvent {
   readonly keys?: readonly string[]
 }

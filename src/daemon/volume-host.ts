@@ -2,7 +2,7 @@
  * One volume in the daemon: starts its threads, connects them to the swarm, and answers the control
  * socket. Lives on the main thread and never touches its own mount.
  *
- * Order of closing: swarm, fetch duty, threads.
+ * Order of closing: swarm, who was connected, fetch duty, threads.
  */
 import { WormholeError, errorToData } from '../errors.ts'
 import { identityFromSeed, VolumeSecrets, type Identity } from '../log/keys.ts'
@@ -11,6 +11,7 @@ import { meetAt } from '../swarm/meeting.ts'
 import type { Swarm } from '../swarm/swarm.ts'
 import type { Admission, NetworkOptions } from '../swarm/interface.ts'
 import type { DeviceId, Role, VolumeId } from '../types.ts'
+import type { Absence } from './absence.ts'
 import { CareRuns } from './care-runs.ts'
 import type { FetchDuty } from './fetch-duty.ts'
 import type { HomeFilesStore, VolumeSettings } from './home-files.ts'
@@ -28,20 +29,33 @@ import { createInvite, recoveryInvite, type InvitePorts } from './invites.ts'
 import type { Logger } from './logging.ts'
 import { createMemberPort, NO_MEMBERS, revoke, revokedProblem } from './membership.ts'
 import type { Membership } from './membership.ts'
+import type { SinceOfflineReport } from './offline-interface.ts'
 import { ProblemList, isRefusal } from './problems.ts'
-import { deviceReports, fileReport, peerReports, whereReport } from './reports.ts'
+import {
+  deviceReports,
+  fileReport,
+  peerReports,
+  sinceOfflineReport,
+  whereReport,
+} from './reports.ts'
 import { runSync, waitOrAbort } from './sync-run.ts'
 import { volumePaths, type MembersData, type ProblemEvent, type ThreadData } from './threads.ts'
 import { treeHandle } from './tree-handle.ts'
 import { readFile, writeFile } from './volume-files.ts'
-import { createFetchDuty, createLogPort, createSnapshotPort } from './volume-ports.ts'
+import {
+  createAbsence,
+  createFetchDuty,
+  createLogPort,
+  createPinBoard,
+  createSnapshotPort,
+  isConnected,
+} from './volume-ports.ts'
+import { VolumeMount } from './volume-mount.ts'
 import { VolumeThreads } from './volume-threads.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
 
 /** How long a joiner waits for the log after its admission. */
 const ADMITTED_MS_MAX = 60_000
-/** A mount that broke comes back by itself, but not twice within so long. */
-const REMOUNT_PAUSE_MS = 10_000
 
 /** What a volume host needs. */
 export interface VolumeHostOptions {
@@ -62,15 +76,21 @@ export class VolumeHost implements VolumeHandle {
   #data: ThreadData
   #settings: VolumeSettings
   #members: MembersData
-  #mountpoint: string | undefined
-  #mountFailure: VolumeStatus['mountFailure']
   #threads!: VolumeThreads
   #swarm!: Swarm
   #duty!: FetchDuty
+  #absence!: Absence
   readonly #care = new CareRuns(() => this.#careParts())
+  readonly #mount: VolumeMount
   readonly #onMembers: (() => void)[] = []
-  #remountedMs = -Infinity
   readonly tree = treeHandle(() => this.#threads.fs)
+  readonly pins = createPinBoard({
+    settings: () => this.#settings,
+    save: (changes) => this.#saveSettings(changes),
+    threads: () => this.#threads,
+    duty: () => this.#duty,
+    swarm: () => this.#swarm,
+  })
   #meetAt: (topicKeys: readonly Uint8Array[]) => void = () => {}
   #isClosed = false
 
@@ -83,6 +103,16 @@ export class VolumeHost implements VolumeHandle {
     this.#data = { volume: this.id, paths: volumePaths(directory), seed, deviceName, secrets }
     this.#identity = identityFromSeed(options.seed)
     this.#members = { ...NO_MEMBERS, volumeName: settings.name }
+    this.#mount = new VolumeMount({
+      clock: systemClock,
+      logger: options.logger,
+      fs: () => this.#threads.fs,
+      name: () => this.name,
+      settings: () => this.#settings,
+      save: (changes) => this.#saveSettings(changes),
+      report: (error) => this.report(error),
+      isClosed: () => this.#isClosed,
+    })
   }
 
   get name(): string {
@@ -114,17 +144,14 @@ export class VolumeHost implements VolumeHandle {
       generation: this.#settings.generation,
       guide: this.#settings.admittedBy,
       policySuspects: this.#settings.policySuspects ?? [],
+      pins: (this.#settings.pins ?? []).map(({ inode }) => inode),
       fetch: (addresses, how) => isUp.then(() => this.#swarm.fetch(addresses, how)),
       onMembers: (members) => this.#takeMembers(members),
       onKeys: (secrets) => (this.#data = { ...this.#data, secrets }),
       onWants: ({ keys }) => (keys ? this.#duty?.add(keys) : this.#duty?.poke()),
       onPolicySuspects: (policySuspects) => this.#saveSettings({ policySuspects }),
       onProblem: (problem) => this.#problem(problem),
-      onUnmounted: (end) => {
-        this.#options.logger.info({ ...end }, 'unmounted')
-        this.#mountpoint = undefined
-        if (end.reason === 'failed') void this.#remount(end.message)
-      },
+      onUnmounted: (end) => this.#mount.ended(end),
       onDeath: (error) => {
         this.#options.logger.fatal({ error: errorToData(error) }, 'a thread of the volume died')
         this.#problem({
@@ -142,6 +169,11 @@ export class VolumeHost implements VolumeHandle {
     this.#threads = threads
     this.#duty = createFetchDuty(this.#threads, {
       swarm: () => this.#swarm,
+      onProblem: (problem) => this.#problem(problem),
+    })
+    this.#absence = createAbsence(threads, {
+      state: this.#settings.absence,
+      save: (changes) => this.#saveSettings(changes),
       onProblem: (problem) => this.#problem(problem),
     })
     const members = createMemberPort(() => this.#membership(), this.#options.logger)
@@ -170,7 +202,11 @@ export class VolumeHost implements VolumeHandle {
       ...ways,
       addresses: this.#settings.addresses,
       onAddresses: (addresses) => this.#saveSettings({ addresses }),
-      onPeer: () => this.#duty.retry(),
+      onPeer: () => {
+        this.#absence.connected()
+        this.#duty.retry()
+      },
+      onAlone: () => this.#absence.alone(),
       onReport: (report) => this.#problem({ code: report.code, message: report.message }),
       networkFingerprint,
     })
@@ -225,8 +261,7 @@ export class VolumeHost implements VolumeHandle {
       name: this.name,
       role: this.#members.role ?? 'reader',
       ...(this.#members.revokedBy ? { revokedBy: this.#members.revokedBy } : {}),
-      mountpoint: this.#mountpoint,
-      ...(this.#mountFailure ? { mountFailure: this.#mountFailure } : {}),
+      ...this.#mount.status,
       fileCount: counts.files,
       pendingEdits,
       missing: this.#duty.missing,
@@ -276,6 +311,14 @@ export class VolumeHost implements VolumeHandle {
       options,
       onProgress,
     )
+  }
+
+  async sinceOffline({ countMax }: { countMax: number }): Promise<SinceOfflineReport> {
+    const state = await this.#absence.state()
+    const since = new Map(state?.last?.had ?? [])
+    const answer = state?.last && (await this.#threads.fs.call('changesSince', { since, countMax }))
+    const about = { volume: this.id, name: this.name, members: this.#members }
+    return sinceOfflineReport({ ...about, isConnected: isConnected(this.#swarm), state, answer })
   }
 
   async list(path: string): Promise<FileReport[]> {
@@ -354,44 +397,28 @@ export class VolumeHost implements VolumeHandle {
 
   /** Stops everything, lets `between` work on the files, and goes on as before. */
   async #restart(between: () => void): Promise<void> {
-    const mountpoint = this.#mountpoint
+    const { mountpoint } = this
     await this.#stop()
     between()
     await this.#start()
     if (mountpoint !== undefined) await this.mount(mountpoint)
   }
 
-  async mount(directory: string, owner?: OwnerChoice): Promise<{ mountpoint: string }> {
-    if (this.#mountpoint !== undefined) {
-      const isSame = owner === undefined || owner === this.#settings.owner
-      if (this.#mountpoint === directory && isSame) return { mountpoint: directory }
-      throw new WormholeError('ALREADY_EXISTS', `already mounted at ${this.#mountpoint}`)
-    }
-    const { repairStale } = await import('../vfs/fuse/mount.ts')
-    if (await repairStale(directory, systemClock)) {
-      this.#options.logger.info({ directory }, 'removed a dead mount')
-    }
-    const fsName = `wormhole-${this.name}`
-    // A mount of an ordinary user is private: numbers of other machines would lock him out.
-    const chosen =
-      owner ?? this.#settings.owner ?? (process.geteuid?.() === 0 ? 'numeric' : 'mounter')
-    const args = { directory, fsName, owner: chosen }
-    const { mountpoint } = await this.#threads.fs.call('mount', args)
-    this.#mountpoint = mountpoint
-    this.#mountFailure = undefined
-    this.#saveSettings({ mountpoint: directory, ...(owner ? { owner } : {}) })
-    return { mountpoint }
+  mount(directory: string, owner?: OwnerChoice): Promise<{ mountpoint: string }> {
+    return this.#mount.mount(directory, owner)
   }
 
-  async unmount(): Promise<void> {
-    await this.#threads.fs.call('unmount', undefined)
-    this.#mountpoint = undefined
-    this.#mountFailure = undefined
+  unmount(): Promise<void> {
+    return this.#mount.unmount()
+  }
+
+  restoreMount(): Promise<void> {
+    return this.#mount.restore()
   }
 
   /** Where it is mounted now. */
   get mountpoint(): string | undefined {
-    return this.#mountpoint
+    return this.#mount.mountpoint
   }
 
   /** Says in the log what this device is (`region=eu`). */
@@ -434,31 +461,6 @@ export class VolumeHost implements VolumeHandle {
     })
   }
 
-  async restoreMount(): Promise<void> {
-    const { mountpoint: directory } = this.#settings
-    if (directory === undefined) return
-    try {
-      await this.mount(directory)
-    } catch (error) {
-      if (!(error instanceof WormholeError)) throw error
-      this.report(error)
-      this.#mountFailure = { directory, code: error.code, message: error.message }
-    }
-  }
-
-  /** The mount broke: nobody asked for that, so it comes back, unless that was just tried. */
-  async #remount(message = 'it ended'): Promise<void> {
-    const nowMs = systemClock.monotonicMs()
-    const { mountpoint: directory = '' } = this.#settings
-    const failure = new WormholeError('MOUNT_FAILED', `the mount broke: ${message}`)
-    this.report(failure)
-    this.#mountFailure = { directory, code: failure.code, message: failure.message }
-    const isAgain = nowMs - this.#remountedMs < REMOUNT_PAUSE_MS
-    this.#remountedMs = nowMs
-    if (isAgain || this.#isClosed) return
-    await this.restoreMount().catch((error: unknown) => this.report(error))
-  }
-
   /** Notes a problem of this volume for `status`. */
   report(error: unknown): void {
     const { code, message } = errorToData(error)
@@ -475,6 +477,7 @@ export class VolumeHost implements VolumeHandle {
   async #stop(): Promise<void> {
     const steps = [
       () => this.#swarm?.close(),
+      () => this.#absence?.close(),
       () => this.#duty?.close(),
       () => this.#threads?.close(),
     ]

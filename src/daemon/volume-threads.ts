@@ -38,6 +38,7 @@ export interface VolumeThreadsOptions {
   /** Who let this device in. */
   readonly guide: DeviceId | undefined
   readonly policySuspects: readonly InodeId[]
+  readonly pins: readonly InodeId[]
   readonly fetch: ChunkFetcher['fetch']
   onMembers(members: MembersData): void
   /** Other keys are held: kept on the disk already. */
@@ -85,7 +86,7 @@ export class VolumeThreads {
     await guardIndex(data, options.onProblem)
     const store = StoreThread.launch({ directory: data.paths.packs, keys })
     const { port1: crdtPort, port2: fsPort } = new MessageChannel()
-    const { generation, guide, policySuspects } = options
+    const { generation, guide, policySuspects, pins } = options
     const ring = new ChunkKeyRing(keys)
     let taking = Promise.resolve()
     const onKeys = ({ secrets, current }: KeysEvent): void => {
@@ -100,7 +101,7 @@ export class VolumeThreads {
       const { role, labels } = ready.members
       return { coveredTo: ready.coveredTo, role, labels }
     })
-    const fsData = { ...data, crdt: fsPort, store: store.port(), policySuspects }
+    const fsData = { ...data, crdt: fsPort, store: store.port(), policySuspects, pins }
     const results = await Promise.allSettled([
       store.opened,
       starting,
@@ -192,6 +193,7 @@ async function startFs(
     handlers,
     events: {
       problem: (problem: ProblemEvent) => options.onProblem(problem),
+      wants: (event: WantsEvent) => options.onWants(event),
       policySuspects: (directories: InodeId[]) => options.onPolicySuspects(directories),
       unmounted: (end: { reason: string; message?: string }) => options.onUnmounted(end),
     },

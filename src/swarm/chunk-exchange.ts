@@ -50,11 +50,14 @@ export class ChunkExchange implements ChunkFetcher {
   /** The active wants that are asked of nobody, foreground ones apart. */
   readonly #unassigned = { foreground: new Set<Want>(), background: new Set<Want>() }
   readonly #jobs = new Set<FetchJob>()
+  /** Since when nobody is connected; meaningless while somebody is. */
+  #aloneSinceMs: number
   #storingBytes = 0
   #isPumpDue = false
 
   constructor(options: ChunkExchangeOptions) {
     this.#options = options
+    this.#aloneSinceMs = options.clock.monotonicMs()
   }
 
   fetch(
@@ -65,8 +68,12 @@ export class ChunkExchange implements ChunkFetcher {
     if (signal?.aborted) return Promise.reject(new WormholeError('ABORTED', 'fetch aborted'))
     const missing = addresses.filter((address) => !this.#options.chunks.has(address))
     if (missing.length === 0) return Promise.resolve()
+    const nowMs = this.#options.clock.monotonicMs()
+    if (this.#peers.size === 0 && nowMs - this.#aloneSinceMs >= this.#options.absentMsMax) {
+      const alone = new WormholeError('CHUNK_UNAVAILABLE', 'no other device is connected')
+      return Promise.reject(alone)
+    }
     return new Promise((resolve, reject) => {
-      const nowMs = this.#options.clock.monotonicMs()
       const job = new FetchJob(options.priority, nowMs, (error) => {
         this.#jobs.delete(job)
         signal?.removeEventListener('abort', abort)
@@ -146,6 +153,7 @@ export class ChunkExchange implements ChunkFetcher {
     peer.dropAsks()
     if (isGone) {
       this.#peers.delete(device)
+      if (this.#peers.size === 0) this.#aloneSinceMs = this.#options.clock.monotonicMs()
       for (const want of this.#active) want.knowledge.delete(device)
     }
     this.#pumpSoon()
@@ -403,7 +411,7 @@ export class ChunkExchange implements ChunkFetcher {
         return
       }
     }
-    want.absentSinceMs ??= nowMs
+    want.absentSinceMs ??= this.#peers.size === 0 ? this.#aloneSinceMs : nowMs
     if (nowMs - want.absentSinceMs < this.#options.absentMsMax) return
     this.#forget(want)
     for (const job of [...want.jobs]) job.miss(want, nowMs)

@@ -152,8 +152,10 @@ export interface SwarmOptions {
   /** To be persisted; called seldom, with the whole list. */
   readonly onAddresses?: (known: readonly KnownAddresses[]) => void
   readonly onReport?: (report: SwarmReport) => void
-  /** A device is connected that was not before: it may have chunks that nobody had. */
+  /** A device said hello on a new link, before anything it sent is taken. */
   readonly onPeer?: (device: DeviceId) => void
+  /** The last connected device is gone, also by `close`. */
+  readonly onAlone?: () => void
   /** Anything that differs after a network change (names and addresses of interfaces). */
   readonly networkFingerprint?: () => string
   readonly limits?: Partial<SwarmLimits>
@@ -165,7 +167,10 @@ export interface SwarmLimits {
   readonly silenceMsMax: number
   /** Longest pause between two attempts to reach a known device. */
   readonly redialMsMax: number
-  /** A fetch fails when no connected device has a chunk for so long. */
+  /**
+   * A fetch fails when no connected device has a chunk for so long; at once when nobody has been
+   * connected for so long.
+   */
   readonly absentMsMax: number
   /** A fetch fails when nothing arrived for so long. */
   readonly stalledMsMax: number

@@ -30,6 +30,10 @@ export class Peers {
     return this.#peers.get(key)
   }
 
+  get isEmpty(): boolean {
+    return this.#peers.size === 0
+  }
+
   values(): IterableIterator<Peer> {
     return this.#peers.values()
   }

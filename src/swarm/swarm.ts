@@ -184,7 +184,7 @@ export class Swarm implements ChunkFetcher {
     this.#updateBeacon()
   }
 
-  /** As `ChunkFetcher` says. Chunks nobody connected has fail after `absentMsMax`. */
+  /** As `ChunkFetcher` says. When chunks that nobody has fail: `SwarmLimits.absentMsMax`. */
   fetch(
     addresses: readonly ChunkAddress[],
     options: { priority: 'foreground' | 'background'; signal?: AbortSignal },
@@ -305,6 +305,7 @@ export class Swarm implements ChunkFetcher {
     this.#strangers.delete(session)
     this.#book.learnFromLink(session.link, told)
     const peer = this.#peers.add(session, this.#options)
+    this.#options.onPeer?.(session.device)
     this.#exchange.connect(peer)
     session.send({ type: 'addresses', known: this.#knownAddresses() })
     this.#carryOut(this.#replicator.onConnect(peer.device))
@@ -389,6 +390,7 @@ export class Swarm implements ChunkFetcher {
     if (isGone) {
       this.#catchUp.disconnected(peer.device)
       this.#carryOut(this.#replicator.onDisconnect(peer.device, this.#options.clock.monotonicMs()))
+      if (this.#peers.isEmpty) this.#options.onAlone?.()
     } else {
       // What was on its way on the closed link is lost: both sides start from their frontiers.
       this.#carryOut(this.#replicator.onRelink(peer.device))

@@ -26,8 +26,11 @@ import type {
   WhereReport,
 } from '../../src/daemon/interface.ts'
 import type { HomeOptions } from '../../src/daemon/daemon.ts'
+import type { ChangeReport, SinceOfflineReport } from '../../src/daemon/offline-interface.ts'
 import { WormholeError } from '../../src/errors.ts'
 import type { DeviceId, Role } from '../../src/types.ts'
+
+import { FakePins } from './fake-pins.ts'
 
 const TIME = '2026-11-20T14:03:22.000Z'
 const PIECE_BYTES = 100_000
@@ -60,6 +63,9 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
   /** What was asked to be restored. */
   readonly restored: RestoreOptions[] = []
   readonly tree: TreeHandle = this
+  readonly pins = new FakePins()
+  /** What others changed; `sinceOffline` answers with the first of them. */
+  changes: ChangeReport[] = []
   findings: FindingReport[] = []
   /** Why `gc` frees nothing. */
   postponed: string | undefined
@@ -270,6 +276,20 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
     const reason = 'default' as const
     const value = { key: 'local.keep', value: 'always', from: 'default', reason, line: undefined }
     return { path, device: 'alice', values: [value], notes: [] }
+  }
+
+  async sinceOffline({ countMax }: { countMax: number }): Promise<SinceOfflineReport> {
+    const counts = { new: 0, changed: 0, attributes: 0, renamed: 0, back: 0, deleted: 0 }
+    for (const { kind } of this.changes) counts[kind]++
+    return {
+      volume: this.id,
+      name: this.name,
+      isConnected: true,
+      away: { from: TIME, to: TIME },
+      counts,
+      isComplete: true,
+      changes: this.changes.slice(0, countMax),
+    }
   }
 
   async list(path: string): Promise<FileReport[]> {

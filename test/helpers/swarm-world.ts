@@ -13,6 +13,7 @@ import type {
   LogPort,
   MemberPort,
   SwarmLimits,
+  SwarmOptions,
   SwarmReport,
 } from '../../src/swarm/interface.ts'
 import { MemoryNetwork } from '../../src/swarm/memory.ts'
@@ -266,6 +267,8 @@ export async function createWorld(options: {
   delayMs?: number
   bytesPerMs?: number
   limits?: Partial<SwarmLimits>
+  /** More options of one of them, by its number. */
+  more?: (index: number) => Pick<SwarmOptions, 'onPeer' | 'onAlone'>
 }): Promise<World> {
   const clock = new SimClock()
   const random = new SeededRandom(options.seed)
@@ -297,6 +300,7 @@ export async function createWorld(options: {
         addresses: addresses.filter((each) => each.device !== device),
         onReport: (report) => reports.push(report),
         ...(options.limits ? { limits: options.limits } : {}),
+        ...options.more?.(index),
       })
       return { device, log, chunks, swarm, reports }
     }),

@@ -404,7 +404,7 @@ export class SimDaemon {
       addresses: (content, signal) =>
         this.contents.addresses(content, { signal, priority: 'background' }),
       sync: () => this.store.sync(),
-      hasPeers: () => this.swarm.peers().some((peer) => peer.routes.length > 0),
+      hasPeers: () => this.swarm?.peers().some((peer) => peer.routes.length > 0) ?? false,
       onProblem,
     })
     this.swarm = await Swarm.open({

@@ -159,7 +159,10 @@ function sharedChunk(
     if (content?.kind !== 'file' || content.ref.type !== 'chunk') continue
     const { address } = content.ref
     try {
-      const isShared = others.some((other) => other.daemon.store.getSync(address) !== undefined)
+      // Looking may be what a device dies of.
+      const has = (other: SimDevice): boolean =>
+        other.isAlive && other.daemon.store.getSync(address) !== undefined
+      const isShared = others.some(has)
       const sealed = isShared ? store.getSync(address) : undefined
       if (sealed) return { address, sealed }
     } catch (error) {

@@ -72,9 +72,9 @@ async function checkThere(context: Context, text: string): Promise<PolicyCheckRe
   }
 }
 
-/** What a device's own settings (`volume.json`: where it is mounted, for whom) can do to this. */
+/** What a device's own settings (`volume.json`) can do to this. */
 const LOCAL_RULE =
-  'Settings of one device may add limits to these and weaken none; there are no such settings yet.'
+  'Settings of one device may add limits to these and weaken none; pins are the only ones yet.'
 
 /** Which rule decides what. */
 export async function explain(

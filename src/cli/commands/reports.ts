@@ -5,11 +5,19 @@ import type {
   VersionReport,
   VolumeStatus,
 } from '../../daemon/interface.ts'
+import { WormholeError } from '../../errors.ts'
 import { EXIT_DONE, type Context } from '../context.ts'
+import { sinceOffline } from './since-offline.ts'
 import { clean, count, formatBytes, formatTable, formatTime } from '../format.ts'
 
-/** What is mounted, synced and missing. */
-export async function status(context: Context): Promise<number> {
+/** What is mounted, synced and missing; or what changed while this device was away. */
+export async function status(
+  context: Context,
+  _words: unknown,
+  options: { sinceOffline?: boolean; all?: boolean },
+): Promise<number> {
+  if (options.sinceOffline) return sinceOffline(context, options.all ?? false)
+  if (options.all) throw new WormholeError('BAD_ARGUMENT', '--all belongs to --since-offline')
   const report = await context.call('status', context.words)
   await context.report(report, () => describeStatus(context, report))
   return EXIT_DONE

@@ -5,9 +5,10 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { ContentRef } from '../../../src/crdt/interface.ts'
 import type { Want, WantsQuery } from '../../../src/crdt/wants.ts'
 import { FetchDuty } from '../../../src/daemon/fetch-duty.ts'
-import { WormholeError } from '../../../src/errors.ts'
+import { hasCode, WormholeError } from '../../../src/errors.ts'
 import type { ChunkAddress, InodeId } from '../../../src/types.ts'
 import { SimClock } from '../../helpers/sim-clock.ts'
 
@@ -23,6 +24,8 @@ class World {
   walked = 0
   asked = 0
   failure: WormholeError | undefined
+  /** Chunks of manifests. */
+  readonly manifests = new Map<string, ChunkAddress[]>()
   /** Runs while a fetch is under way. */
   onFetch = (): void => {}
   readonly duty = new FetchDuty({
@@ -36,7 +39,7 @@ class World {
       Promise.resolve(inodes.map((inode) => (this.unkept.has(inode) ? 0 : Infinity))),
     has: (address) => this.held.has(address),
     fetch: (addresses) => this.#fetch(addresses),
-    addresses: () => Promise.reject(new Error('no manifests here')),
+    addresses: ({ ref }) => Promise.resolve(this.manifests.get(addressIn(ref)) ?? []),
     sync: () => Promise.resolve(),
     hasPeers: () => true,
     onProblem: ({ code }) => void this.problems.push(code),
@@ -75,6 +78,10 @@ class World {
     if (!hasBefore) throw new WormholeError('CHUNK_UNAVAILABLE', 'nobody has it')
     for (const address of addresses) this.held.add(address)
   }
+}
+
+function addressIn(ref: ContentRef): string {
+  return ref.type === 'empty' ? '' : ref.address
 }
 
 /** A world with 1,000 contents that are not kept, walked once. */
@@ -192,5 +199,50 @@ test('a closed volume ends it without a word', async () => {
   world.duty.poke()
   await world.duty.idle()
   assert.deepEqual(world.problems, [])
+  await world.duty.close()
+})
+
+test('what arrives of a large content is told while it comes, and when it is whole', async () => {
+  const world = await openWorld()
+  const key = world.add('large')
+  const root = 'root of large' as ChunkAddress
+  const chunks = [0, 1, 2, 3].map((index) => `large ${index}` as ChunkAddress)
+  const want = world.list.get(key) as Want
+  world.list.set(key, { ...want, ref: { type: 'manifest', address: root }, sizeBytes: 1000 })
+  world.manifests.set(root, chunks)
+  for (const chunk of chunks) world.offered.add(chunk)
+  const told: string[] = []
+  const arrived: number[] = []
+  const unwatch = world.duty.watch((keys) => told.push(...keys))
+  world.onFetch = () => {
+    for (const chunk of chunks.slice(0, 3)) {
+      arrived.push(world.duty.arrivedBytes((asked) => asked === key))
+      world.held.add(chunk)
+    }
+    arrived.push(world.duty.arrivedBytes(() => true))
+    assert.equal(
+      world.duty.arrivedBytes(() => false),
+      0,
+    )
+  }
+  world.duty.add([key])
+  await world.duty.idle()
+  assert.deepEqual([arrived, told], [[0, 250, 500, 750], [key]])
+  assert.equal(
+    world.duty.arrivedBytes(() => true),
+    0,
+  )
+  unwatch()
+  world.offer(world.add('small'))
+  world.duty.add(['small'.padEnd(16, '.')])
+  await world.duty.idle()
+  assert.deepEqual(told, [key])
+  // Why a pass ended early is known until the next one.
+  const failure = (): unknown => world.duty.failure
+  assert.equal(failure(), undefined)
+  world.failure = new WormholeError('DISK_FULL', 'planted')
+  world.duty.add(['x'])
+  await world.duty.idle()
+  assert.ok(hasCode(failure(), 'DISK_FULL'))
   await world.duty.close()
 })

@@ -129,6 +129,58 @@ test('without anybody connected a fetch fails within the bound', async () => {
   await world.close()
 })
 
+test('who has been alone for a while is told at once, who just lost a link is not', async () => {
+  const world = await createWorld({ count: 2, seed: 10 })
+  const [address] = await distribute(world, [1], 1)
+  const [reader, holder] = world.devices
+  const { clock } = world
+  const failedAfter = async (): Promise<number> => {
+    const fromMs = clock.monotonicMs()
+    const fetching = reader!.swarm.fetch([address!], { priority: 'foreground' })
+    await assert.rejects(clock.settle(fetching, 20_000), withCode('CHUNK_UNAVAILABLE'))
+    return clock.monotonicMs() - fromMs
+  }
+  const isAlone = (): boolean => reader!.swarm.peers().every(({ routes }) => routes.length === 0)
+  world.network.partition([[reader!.device], [holder!.device]])
+  world.network.breakLinks(reader!.device)
+  await clock.until(isAlone, 20_000, 'the link is gone')
+  assert.ok((await failedAfter()) > 2000, 'it might come back')
+  assert.equal(await failedAfter(), 0)
+  await clock.run(60_000)
+  assert.equal(await failedAfter(), 0)
+  // What is asked for while somebody is there again does not fail for having been alone.
+  world.network.heal()
+  const isBack = (): boolean => !isAlone()
+  await clock.until(isBack, 60_000, 'the link is back')
+  await clock.settle(reader!.swarm.fetch([address!], { priority: 'foreground' }), 5000)
+  await world.close()
+})
+
+test('a peer that comes and the last one that goes are told', async () => {
+  const told: string[] = []
+  const isTold = (word: string): boolean => told.includes(word)
+  const world = await createWorld({
+    count: 2,
+    seed: 11,
+    more: (index) =>
+      index === 0 ? { onPeer: () => told.push('peer'), onAlone: () => told.push('alone') } : {},
+  })
+  const [first, second] = world.devices
+  const isConnected = (): boolean => first!.swarm.peers().every(({ routes }) => routes.length > 0)
+  await world.clock.until(isConnected, 5000, 'connected')
+  assert.ok(told.length > 0 && told.every((word) => word === 'peer'), told.join())
+  told.length = 0
+  world.network.partition([[first!.device], [second!.device]])
+  world.network.breakLinks(first!.device)
+  await world.clock.until(() => isTold('alone'), 20_000, 'alone')
+  assert.deepEqual(told, ['alone'])
+  world.network.heal()
+  await world.clock.until(() => isTold('peer'), 60_000, 'back')
+  await first!.swarm.close()
+  assert.equal(told.at(-1), 'alone', 'closing is leaving')
+  await world.close()
+})
+
 test('abort ends one fetch, not another; nothing more is asked for', async () => {
   const world = await createWorld({ count: 2, seed: 9, bytesPerMs: 100 })
   const addresses = await distribute(world, [1], 10)
