@@ -313,7 +313,7 @@ test('a chmod of an inode is news of its conflict copies too', () => {
   assert.ok(bob.deltas.at(-1)!.nodes.some(({ id }) => id === copy))
 })
 
-test('two devices settle a conflict alike: who then edits the file is in no conflict with that', () => {
+test('two devices settle a conflict alike: who then edits the file meets none', () => {
   const { world } = story(3, (a) => a.write('/r', '0'), [
     (a) => a.write('/r', 'a'),
     (b) => b.write('/r', 'b'),
@@ -323,7 +323,7 @@ test('two devices settle a conflict alike: who then edits the file is in no conf
   alice.resolve('/r', 0)
   bob.resolve('/r', 0)
   bob.publish()
-  // As after a crash: what came meanwhile is applied before what waits in the journal is published.
+  // As after a crash: what came meanwhile is applied before the journal is published.
   assert.ok(alice.receive(1))
   assert.ok(carol.receive(1))
   carol.write('/r', 'c')

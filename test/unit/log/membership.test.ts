@@ -223,7 +223,7 @@ test('a device says its name, its labels and its actors', () => {
 })
 
 test('actors of a branch follow from its past, also of one that has the name of its feed', () => {
-  // As for who took a snapshot: the newest entries came first, and what was below went on elsewhere.
+  // As for who took a snapshot: the newest entries came first, those below went on elsewhere.
   const { world, folder, bob } = joined()
   const [mine, other] = [actorOf(bob, 1), actorOf(bob, 2)]
   const below = branchId(bob.feed, 'b'.repeat(64))
