@@ -143,12 +143,13 @@ export class MemoryDisk implements Disk {
     return disk
   }
 
-  /** A disk of its own with what is durable here, as a backup is. */
-  copy(): MemoryDisk {
+  /** A disk of its own with what is durable here, or with all that processes see (`isLive`). */
+  copy({ isLive } = { isLive: false }): MemoryDisk {
     const disk = new MemoryDisk({ capacityBytes: this.capacityBytes })
-    for (const [name, inode] of this.#durableNames) {
+    for (const [name, inode] of isLive ? this.#names : this.#durableNames) {
       disk.#apply({ type: 'name', change: { type: 'link', path: name, inode } })
-      const bytes = inode === 0 ? undefined : this.#inodes.get(inode)?.durable.view()
+      const file = inode === 0 ? undefined : this.#inodes.get(inode)
+      const bytes = (isLive ? file?.current : file?.durable)?.view()
       if (!bytes) continue
       const change = { type: 'write', offset: 0, bytes: Buffer.from(bytes) } as const
       disk.#apply({ type: 'data', inode, change })

@@ -171,9 +171,7 @@ export class TreeWriter {
     for (const put of ordered) {
       const values = this.#layer.inode(put.inode)?.[put.register] ?? []
       const held = values.filter((value) => holdsAny(put.base, value))
-      const [only] = values
-      const isEqual = values.length === 1 && Buffer.compare(only!.bytes, put.value) === 0
-      if (isEqual && held.length === 1) continue
+      if (isSaid(put, values, held)) continue
       const predecessors = held.map((value) => value.op)
       ops.push({ key: put.key, value: put.value, predecessors })
       origins.push(originOf(put, held))
@@ -461,6 +459,20 @@ function originOf(put: FoldedPut, held: readonly Value<unknown>[]): Origin {
   if (put.register !== 'C') return origin
   const isCurrent = put.base.every((ref) => held.some((value) => holdsAny([ref], value)))
   return isCurrent ? { ...origin, writtenAt: put.hlc } : origin
+}
+
+/**
+ * Whether a put says nothing new: the register has that very value (somebody else settled the
+ * conflict alike), and nothing else is overwritten. Said again, it would outlive the one that is
+ * there when somebody replaces that: a conflict with what nobody wrote anew.
+ */
+function isSaid(
+  { value }: FoldedPut,
+  values: readonly Value<unknown>[],
+  held: readonly Value<unknown>[],
+): boolean {
+  const same = values.find(({ bytes }) => Buffer.compare(bytes, value) === 0)
+  return same !== undefined && held.every((other) => other === same)
 }
 
 /** Puts by shard; puts on one register that do not know each other are in different rounds. */

@@ -318,7 +318,9 @@ export class MemberTable {
   /** Actors that may write in an entry: those announced in its feed before. */
   actorsFor(entry: Entry): ReadonlySet<ActorId> {
     const root = feedRoot(entry.feed)
-    if (root === entry.feed) return this.actorsOf(root)
+    // A branch too may have the name of the feed, if it was here first (README.md, "Feeds").
+    const isBranch = [...entry.frontier.keys()].some((feed) => feedRoot(feed) === root)
+    if (!isBranch) return this.actorsOf(entry.feed)
     const isKnown = pastOf(entry)
     const isBefore = (position: Position): boolean =>
       feedRoot(position.feed) === root && isKnown(position)

@@ -29,7 +29,8 @@ export interface BackfillOptions {
   readonly clock: Clock
   /** What is missing now. */
   gaps(): Promise<readonly Missing[]>
-  receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<unknown>
+  /** `detached`: what the first one follows is not here. */
+  receive(feed: FeedId, frames: readonly Uint8Array[]): Promise<'stored' | 'detached'>
   /** Connected peers that may have them. */
   peers(missing: Missing): DeviceId[]
   /** Whether newer entries are being fetched: they go first. */
@@ -41,14 +42,26 @@ interface Asked {
   readonly peer: DeviceId
   readonly id: number
   readonly missing: Missing
+  readonly fromSeq: number
   readonly sinceMs: number
   isStoring: boolean
+}
+
+/** Where a peer is asked next, whose entries follow others than those that fill a gap so far. */
+interface Place {
+  /** End of the gap. */
+  readonly to: number
+  readonly fromSeq: number
+  /** How far back the last step went; 0 once it goes forward again. */
+  readonly step: number
 }
 
 /** See the head of this file. */
 export class Backfill {
   readonly #options: BackfillOptions
   readonly #lacking = new Map<string, number>()
+  /** By peer and feed. */
+  readonly #places = new Map<string, Place>()
   #asked: Asked | undefined
   /** What was answered last. If that is missing still, the answer was of another branch. */
   #answered: Asked | undefined
@@ -82,11 +95,14 @@ export class Backfill {
 
   disconnected(peer: DeviceId): void {
     if (this.#asked?.peer === peer && !this.#asked.isStoring) this.#asked = undefined
-    for (const key of this.#lacking.keys()) if (key.startsWith(peer)) this.#lacking.delete(key)
+    for (const known of [this.#lacking, this.#places]) {
+      for (const key of known.keys()) if (key.startsWith(peer)) known.delete(key)
+    }
   }
 
   #lacks({ peer, missing }: Asked): void {
     this.#lacking.set(peer + missing.feed, this.#options.clock.monotonicMs() + LACKING_MS)
+    this.#places.delete(peer + missing.feed)
     this.#asked = undefined
     void this.#look()
   }
@@ -95,14 +111,36 @@ export class Backfill {
   async #store(asked: Asked, frames: readonly Uint8Array[]): Promise<void> {
     asked.isStoring = true
     try {
-      await this.#options.receive(asked.missing.feed, frames)
-      this.#answered = asked
+      const result = await this.#options.receive(asked.missing.feed, frames)
+      if (!this.#moves(asked, result, frames.length)) this.#answered = asked
       this.#asked = undefined
       await this.#look()
     } catch (error) {
       if (!(error instanceof WormholeError)) throw error
       this.#lacks(asked)
     }
+  }
+
+  /**
+   * What fills a gap so far may be of another branch than the one above it: what comes next follows
+   * nothing here then. The peer is asked for earlier and earlier entries, until one follows what is
+   * here, and from there on. Returns whether it is to be asked again.
+   */
+  #moves({ peer, missing, fromSeq }: Asked, result: 'stored' | 'detached', count: number): boolean {
+    const key = peer + missing.feed
+    const { to } = missing
+    const place = this.#places.get(key)
+    const before = place?.to === to ? place : undefined
+    this.#places.delete(key)
+    if (result === 'detached') {
+      if (fromSeq === 0 || before?.step === 0) return false
+      const step = before ? 2 * before.step : 1
+      this.#places.set(key, { to, fromSeq: Math.max(0, fromSeq - step), step })
+      return true
+    }
+    if (before === undefined || fromSeq + count >= to) return false
+    this.#places.set(key, { to, fromSeq: fromSeq + count, step: 0 })
+    return true
   }
 
   /** Asks for the next range, if something is missing and somebody may have it. */
@@ -125,8 +163,10 @@ export class Backfill {
         const peer = this.#options.peers(missing).find(isAble)
         if (peer === undefined) continue
         const id = this.#nextId++
-        this.#asked = { peer, id, missing, sinceMs: nowMs, isStoring: false }
-        const { feed, from: fromSeq } = missing
+        const { feed, from, to } = missing
+        const place = this.#places.get(peer + feed)
+        const fromSeq = place?.to === to ? place.fromSeq : from
+        this.#asked = { peer, id, missing, fromSeq, sinceMs: nowMs, isStoring: false }
         const message = { type: 'want', id, feed, fromSeq, bytesMax: RANGE_BYTES } as const
         return this.#options.send(peer, message)
       }

@@ -3,7 +3,7 @@
  *
  * Each changes the tree by one edit, so that it appears whole or not at all here and elsewhere.
  */
-import { NAME_BYTES_MAX } from '../crdt/registers.ts'
+import { NAME_BYTES_MAX, versionId } from '../crdt/registers.ts'
 import type { Created, Overlay } from '../crdt/overlay.ts'
 import type { Edit, NodeView } from '../crdt/interface.ts'
 import { WormholeError } from '../errors.ts'
@@ -373,13 +373,13 @@ export class Names {
     const { overlay, nodes, files, publisher, writeback } = this.#core
     const { inode } = victim.node
     const ops = overlay.contentBase(inode)
-    const { version } = victim.view
     const { mode, uid, gid, xattrs } = mover.view.attributes
     const content = mover.view.content
     const file = mover.node.file
     const edits: (Edit | undefined)[] = [overlay.unlink(from.parent, from.name)]
     const isDirty = file?.isDirty === true
-    if (!isDirty && content.kind === 'file') {
+    // Others may know what the new file was before its last bytes: they do not see that vanish.
+    if (content.kind === 'file' && (!isDirty || content.ref.type !== 'empty')) {
       const { ref, sizeBytes } = content
       const { mtimeNs } = mover.view
       edits.push(overlay.setContent(inode, { ref, sizeBytes, mtimeNs, isNamed: true }))
@@ -387,6 +387,8 @@ export class Names {
     edits.push(overlay.setAttributes(inode, { mode, uid, gid, xattrs }), ...more)
     const edit = combineEdits(this.#core, edits)
     if (!edit) throw new TypeError('a save always takes a name away')
+    const put = edit.puts.find((other) => other.inode === inode && other.register === 'C')
+    const version = put ? versionId(put.value) : victim.view.version
     const oldFile = victim.node.file
     const marks = oldFile ? files.dropMarks(oldFile) : []
     if (file) {

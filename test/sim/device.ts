@@ -266,9 +266,9 @@ export class SimDevice extends VfsUser {
     else if (index === 'lost') this.#index = new MemoryRowStore()
   }
 
-  /** Everything on it as a backup would have it. */
+  /** Everything on it as a backup of a running machine has it, synced or not. */
   backup(): { disk: MemoryDisk; index: MemoryRowStore } {
-    return { disk: this.disk.copy(), index: copyRows(this.#index) }
+    return { disk: this.disk.copy({ isLive: true }), index: copyRows(this.#index) }
   }
 
   /** Somebody puts a backup in the place of what is there; only while the daemon is dead. */

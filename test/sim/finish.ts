@@ -5,7 +5,9 @@
 import type { ConflictView, ContentRef } from '../../src/crdt/interface.ts'
 import { keptUpTo } from '../../src/daemon/strategy.ts'
 import { hasCode } from '../../src/errors.ts'
-import { feedRoot, type Frontier } from '../../src/types.ts'
+import { addOrigins } from '../../src/log/frontier.ts'
+import type { FeedStore } from '../../src/log/interface.ts'
+import { feedRoot, type FeedHead, type FeedId, type Frontier } from '../../src/types.ts'
 import {
   checkCauses,
   checkDerived,
@@ -47,6 +49,23 @@ async function heal(simulation: Simulation): Promise<void> {
   while (await simulation.admit()) await simulation.clock.run(1000)
 }
 
+/**
+ * The heads of a frontier, the same on all devices. Branches have names of each device's own. What
+ * lies before the start of another one that is there says nothing more: a chain whose next entry
+ * is never applied is one device's trunk and another's branch.
+ */
+function told(frontier: Frontier, feeds: FeedStore): string {
+  const below = new Map<FeedId, FeedHead>()
+  for (const feed of frontier.keys()) addOrigins(below, feed, feeds)
+  return [...frontier]
+    .filter(([feed, { length }]) => length > (below.get(feed)?.length ?? 0))
+    .map(
+      ([feed, { length, hash }]) => `${feedRoot(feed).slice(0, 6)}:${length}:${hash.slice(0, 6)}`,
+    )
+    .sort()
+    .join(' ')
+}
+
 /** What keeps a device from being done; undefined when it is. */
 function lacks(
   device: SimDevice,
@@ -56,22 +75,15 @@ function lacks(
   const [first] = devices as [SimDevice]
   const wasAnyRestored = devices.some(({ wasRestored }) => wasRestored)
   if (!device.isAlive) return 'is dead'
-  const { volume, vfs, duty } = device.daemon
-  // Branches have names of each device's own.
-  const told = (frontier: Frontier): string =>
-    [...frontier]
-      .map(
-        ([feed, { length, hash }]) => `${feedRoot(feed).slice(0, 6)}:${length}:${hash.slice(0, 6)}`,
-      )
-      .sort()
-      .join(' ')
+  const { vfs, duty } = device.daemon
   if (device.canEdit && vfs.pendingEdits > 0) return `has ${vfs.pendingEdits} edits to publish`
-  const [stored, wanted] = [told(volume.frontier()), told(first.daemon.volume.frontier())]
+  const [stored, wanted] = [device, first].map(({ daemon: { feeds } }) =>
+    told(feeds.frontier(), feeds),
+  )
   if (stored !== wanted) return `stores ${stored}, ${first.name} stores ${wanted}`
-  const [applied, others] = [
-    told(volume.appliedFrontier()),
-    told(first.daemon.volume.appliedFrontier()),
-  ]
+  const [applied, others] = [device, first].map(({ daemon }) =>
+    told(daemon.volume.appliedFrontier(), daemon.feeds),
+  )
   if (applied !== others) return `has applied ${applied}, ${first.name} ${others}`
   const { files } = duty.missing
   if (files === 0) return undefined
@@ -209,16 +221,19 @@ function versionsOf({ versions }: ConflictView): string[] {
 
 /** One device after the other edits what all have seen: that is no conflict. */
 async function checkCalm(simulation: Simulation): Promise<void> {
-  const { members: devices, random, trace } = simulation
+  const { members: devices, random, trace, counts } = simulation
   for (let round = 0; round < CALM_ROUNDS; round++) {
     const writers = devices.filter((device) => device.canEdit)
     const device = writers[random.below(writers.length)] as SimDevice
     trace.add(`calm round ${round}: ${device.name}`)
     const before = conflictsOf(device)
     const [places, versions] = [before.map(placeOf), before.flatMap(versionsOf)]
+    const policyCount = counts.get('policy')
     for (let count = 0; count < CALM_OPERATIONS; count++) await simulation.edit(device)
     simulation.user(device).closeAll()
     await settle(simulation)
+    // What the last writer had won is a conflict again where a policy now says `copies`.
+    if (counts.get('policy') !== policyCount) continue
     const after = conflictsOf(device)
     // One that had two reasons, or two names, leaves the other one when one of them is gone.
     const isOld = (one: ConflictView): boolean =>

@@ -316,8 +316,9 @@ export class SimUser {
 
   /** What a copy of the disk holds now: all that would survive the daemon. */
   kept(): ReadonlySet<Deed> {
-    const nowMs = this.device.clock.monotonicMs()
-    return new Set(this.#mine.filter((deed) => deed.state !== 'open' || nowMs - deed.atMs > 100))
+    const { clock, hasTrouble } = this.device
+    const oldMs = hasTrouble ? -Infinity : clock.monotonicMs() - 100
+    return new Set(this.#mine.filter((deed) => deed.state !== 'open' || deed.atMs < oldMs))
   }
 
   /** The home is that of an earlier time: nothing done since, or not `kept` then, is owed. */

@@ -312,3 +312,20 @@ test('a chmod of an inode is news of its conflict copies too', () => {
   assert.equal(bob.overlay.node(copy)!.attributes.mode, 0o600)
   assert.ok(bob.deltas.at(-1)!.nodes.some(({ id }) => id === copy))
 })
+
+test('two devices settle a conflict alike: who then edits the file meets none', () => {
+  const { world } = story(3, (a) => a.write('/r', '0'), [
+    (a) => a.write('/r', 'a'),
+    (b) => b.write('/r', 'b'),
+    NOTHING,
+  ])
+  const [alice, bob, carol] = world.devices as [Device, Device, Device]
+  alice.resolve('/r', 0)
+  bob.resolve('/r', 0)
+  bob.publish()
+  // As after a crash: what came meanwhile is applied before the journal is published.
+  assert.ok(alice.receive(1))
+  assert.ok(carol.receive(1))
+  carol.write('/r', 'c')
+  assert.deepEqual(settled(world), ['/r=c'])
+})

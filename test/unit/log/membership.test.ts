@@ -15,7 +15,7 @@ import {
   type FoldResult,
 } from '../../../src/log/membership.ts'
 import { signingKeys } from '../../../src/seal.ts'
-import { feedId, type ActorId, type VolumeId } from '../../../src/types.ts'
+import { branchId, feedId, type ActorId, type VolumeId } from '../../../src/types.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
 import { type Author, LogWorld, NOW_MS, treeOf } from './authors.ts'
 
@@ -220,6 +220,26 @@ test('a device says its name, its labels and its actors', () => {
     creator.write({ control: control.slice(0, 1), frontier: new Map(creator.frontier) }),
   )
   assert.deepEqual(early.actors, [])
+})
+
+test('actors of a branch follow from its past, also of one that has the name of its feed', () => {
+  // As for who took a snapshot: the newest entries came first, those below went on elsewhere.
+  const { world, folder, bob } = joined()
+  const [mine, other] = [actorOf(bob, 1), actorOf(bob, 2)]
+  const below = branchId(bob.feed, 'b'.repeat(64))
+  const announce = (actor: ActorId): ControlOp[] => [{ type: 'actor', actor, deviceName: 'bob' }]
+  const first = bob.write({ control: announce(mine) })
+  const elsewhere = bob.twin(1).write({ control: announce(other) })
+  for (const frame of [first, elsewhere]) folder.fold({ ...frame, feed: below })
+  const previousFrontier = new Map([
+    ...folder.table.frontierOf(below),
+    [below, { length: 1, hash: first.hash }] as const,
+  ])
+  const keys = world.secrets.logKeys()
+  const second = openEntry(bob.write(), { volume: world.volume, keys, previousFrontier })
+  folder.table.fold(second)
+  assert.deepEqual([...folder.table.actorsFor(second)], [mine])
+  assert.deepEqual([...folder.table.actorsFor(folder.open(bob.write()))], [mine])
 })
 
 test('operations of a newer version stop the feed, not the table', () => {

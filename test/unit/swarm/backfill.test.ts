@@ -17,7 +17,10 @@ const FEED = feedId(ALICE, 0)
 const FRAMES = [Buffer.from('an entry')]
 
 /** Lets a backfill ask for 20 s. `answer` says what a peer's entries leave missing. */
-async function run(missing: Missing, answer: (peer: DeviceId, now: Missing) => Missing[]) {
+async function run(
+  missing: Missing,
+  answer: (peer: DeviceId, now: Missing, from: number) => Missing[] | 'detached',
+) {
   const clock = new SimClock()
   const asked: { readonly peer: DeviceId; readonly from: number }[] = []
   let gaps = [missing]
@@ -26,7 +29,9 @@ async function run(missing: Missing, answer: (peer: DeviceId, now: Missing) => M
     clock,
     gaps: () => Promise.resolve(gaps),
     receive: () => {
-      gaps = answer(answering, gaps[0] as Missing)
+      const left = answer(answering, gaps[0] as Missing, asked.at(-1)?.from as number)
+      if (left === 'detached') return Promise.resolve(left)
+      gaps = left
       return Promise.resolve('stored')
     },
     peers: () => [BOB, CAROL],
@@ -64,5 +69,38 @@ test('who answers with another branch is not asked again at once, another peer i
   assert.deepEqual(
     asked.map(({ peer }) => peer),
     [BOB, CAROL],
+  )
+})
+
+test('what fills a gap so far is of another branch: earlier entries are asked for', async () => {
+  // Entries up to 12 are here, and from 9 on they are not those that entry 15 follows.
+  const missing = { feed: FEED, from: 13, to: 15 }
+  let held = 9
+  const asked = await run(missing, (_, now, from) => {
+    if (from > held) return 'detached'
+    held = Math.max(held, from + 1)
+    return held === now.to ? [] : [now]
+  })
+  assert.deepEqual(
+    asked.map(({ peer, from }) => [peer, from]),
+    [13, 12, 10, 6, 7, 8, 9, 10, 11, 12, 13, 14].map((from) => [BOB, from]),
+  )
+})
+
+test('who has nothing that follows what is here is left alone for a while', async () => {
+  const asked = await run({ feed: FEED, from: 3, to: 5 }, () => 'detached')
+  assert.deepEqual(
+    asked.map(({ peer, from }) => [peer, from]),
+    [BOB, CAROL].flatMap((peer) => [3, 2, 0].map((from) => [peer, from])),
+  )
+})
+
+test('who goes back and forth is left alone, too', async () => {
+  const asked = await run({ feed: FEED, from: 3, to: 9 }, (_, now, from) =>
+    from === 0 ? [now] : 'detached',
+  )
+  assert.deepEqual(
+    asked.map(({ peer, from }) => [peer, from]),
+    [BOB, CAROL].flatMap((peer) => [3, 2, 0, 1].map((from) => [peer, from])),
   )
 })

@@ -164,7 +164,10 @@ test('a gap is filled range by range, from whoever has it', async () => {
   const backfill = new Backfill({
     clock,
     gaps: async () => (from < 3 ? [{ feed, from, to: 3 }] : []),
-    receive: async (_, frames) => void (from += frames.length),
+    receive: async (_, frames) => {
+      from += frames.length
+      return 'stored'
+    },
     peers: () => [ALICE, BOB],
     isBusy: () => isBusy,
     send: (to, message) => void sent.push({ to, message }),

@@ -71,6 +71,35 @@ test('two devices that write the same open file both survive', async () => {
   assert.deepEqual(texts.sort(), ['alice', 'bob'])
 })
 
+test('a save by rename before its last bytes: others see what they knew, then all', async () => {
+  for (const crash of ['never', 'before', 'after']) {
+    const [alice, bob] = await twoDevices()
+    await alice.put('new', 'two')
+    await alice.drain()
+    await bob.receive(alice)
+    const handle = alice.open(alice.find('new')?.nodeId ?? 0)
+    await alice.write(handle, 3, ' three')
+    const [from, to] = [name('new'), name('f')]
+    await alice.fs.rename(CONTEXT, { parent: ROOT, name: from }, { parent: ROOT, name: to }, 0)
+    if (crash === 'before') {
+      alice.fs.flush(handle)
+      await alice.crash()
+    }
+    await alice.clock.settle(alice.vfs.submitPending(), 10_000)
+    await bob.receive(alice)
+    assert.deepEqual(await bob.names(), ['f'])
+    if (crash !== 'before') assert.equal(await bob.cat('f'), 'two')
+    if (crash === 'after') await alice.crash()
+    if (crash === 'never') alice.close(handle)
+    await alice.drain()
+    await bob.receive(alice)
+    for (const device of [alice, bob]) {
+      assert.deepEqual(await device.names(), ['f'], crash)
+      assert.equal(await device.cat('f'), 'two three', crash)
+    }
+  }
+})
+
 test('own publications are not notified', async () => {
   const [, bob] = await twoDevices()
   bob.find('f')
