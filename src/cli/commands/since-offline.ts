@@ -25,7 +25,7 @@ export function describeSinceOffline(context: Context, report: SinceOfflineRepor
   if (!away) {
     const since = offlineSince === undefined ? '' : `, and is since ${formatTime(offlineSince)}`
     const state = report.isConnected ? '' : since
-    return `${name}: this device has not come back from being offline yet${state}.`
+    return `${name}: this device has not been alone for a minute or longer${state}.`
   }
   lines.push(`${name}: offline from ${formatTime(away.from)} to ${formatTime(away.to)}${now}`)
   const total = Object.values(counts).reduce((sum, value) => sum + value, 0)
