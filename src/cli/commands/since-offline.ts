@@ -23,7 +23,7 @@ export function describeSinceOffline(context: Context, report: SinceOfflineRepor
   const lines: string[] = []
   const now = offlineSince === undefined ? '' : `; offline again since ${formatTime(offlineSince)}`
   if (!away) {
-    const since = offlineSince === undefined ? '' : `, and is since ${formatTime(offlineSince)}`
+    const since = offlineSince === undefined ? '' : `; offline since ${formatTime(offlineSince)}`
     const state = report.isConnected ? '' : since
     return `${name}: this device has not been alone for a minute or longer${state}.`
   }
