@@ -2,7 +2,7 @@
  * XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) of whole chunks, by two libraries that give the
  * same bits: libsodium, and OpenSSL's ChaCha20-Poly1305 (RFC 8439) under a subkey of HChaCha20.
  * OpenSSL takes two thirds (sealing) or half (opening) of the time where the processor has AVX-512,
- * and more elsewhere. So the first large chunk decides, by measuring both.
+ * and more elsewhere. So `CipherChoice` times both.
  */
 import crypto from 'node:crypto'
 import { sodium } from '../sodium.ts'
@@ -123,46 +123,58 @@ function add(to: number, by: number, mixed: number, count: number): void {
 
 /** Below this the calls cost more than the bytes: libsodium has fewer. */
 const LARGE_BYTES_MIN = 32 * 1024
-/** Small enough that the allocator has it at hand. */
-const PROBE_BYTES = 96 * 1024
-const PROBE_COUNT = 4
-/** Calls until the code is compiled; else what is measured is the interpreter. */
-const WARM_UP_COUNT = 50
+/** Large chunks that each library takes before the faster one takes all. */
+const TRIAL_COUNT = 16
 
-let fastest: ChunkCipher | undefined
-
-/** The cipher for a body of that many bytes. The first large one costs 10 ms of measuring. */
-export function cipherFor(bodyBytes: number): ChunkCipher {
-  if (bodyBytes < LARGE_BYTES_MIN) return sodiumCipher
-  fastest ??= measureCiphers()
-  return fastest
+interface Trial {
+  readonly cipher: ChunkCipher
+  /** The best so far: the first calls are interpreted. */
+  msPerByte: number
 }
 
-function measureCiphers(): ChunkCipher {
-  const about = Buffer.alloc(8)
-  const nonce = Buffer.alloc(24)
-  const key = Buffer.alloc(32)
-  const fastestOf = (cipher: ChunkCipher, count: number, bodyBytes: number): number => {
-    const body = Buffer.alloc(bodyBytes)
-    const sealed = Buffer.alloc(bodyBytes + TAG_BYTES)
-    let bestMs = Infinity
-    for (; count > 0; count--) {
-      const startMs = systemClock.monotonicMs()
-      cipher.encrypt(sealed, body, about, nonce, key)
-      cipher.decrypt(sealed, about, nonce, key)
-      bestMs = Math.min(bestMs, systemClock.monotonicMs() - startMs)
+/**
+ * Which library works in one direction. The first large chunks go to both by turns and are timed:
+ * nothing is done only to measure, so no thread is held up by it.
+ */
+export class CipherChoice {
+  readonly #trials: readonly Trial[]
+  readonly #monotonicMs: () => number
+  #count = 0
+  #chosen: ChunkCipher | undefined
+
+  constructor(monotonicMs: () => number = systemClock.monotonicMs) {
+    this.#monotonicMs = monotonicMs
+    const ciphers = isOpensslUsable() ? [opensslCipher, sodiumCipher] : [sodiumCipher]
+    this.#trials = ciphers.map((cipher) => ({ cipher, msPerByte: Infinity }))
+  }
+
+  /** Does `work` on that many bytes with the cipher for it. Passes on what `work` throws. */
+  run<Result>(byteCount: number, work: (cipher: ChunkCipher) => Result): Result {
+    if (byteCount < LARGE_BYTES_MIN) return work(sodiumCipher)
+    return this.#chosen ? work(this.#chosen) : this.#try(byteCount, work)
+  }
+
+  #try<Result>(byteCount: number, work: (cipher: ChunkCipher) => Result): Result {
+    const trial = this.#trials[this.#count++ % this.#trials.length] as Trial
+    const startMs = this.#monotonicMs()
+    const result = work(trial.cipher)
+    const msPerByte = (this.#monotonicMs() - startMs) / byteCount
+    trial.msPerByte = Math.min(trial.msPerByte, msPerByte)
+    if (this.#count >= TRIAL_COUNT * this.#trials.length) {
+      this.#chosen = [...this.#trials].sort((a, b) => a.msPerByte - b.msPerByte)[0]?.cipher
     }
-    return bestMs
+    return result
   }
-  const cost = (cipher: ChunkCipher): number => {
-    fastestOf(cipher, WARM_UP_COUNT, 64)
-    return fastestOf(cipher, PROBE_COUNT, PROBE_BYTES)
-  }
+}
+
+/** A build of OpenSSL may lack this cipher, as those for FIPS do. */
+function isOpensslUsable(): boolean {
   try {
-    return cost(opensslCipher) < cost(sodiumCipher) ? opensslCipher : sodiumCipher
+    const [nonce, key] = [Buffer.alloc(24), Buffer.alloc(32)]
+    opensslCipher.encrypt(Buffer.alloc(1 + TAG_BYTES), Buffer.alloc(1), nonce, nonce, key)
+    return true
   } catch (error) {
-    // A build of OpenSSL without this cipher, as those for FIPS are.
-    if (error instanceof Error) return sodiumCipher
+    if (error instanceof Error) return false
     throw error
   }
 }

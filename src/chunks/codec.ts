@@ -11,7 +11,7 @@ import { deriveKey } from '../seal.ts'
 import { sodium } from '../sodium.ts'
 import type { ChunkAddress } from '../types.ts'
 import { blake3, createHasher, type Hasher } from './blake3.ts'
-import { cipherFor } from './cipher.ts'
+import { CipherChoice } from './cipher.ts'
 import { CHUNK_SIZE_BYTES_MAX } from './gear.ts'
 import type { ChunkKeys } from './interface.ts'
 import { compress, decompress } from './zstd.ts'
@@ -60,6 +60,8 @@ export class ChunkCodec {
   readonly #keys: ChunkKeys
   readonly #ids: Hasher
   readonly #generations = new Map<number, GenerationKeys>()
+  readonly #sealing = new CipherChoice()
+  readonly #opening = new CipherChoice()
   readonly #about = Buffer.alloc(HEADER_BYTES + 1)
   readonly #nonceParts = Buffer.alloc(2)
   #scratch = Buffer.allocUnsafeSlow(64 * 1024)
@@ -98,7 +100,9 @@ export class ChunkCodec {
     sealed.writeUInt32LE(generation, 2)
     sealed.set(nonce, HEADER_BYTES)
     const about = this.#aboutOf(sealed, kind)
-    cipherFor(body.length).encrypt(sealed.subarray(BODY_AT), body, about, nonce, keys.seal)
+    this.#sealing.run(body.length, (cipher) => {
+      cipher.encrypt(sealed.subarray(BODY_AT), body, about, nonce, keys.seal)
+    })
     return { address: addressOf(sealed), sealed }
   }
 
@@ -122,7 +126,9 @@ export class ChunkCodec {
     const nonce = sealed.subarray(HEADER_BYTES, BODY_AT)
     let body: Buffer
     try {
-      body = cipherFor(sealed.length).decrypt(sealed.subarray(BODY_AT), about, nonce, keys.seal)
+      body = this.#opening.run(sealed.length, (cipher) =>
+        cipher.decrypt(sealed.subarray(BODY_AT), about, nonce, keys.seal),
+      )
     } catch (error) {
       throw new WormholeError('CHUNK_CORRUPT', `sealed ${kind} chunk does not open`, {
         cause: error,

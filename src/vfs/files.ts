@@ -346,8 +346,7 @@ export class Files {
     }
     const hole = (await source.seek(contents, from, 'hole', signal)) ?? end
     const length = Math.min(hole - from, end - from, COPY_STEP_BYTES)
-    const pieces = await source.read(contents, from, length, signal)
-    const bytes = Buffer.concat(pieces)
+    const bytes = await source.readCopy(contents, from, length, signal)
     await this.writeBytes(target.node, target.file, to, bytes)
     return bytes.length
   }

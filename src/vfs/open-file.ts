@@ -311,6 +311,17 @@ export class OpenFile {
     return slots.length === 0 ? parts : joinLater(parts, slots)
   }
 
+  /** As `read`, in fresh memory: what is dirty is copied before anything waits. */
+  async readCopy(
+    contents: ContentStore,
+    offset: number,
+    length: number,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Buffer> {
+    const pieces = this.read(contents, offset, length, options)
+    return Buffer.concat(Array.isArray(pieces) ? pieces : await pieces)
+  }
+
   /** Dirty pieces of a range, for the journal. */
   dirtyPieces(start: number, end: number): readonly DirtyPiece[] {
     return this.#dirty.pieces(start, end)

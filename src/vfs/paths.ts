@@ -162,9 +162,7 @@ export class Paths implements PathApi {
     file.handles++
     try {
       for (let offset = 0; offset < file.sizeBytes; offset += READ_BYTES) {
-        const pieces = await file.read(contents, offset, READ_BYTES, signal)
-        // What is dirty lies in memory that the next write may use.
-        yield* pieces.map((piece) => Buffer.from(piece))
+        yield await file.readCopy(contents, offset, READ_BYTES, signal)
       }
     } finally {
       file.handles--

@@ -4,7 +4,13 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { cipherFor, opensslCipher, sodiumCipher, subkey } from '../../../src/chunks/cipher.ts'
+import {
+  CipherChoice,
+  opensslCipher,
+  sodiumCipher,
+  subkey,
+  type ChunkCipher,
+} from '../../../src/chunks/cipher.ts'
 import { createBytes, createRandom } from '../../helpers/chunks.ts'
 
 test('the subkey of the draft', () => {
@@ -41,9 +47,23 @@ test('both give the same bits, and open what the other has sealed', () => {
   }
 })
 
-test('small bodies take libsodium; for large ones one is chosen for good', () => {
-  assert.equal(cipherFor(100), sodiumCipher)
-  const chosen = cipherFor(1_000_000)
-  assert([sodiumCipher, opensslCipher].includes(chosen))
-  assert.equal(cipherFor(500_000), chosen)
+test('small bodies take libsodium; of large ones both take some, then the faster takes all', () => {
+  for (const slow of [opensslCipher, sodiumCipher]) {
+    let nowMs = 0
+    const choice = new CipherChoice(() => nowMs)
+    const take = (byteCount: number): ChunkCipher =>
+      choice.run(byteCount, (cipher) => {
+        nowMs += cipher === slow ? 2 : 1
+        return cipher
+      })
+    assert.equal(take(100), sodiumCipher)
+    const first = Array.from({ length: 32 }, () => take(1_000_000))
+    for (const cipher of [opensslCipher, sodiumCipher]) {
+      assert.equal(first.filter((other) => other === cipher).length, 16, cipher.name)
+    }
+    const rest = new Set(Array.from({ length: 20 }, () => take(1_000_000)))
+    assert.deepEqual([...rest], [slow === sodiumCipher ? opensslCipher : sodiumCipher])
+    assert.equal(take(100), sodiumCipher)
+    assert.throws(() => choice.run(1_000_000, () => assert.fail('as thrown')), /as thrown/)
+  }
 })

@@ -160,7 +160,9 @@ test('what is exported has a docstring', () => {
 test('open ends and sleeping tests are found', () => {
   const bad = [`// ${'TO'}DO later`, `test.${'skip'}('x')`, `t.${'todo'}('x')`, `// ${'FIX'}ME`]
   assert.deepEqual(lines(checkWords(bad.join('\n'))), [1, 2, 3, 4])
-  assert.deepEqual(checkWords("test('x', { skip: reason })\nstream.skip(2)\nTODOS"), [])
+  // A skip with a reason, a method of that name, and a longer word are none of these.
+  const sound = [`test('x', { ${'ski'}p: reason })`, `stream.${'ski'}p(2)`, `${'TO'}DOS`]
+  assert.deepEqual(checkWords(sound.join('\n')), [])
 })
 
 test('what belongs to one machine is found', () => {

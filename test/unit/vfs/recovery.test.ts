@@ -248,6 +248,24 @@ test('a power cut leaves of every block what it was since the last fsync', async
   assert.ok(segments > 20 && cuts > 5, `${segments} segments, ${cuts} cuts that took some`)
 })
 
+test('a segment waits for the disk only over a base that is not all here', async () => {
+  for (const isRemote of [false, true]) {
+    const [device] = (await createWorld(1)) as [VfsDevice]
+    await device.put('f', 'on a peer')
+    await device.drain()
+    device.failure = new WormholeError('IO_ERROR', 'cut off: everything stays in the journal')
+    device.contents.isRemote = isRemote
+    const { syncCount, buildCount } = device.contents
+    const handle = device.open(device.find('f')?.nodeId ?? 0)
+    await device.write(handle, 0, Buffer.alloc(5 << 20, 'a'))
+    await device.clock.run(1)
+    assert.ok(device.contents.buildCount > buildCount, 'a segment')
+    assert.equal(device.contents.syncCount > syncCount, isRemote)
+    await device.fs.fsync(handle, false)
+    assert.ok(device.contents.syncCount > syncCount, 'an fsync syncs what the journal names')
+  }
+})
+
 test('a second crash during the publication of recovered bytes loses nothing', async () => {
   const [device] = (await createWorld(1)) as [VfsDevice]
   await device.put('f', 'kept')
