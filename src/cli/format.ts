@@ -36,6 +36,11 @@ export function clean(text: string): string {
   })
 }
 
+/** As `clean` for a text of many lines, tabs included. */
+export function cleanLines(text: string): string {
+  return text.replace(/[^\n\t]+/g, clean)
+}
+
 /** JSON on one line, safe to show on a terminal. */
 export function formatJson(value: unknown): string {
   return JSON.stringify(value).replace(

@@ -7,7 +7,15 @@ import { systemClock } from '../../system.ts'
 import { waitOrAbort } from '../../daemon/sync-run.ts'
 import { ask } from '../ask.ts'
 import { EXIT_DONE, EXIT_ERROR, type Context } from '../context.ts'
-import { clean, count, formatBytes, formatJson, formatTable, formatTime } from '../format.ts'
+import {
+  clean,
+  cleanLines,
+  count,
+  formatBytes,
+  formatJson,
+  formatTable,
+  formatTime,
+} from '../format.ts'
 
 /** How often `--watch` looks. */
 const WATCH_MS = 1000
@@ -88,7 +96,7 @@ export async function show(context: Context, [path]: [string]): Promise<number> 
       ...differences.map((text, index) =>
         text === undefined
           ? `Version ${index + 2} is not compared: ${NOT_COMPARED}.`
-          : text.split('\n').map(clean).join('\n').trimEnd(),
+          : cleanLines(text).trimEnd(),
       ),
     ].join('\n\n'),
   )

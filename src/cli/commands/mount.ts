@@ -24,6 +24,10 @@ export async function unmount(
 ): Promise<number> {
   const where = directory === undefined ? {} : { directory: context.localPath(directory) }
   const report = await context.call('unmount', { ...context.words, ...where })
-  await context.report(report, () => clean(`Volume ${report.volume} is unmounted.`))
+  await context.report(report, () =>
+    report.mountpoint === undefined
+      ? clean(`Volume ${report.volume} is not mounted.`)
+      : clean(`Volume ${report.volume} is unmounted from ${report.mountpoint}.`),
+  )
   return EXIT_DONE
 }

@@ -2,8 +2,9 @@
 import { constants } from 'node:fs'
 import { open, rm, stat, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
+import { Readable } from 'node:stream'
 import type { ExplainReport, PolicyCheckReport } from '../../daemon/interface.ts'
-import { hasCode, WormholeError } from '../../errors.ts'
+import { fromErrno, hasCode, WormholeError } from '../../errors.ts'
 import { parsePolicy, POLICY_FILE_NAME, POLICY_FILE_SIZE_BYTES_MAX } from '../../policy/parse.ts'
 import { POLICY_SCHEMA } from '../../policy/schema.ts'
 import { formatTemplate, type Purpose } from '../../policy/templates.ts'
@@ -11,6 +12,7 @@ import { shownValue } from '../../policy/words.ts'
 import { EXIT_DONE, EXIT_ERROR, type Context } from '../context.ts'
 import { clean, formatTable } from '../format.ts'
 import { write } from '../io.ts'
+import { joinPath } from '../transfer.ts'
 
 /**
  * Validates policy files; exit code 1 if there is a problem. Files of this machine, those in a
@@ -111,7 +113,10 @@ function origin({ from, line, label, reason }: ExplainReport['values'][number]):
   return label === undefined ? place : `${place} (${label})`
 }
 
-/** Writes a commented policy file to begin with; never over one that is there. */
+/**
+ * Writes a commented policy file to begin with; never over one that is there. A directory of this
+ * machine goes first, those in a mount included; all else is a path in a volume.
+ */
 export async function init(
   context: Context,
   [directory]: [string | undefined],
@@ -122,8 +127,11 @@ export async function init(
     await write(context.io.stdout, text)
     return EXIT_DONE
   }
-  const file = path.join(context.localPath(directory ?? '.'), POLICY_FILE_NAME)
-  await writeNew(file, text)
+  const here = context.localPath(directory ?? '.')
+  const isHere = directory === undefined || (await stat(here).catch(() => undefined)) !== undefined
+  const file = isHere ? path.join(here, POLICY_FILE_NAME) : joinPath(directory, POLICY_FILE_NAME)
+  if (isHere) await writeNew(file, text)
+  else await writeThere(context, directory, file, text)
   await context.report(
     { file, for: options.for },
     () =>
@@ -140,15 +148,8 @@ async function writeNew(file: string, text: string): Promise<void> {
     handle = await open(file, flags, 0o644)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') {
-      const message =
-        `this machine has no directory ${path.dirname(file)}: a template is written to a ` +
-        'folder below the mount point, or anywhere else, or to - and from there with `put`'
-      throw new WormholeError('NOT_FOUND', message, { cause: error })
-    }
-    if (code !== 'EEXIST') throw error
-    const message = `${file} is there already, and a template replaces nothing`
-    throw new WormholeError('ALREADY_EXISTS', message, { cause: error })
+    if (code === 'EEXIST') throw isThere(file, error)
+    throw fromErrno(error, `write ${file}`)
   }
   try {
     await handle.writeFile(text)
@@ -158,6 +159,31 @@ async function writeNew(file: string, text: string): Promise<void> {
     await rm(file, { force: true })
     throw error
   }
+}
+
+/** Makes a file in a volume. */
+async function writeThere(
+  context: Context,
+  directory: string,
+  file: string,
+  text: string,
+): Promise<void> {
+  try {
+    const names = await context.call('list', { ...context.words, path: directory })
+    if (names.some(({ name }) => name === POLICY_FILE_NAME)) throw isThere(file)
+    const client = await context.connect()
+    const bytes = Readable.from([Buffer.from(text)])
+    await client.upload('write', { ...context.words, path: file }, bytes)
+  } catch (error) {
+    if (!hasCode(error, 'NOT_FOUND') && !hasCode(error, 'DAEMON_NOT_RUNNING')) throw error
+    const message = `neither this machine nor a volume that is up has a directory ${directory}`
+    throw new WormholeError('NOT_FOUND', message, { cause: error })
+  }
+}
+
+function isThere(file: string, cause?: unknown): WormholeError {
+  const message = `${file} is there already, and a template replaces nothing`
+  return new WormholeError('ALREADY_EXISTS', message, { cause })
 }
 
 /** The JSON schema of policy files, for editors and other programs. */

@@ -192,7 +192,7 @@ test('policy files are begun, judged and described without a daemon', async (t) 
   assert.match(again.stderr, /^wormhole: ALREADY_EXISTS: .* is there already/)
   assert.equal(fs.readFileSync(file, 'utf8'), template, 'nothing is replaced')
   const nowhere = await alice.run(['policy', 'init', path.join(scratch, 'nowhere')], { codes: [1] })
-  assert.match(nowhere.stderr, /^wormhole: NOT_FOUND: this machine has no directory/)
+  assert.match(nowhere.stderr, /^wormhole: NOT_FOUND: neither this machine nor/)
   await alice.run(['policy', 'init', scratch, '--for', 'nobody'], { codes: [2] })
   const files = [file]
   for (const purpose of ['company', 'laboratory', 'web']) {

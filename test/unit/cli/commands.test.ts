@@ -287,6 +287,7 @@ test('cli: a conflict is shown with what differs', async (t) => {
   volume.conflictList = [{ ...CONFLICT, path: '/a.txt', versions }]
   const { stdout } = await wormhole(['conflicts', 'show', '/a.txt'])
   assert.match(stdout, /^-two\n\+three$/m)
+  assert.match(stdout, /^--- 1 alice\t\d/m, 'tabs stay')
   volume.add('/a.txt', 'one\0two')
   const binary = await wormhole(['conflicts', 'show', '/a.txt'])
   assert.match(binary.stdout, /Version 2 is not compared/)
@@ -330,8 +331,26 @@ test('cli: ls, mkdir, rm, mount, unmount', async (t) => {
   assert.equal((await wormhole(['ls', 'm/file'], { cwd: '/w' })).stdout, 'file\n')
   assert.equal((await wormhole(['ls', 'file'], { cwd: '/w' })).code, 2)
   assert.equal((await wormhole(['unmount', '/elsewhere'])).code, 1)
-  assert.equal((await wormhole(['unmount', '/w/m'])).code, 0)
+  const unmounted = await wormhole(['unmount', '/w/m'])
+  assert.equal(unmounted.stdout, 'Volume photos is unmounted from /w/m.\n')
+  assert.equal((await wormhole(['unmount'])).stdout, 'Volume photos is not mounted.\n')
   assert.equal(volume.mountpoint, undefined)
+})
+
+test('cli: a policy file is begun in a volume that is not mounted', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  volume.add('/photos/a', 'x')
+  assert.equal((await wormhole(['policy', 'init', '/photos'])).code, 0)
+  const file = '/photos/.wormhole.toml'
+  const { bytes } = volume.nodes.get(file) ?? {}
+  assert.match(String(bytes), /^\[conflicts\]$/m)
+  const again = await wormhole(['policy', 'init', '/photos', '--for', 'web'])
+  assert.match(again.stderr, /^wormhole: ALREADY_EXISTS: /)
+  assert.equal(volume.nodes.get(file)?.bytes, bytes, 'nothing is replaced')
+  const nowhere = await wormhole(['policy', 'init', '/none'])
+  assert.match(nowhere.stderr, /^wormhole: NOT_FOUND: neither this machine nor a volume/)
 })
 
 test('cli: several volumes need a name', async (t) => {
