@@ -1,16 +1,16 @@
 /** How fast bytes come, and how long it will still take: text for the progress line. */
 import type { Progress } from '../daemon/frames.ts'
-import { formatBytes } from './format.ts'
+import { count, formatBytes } from './format.ts'
 
 /** The rate is that of about the last so many milliseconds. */
 const WINDOW_MS = 10_000
 
-/** Makes progress in bytes into one whose text tells them, the rate and the time that is left. */
+/** Makes progress in bytes into one whose text tells amount, rate, sources and time left. */
 export function createPace(nowMs: () => number): (progress: Progress) => Progress {
   const marks: { readonly atMs: number; readonly done: number }[] = []
   return (progress) => {
-    const { text, done, total } = progress
-    if (total <= 0) return progress
+    const { text, done, total, isBytes, sourceCount = 0 } = progress
+    if (total <= 0 || !isBytes) return progress
     const atMs = nowMs()
     marks.push({ atMs, done })
     while (marks.length > 2 && atMs - (marks[1]?.atMs ?? atMs) >= WINDOW_MS) marks.shift()
@@ -19,7 +19,11 @@ export function createPace(nowMs: () => number): (progress: Progress) => Progres
     const amount = `${formatBytes(done)} of ${formatBytes(total)}`
     if (rate <= 0) return { ...progress, text: `${text} ${amount}` }
     const left = formatDuration((total - done) / rate)
-    return { ...progress, text: `${text} ${amount}, ${formatBytes(rate)}/s, ${left} left` }
+    const sources = sourceCount > 0 ? ` from ${count(sourceCount, 'device')}` : ''
+    return {
+      ...progress,
+      text: `${text} ${amount}, ${formatBytes(rate)}/s${sources}, ${left} left`,
+    }
   }
 }
 

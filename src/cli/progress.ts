@@ -2,6 +2,7 @@
 import type { Progress } from '../daemon/frames.ts'
 import { clean } from './format.ts'
 import type { Output } from './io.ts'
+import { createPace } from './pace.ts'
 
 /** The line is drawn at most this often. */
 const DRAW_MS_MIN = 100
@@ -18,6 +19,7 @@ export interface ProgressLine {
 /** A line on `output` if that is a terminal. `nowMs` is any clock that grows. */
 export function progressLine(output: Output, nowMs: () => number): ProgressLine {
   if (output.isTTY !== true) return { show() {}, clear() {} }
+  const pace = createPace(nowMs)
   let lastMs = -Infinity
   let isDrawn = false
   return {
@@ -25,7 +27,7 @@ export function progressLine(output: Output, nowMs: () => number): ProgressLine 
       if (nowMs() - lastMs < DRAW_MS_MIN) return
       lastMs = nowMs()
       isDrawn = true
-      output.write(`\r\u001b[K${formatProgress(progress, output.columns || COLUMNS_PRESET)}`)
+      output.write(`\r\u001b[K${formatProgress(pace(progress), output.columns || COLUMNS_PRESET)}`)
     },
     clear() {
       if (isDrawn) output.write('\r\u001b[K')

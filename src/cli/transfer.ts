@@ -45,8 +45,10 @@ export class Tally {
 
   #show(): void {
     const { files, bytes } = this.report
+    const total = this.#sizeBytes
     const text = files > 0 ? `${count(files, 'file')}, ${formatBytes(bytes)}` : formatBytes(bytes)
-    this.#line.show({ text, done: bytes, total: this.#sizeBytes })
+    if (total > 0) this.#line.show({ text: 'copying', done: bytes, total, isBytes: true })
+    else this.#line.show({ text, done: bytes, total })
   }
 }
 

@@ -1,4 +1,5 @@
 /** What `verify.ts` needs, over the threads, the swarm and the files of one volume. */
+import type { OnProgress } from './frames.ts'
 import path from 'node:path'
 import { systemDisk } from '../disk.ts'
 import { errorToData, WormholeError } from '../errors.ts'
@@ -56,7 +57,7 @@ export function carePorts(parts: () => CareParts): VerifyPorts {
     fetch: async ({ timeoutMs, signal }) => {
       const { duty } = parts()
       const deadlineMs = systemClock.monotonicMs() + timeoutMs
-      await fetchMissing({ clock: systemClock, duty }, deadlineMs, signal, () => {})
+      await fetchMissing({ clock: systemClock, duty }, deadlineMs, signal)
     },
     askPeers: async ({ timeoutMs, signal }) => {
       const answers = await parts().swarm.syncRound({ timeoutMs, signal })
@@ -89,10 +90,7 @@ function checkHome({ directory, files }: CareParts): Finding[] {
  *
  * @throws {WormholeError} `FEED_CORRUPT` when the log lacks entries: the index knows more than it.
  */
-async function rebuild(
-  parts: CareParts,
-  onProgress: (progress: { text: string; done: number; total: number }) => void,
-): Promise<void> {
+async function rebuild(parts: CareParts, onProgress: OnProgress): Promise<void> {
   const missing = await parts.threads.crdt.call('missingEntries', { isAll: true })
   if (missing.length > 0) {
     throw new WormholeError(

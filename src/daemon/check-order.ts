@@ -1,4 +1,5 @@
 /** What the checking process is told and tells. Types, and the list of what there is to check. */
+import type { Progress } from './frames.ts'
 import type { ErrorData } from '../errors.ts'
 import type { Finding } from '../finding.ts'
 import type { LackingContent } from './check-contents.ts'
@@ -23,12 +24,7 @@ export interface CheckOrder {
 
 /** What the process tells. `done` comes last. */
 export type CheckNews =
-  | {
-      readonly type: 'progress'
-      readonly text: string
-      readonly done: number
-      readonly total: number
-    }
+  | ({ readonly type: 'progress' } & Progress)
   | { readonly type: 'finding'; readonly finding: Finding; readonly lacking?: LackingContent }
   | { readonly type: 'begun' | 'ended'; readonly part: CheckPart }
   | { readonly type: 'done' }

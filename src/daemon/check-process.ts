@@ -114,7 +114,7 @@ class Check {
 
   #progress(text: string): void {
     const done = Math.min(this.#done, this.#total)
-    tell({ type: 'progress', text, done, total: this.#total })
+    tell({ type: 'progress', text, done, total: this.#total, isBytes: true })
   }
 
   async #contents(): Promise<void> {

@@ -69,7 +69,7 @@ export class FetchDuty {
   #beyond = { files: 0, bytes: 0 }
   /** What is being fetched, by key. */
   readonly #underWay = new Map<string, UnderWay>()
-  readonly #watchers = new Set<(keys: readonly string[]) => void>()
+  readonly #watchers = new Set<(wants: readonly Want[]) => void>()
   /** Whether the list holds what this device does not keep. */
   #hasUnkept = false
   /** Something went wrong: waits for the retry, or for whoever asks next. */
@@ -108,8 +108,21 @@ export class FetchDuty {
     return Math.round(bytes)
   }
 
-  /** Tells the keys of what was fetched, until the returned function is called. */
-  watch(onFetched: (keys: readonly string[]) => void): () => void {
+  /** How much is on the list that this device keeps: a walk over all of it. */
+  async owed(): Promise<{ files: number; bytes: number }> {
+    let files = 0
+    let bytes = 0
+    for await (const wants of this.#pages()) {
+      for (const { sizeBytes } of await this.#kept(wants)) {
+        files++
+        bytes += sizeBytes
+      }
+    }
+    return { files, bytes }
+  }
+
+  /** Tells what was fetched, until the returned function is called. */
+  watch(onFetched: (wants: readonly Want[]) => void): () => void {
     this.#watchers.add(onFetched)
     return () => void this.#watchers.delete(onFetched)
   }
@@ -203,17 +216,28 @@ export class FetchDuty {
     this.#left.clear()
     this.#beyond = { files: 0, bytes: 0 }
     this.#hasUnkept = false
+    for await (const wants of this.#pages()) await this.#work(wants)
+    this.#walk?.cancel()
+    if (!this.#hasUnkept) return
+    this.#walk = this.#ports.clock.setTimer(WALK_MS, () => this.poke())
+  }
+
+  /** The whole list, a batch at a time. */
+  async *#pages(): AsyncGenerator<readonly Want[]> {
     let isMore = true
     for (let after: string | undefined; isMore;) {
       const options = after === undefined ? {} : { after }
       const wants = await this.#ports.wants({ ...options, countMax: BATCH_COUNT })
       isMore = wants.length === BATCH_COUNT
       after = wants.at(-1)?.key
-      await this.#work(wants)
+      if (wants.length > 0) yield wants
     }
-    this.#walk?.cancel()
-    if (!this.#hasUnkept) return
-    this.#walk = this.#ports.clock.setTimer(WALK_MS, () => this.poke())
+  }
+
+  /** Those whose contents this device keeps. */
+  async #kept(wants: readonly Want[]): Promise<Want[]> {
+    const bounds = await this.#ports.keptUpTo(wants.map(({ inode }) => inode))
+    return wants.filter(({ sizeBytes }, index) => sizeBytes <= (bounds[index] ?? 0))
   }
 
   /** One batch of what is due; what is not on the list any more was replaced meanwhile. */
@@ -237,8 +261,7 @@ export class FetchDuty {
   /** Fetches one batch and notes what is still missing. */
   async #work(wants: readonly Want[]): Promise<void> {
     if (wants.length === 0) return
-    const bounds = await this.#ports.keptUpTo(wants.map(({ inode }) => inode))
-    const duties = wants.filter(({ sizeBytes }, index) => sizeBytes <= (bounds[index] ?? 0))
+    const duties = await this.#kept(wants)
     if (duties.length < wants.length) this.#hasUnkept = true
     for (const want of duties) this.#underWay.set(want.key, { want, chunkCount: 0, absent: [] })
     try {
@@ -259,17 +282,17 @@ export class FetchDuty {
 
   /** Fetches contents; returns those that are still missing. */
   async #fetchAll(duties: readonly Want[]): Promise<Want[]> {
-    const done: string[] = []
+    const done: Want[] = []
     const left: Want[] = []
     await Promise.all(
       duties.map(async (want) => {
-        if (await this.#bring(want)) done.push(want.key)
+        if (await this.#bring(want)) done.push(want)
         else left.push(want)
       }),
     )
     if (done.length > 0) {
       await this.#ports.sync()
-      await this.#ports.fetched(done)
+      await this.#ports.fetched(done.map(({ key }) => key))
       for (const onFetched of this.#watchers) onFetched(done)
     }
     return left

@@ -27,7 +27,14 @@ export interface Progress {
   readonly text: string
   readonly done: number
   readonly total: number
+  /** `done` and `total` are bytes. */
+  readonly isBytes?: boolean
+  /** Devices that sent something since the progress before. */
+  readonly sourceCount?: number
 }
+
+/** Called a few times a second. */
+export type OnProgress = (progress: Progress) => void
 
 /** The first message of each side. */
 export interface Hello {

@@ -10,6 +10,7 @@
  *   store  the next unused chunks become absent
  *   fs, crdt   what they name now: comes back; the rest is freed. Again, until none is left
  */
+import type { OnProgress } from './frames.ts'
 import type {
   ChunkCollection,
   CollectionPlan,
@@ -42,8 +43,6 @@ export interface GcPorts {
   /** Contents that only open files, unpublished edits and their like name. */
   references(): Promise<Roots[]>
 }
-
-type OnProgress = (progress: { text: string; done: number; total: number }) => void
 
 /** What a run found, apart from its report. */
 export interface GcOutcome {

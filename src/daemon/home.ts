@@ -1,4 +1,5 @@
 /** The volumes of one home: opening, creating and joining. Lives on the main thread. */
+import type { OnProgress } from './frames.ts'
 import os from 'node:os'
 import path from 'node:path'
 import { WormholeError, errorToData, hasCode } from '../errors.ts'
@@ -22,8 +23,6 @@ import type { OwnerChoice } from '../vfs/interface.ts'
 const ADMISSION_TIMEOUT_MS = 60_000
 const INVITE_DAYS = 7
 const INVITE_USES = 10
-
-type Progress = (progress: { text: string; done: number; total: number }) => void
 
 class Home implements HomeHandle {
   readonly home: string
@@ -134,7 +133,7 @@ class Home implements HomeHandle {
       labels: Record<string, string>
       signal: AbortSignal
     },
-    onProgress: Progress,
+    onProgress: OnProgress,
   ): Promise<CreatedReport> {
     const invite = decodeInvite(options.invite)
     const known = this.#hosts.find((host) => host.id === invite.volume)

@@ -3,6 +3,7 @@
  * so fields are documented, stable and only ever added. Types only. Paths are text from the
  * volume's root (`/` first); times are ISO 8601 UTC strings; sizes are bytes.
  */
+import type { OnProgress } from './frames.ts'
 import type { PolicyValue } from '../policy/schema.ts'
 import type { DeviceId, Role } from '../types.ts'
 import type { Keep } from './conflict-choice.ts'
@@ -347,18 +348,15 @@ export interface VolumeHandle {
   /** Calls `onProgress` a few times a second. */
   sync(
     options: { timeoutMs: number; require: number | undefined; signal: AbortSignal },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: OnProgress,
   ): Promise<SyncReport>
   /** Calls `onProgress` a few times a second. */
   verify(
     options: { isRepair: boolean; isRebuild: boolean; signal: AbortSignal },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: OnProgress,
   ): Promise<VerifyReport>
   /** Frees what nothing needs, after a `verify` or another `gc` that runs. */
-  gc(
-    options: { isDryRun: boolean; signal: AbortSignal },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
-  ): Promise<GcReport>
+  gc(options: { isDryRun: boolean; signal: AbortSignal }, onProgress: OnProgress): Promise<GcReport>
   readonly tree: TreeHandle
   readonly pins: PinHandle
   /** What others changed since this device was last without anybody; at most `countMax` of it. */
@@ -416,7 +414,7 @@ export interface HomeHandle {
       labels: Record<string, string>
       signal: AbortSignal
     },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: OnProgress,
   ): Promise<CreatedReport>
   close(): Promise<void>
 }

@@ -2,6 +2,7 @@
  * What the daemon offers for devices that come and go: pins, and what changed meanwhile. Plain data
  * as in `interface.ts`: what `--json` prints, so fields are only ever added. Types only.
  */
+import type { OnProgress } from './frames.ts'
 
 /**
  * What happened to a name. `attributes`: mode, owner, times or extended attributes, and no byte.
@@ -86,7 +87,7 @@ export interface PinHandle {
   wait(
     path: string,
     signal: AbortSignal,
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: OnProgress,
   ): Promise<Omit<PinRunReport, 'volume'>>
   /** What is missing of a pinned path just now. */
   look(path: string): Promise<Omit<PinRunReport, 'volume'>>

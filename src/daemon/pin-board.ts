@@ -13,6 +13,8 @@ import { hasCode, WormholeError } from '../errors.ts'
 import type { Clock } from '../system.ts'
 import type { InodeId } from '../types.ts'
 import type { FetchDuty } from './fetch-duty.ts'
+import { SourceCounter, type PeerCounts } from './fetch-gauge.ts'
+import type { OnProgress } from './frames.ts'
 import type { Pin } from './home-files.ts'
 import type { PinHandle, PinReport, PinRunReport } from './offline-interface.ts'
 import type { Pins } from './pins.ts'
@@ -33,7 +35,6 @@ const IDLE_PASSES_MAX = 2
 const NAMED_COUNT = 100
 
 type FsMethods = Pins['handlers']
-type Progress = Parameters<PinHandle['wait']>[2]
 type RunReport = Omit<PinRunReport, 'volume'>
 
 /** What it needs of its volume. */
@@ -50,6 +51,7 @@ export interface PinBoardPorts {
   wants(query: WantsQuery): Promise<Want[]>
   duty(): Pick<FetchDuty, 'add' | 'poke' | 'idle' | 'watch' | 'arrivedBytes' | 'failure'>
   hasPeers(): boolean
+  readonly peers: PeerCounts
   /** Looks for other devices, now. */
   seek(): Promise<void>
   /** Chunks on this device: whether it grows tells whether anything arrives. */
@@ -131,13 +133,13 @@ export class PinBoard implements PinHandle {
     return { ...report, isWaiting: missing.size > 0 }
   }
 
-  async wait(path: string, signal: AbortSignal, onProgress: Progress): Promise<RunReport> {
+  async wait(path: string, signal: AbortSignal, onProgress: OnProgress): Promise<RunReport> {
     const startMs = this.#ports.clock.monotonicMs()
     const { pin, path: shown } = await this.#find(path)
     let missing: Missing = new Map()
     const fetched: Tally = { files: 0, bytes: 0 }
-    const unwatch = this.#ports.duty().watch((keys) => {
-      for (const key of keys) {
+    const unwatch = this.#ports.duty().watch((wants) => {
+      for (const { key } of wants) {
         const want = missing.get(key)
         if (!want) continue
         missing.delete(key)
@@ -173,23 +175,26 @@ export class PinBoard implements PinHandle {
     missing: Missing,
     fetched: Tally,
     signal: AbortSignal,
-    onProgress: Progress,
+    onProgress: OnProgress,
   ): Promise<void> {
     const { clock } = this.#ports
     const duty = this.#ports.duty()
+    const sources = new SourceCounter(this.#ports.peers)
     let isOver = false
     duty.add([...missing.keys()])
     const idle = duty.idle().then(() => void (isOver = true))
     while (!isOver && missing.size > 0) {
       let left = -duty.arrivedBytes((key) => missing.has(key))
       for (const { sizeBytes } of missing.values()) left += sizeBytes
-      onProgress({ text: 'fetching', done: fetched.bytes, total: fetched.bytes + left })
+      const total = fetched.bytes + left
+      const sourceCount = sources.count()
+      onProgress({ text: 'fetching', done: fetched.bytes, total, isBytes: true, sourceCount })
       await Promise.race([idle, waitOrAbort(clock, PROGRESS_MS, signal)])
     }
   }
 
   /** Whether a device is connected; when none is, looks for one for a moment. */
-  async #meet(signal: AbortSignal, onProgress: Progress): Promise<boolean> {
+  async #meet(signal: AbortSignal, onProgress: OnProgress): Promise<boolean> {
     const { clock, hasPeers, seek } = this.#ports
     if (hasPeers()) return true
     onProgress({ text: 'looking for other devices', done: 0, total: 0 })

@@ -2,6 +2,8 @@
  * One `wormhole sync --wait`: publish what is pending here, ask every known member to do the same,
  * wait for equal frontiers, then for the contents that this device keeps.
  */
+import { FetchGauge, type PeerCounts } from './fetch-gauge.ts'
+import type { OnProgress } from './frames.ts'
 import { WormholeError } from '../errors.ts'
 import type { SyncAnswer } from '../swarm/interface.ts'
 import type { Clock } from '../system.ts'
@@ -16,6 +18,7 @@ const LOOK_MS = 500
 export interface SyncPorts {
   readonly clock: Clock
   readonly duty: FetchDuty
+  readonly peers: PeerCounts
   /** Publishes everything pending on this device. */
   drain(): Promise<void>
   syncRound(options: { timeoutMs: number; signal: AbortSignal }): Promise<SyncAnswer[]>
@@ -29,7 +32,7 @@ export interface SyncPorts {
 export async function runSync(
   ports: SyncPorts,
   options: { timeoutMs: number; require: number | undefined; signal: AbortSignal },
-  onProgress: (progress: { text: string; done: number; total: number }) => void,
+  onProgress: OnProgress,
 ): Promise<SyncReport> {
   const { clock, duty } = ports
   const { timeoutMs, signal } = options
@@ -43,7 +46,7 @@ export async function runSync(
   // Whoever answered may still be fetching itself what it will then have for us: ask again until
   // the time is over. With nobody there one look is enough.
   const deadlineMs = answered > 0 ? startMs + timeoutMs : startMs
-  await fetchMissing(ports, deadlineMs, signal, onProgress)
+  await fetchShown(ports, deadlineMs, signal, onProgress)
   const { missing } = duty
   const isEnough = options.require === undefined || answered >= options.require
   const isTimedOut = answers.some((answer) => answer.state === 'timeout')
@@ -56,32 +59,42 @@ export async function runSync(
   }
 }
 
-/** Has everything fetched that this device keeps, with progress; at least one look at it. */
+/** `fetchMissing` with progress. */
+async function fetchShown(
+  ports: SyncPorts,
+  deadlineMs: number,
+  signal: AbortSignal,
+  onProgress: OnProgress,
+): Promise<void> {
+  const { clock, duty, peers } = ports
+  const gauge = new FetchGauge(duty, peers)
+  let timer = clock.setTimer(PROGRESS_MS, tick)
+  function tick(): void {
+    onProgress(gauge.progress())
+    timer = clock.setTimer(PROGRESS_MS, tick)
+  }
+  try {
+    await gauge.measure()
+    await fetchMissing(ports, deadlineMs, signal)
+  } finally {
+    timer.cancel()
+    gauge.close()
+  }
+}
+
+/** Has everything fetched that this device keeps; at least one look at it. */
 export async function fetchMissing(
   { clock, duty }: Pick<SyncPorts, 'clock' | 'duty'>,
   deadlineMs: number,
   signal: AbortSignal,
-  onProgress: (progress: { text: string; done: number; total: number }) => void,
 ): Promise<void> {
-  let total = 0
-  let timer = clock.setTimer(PROGRESS_MS, tick)
-  function tick(): void {
-    const { files } = duty.missing
-    total = Math.max(total, files)
-    onProgress({ text: 'fetching', done: total - files, total })
-    timer = clock.setTimer(PROGRESS_MS, tick)
-  }
-  try {
-    duty.poke()
-    for (;;) {
-      const leftMs = Math.max(LOOK_MS, deadlineMs - clock.monotonicMs())
-      await Promise.race([duty.idle(), waitOrAbort(clock, leftMs, signal)])
-      if (duty.missing.files === 0 || clock.monotonicMs() + LOOK_MS >= deadlineMs) return
-      await waitOrAbort(clock, LOOK_MS, signal)
-      duty.retry()
-    }
-  } finally {
-    timer.cancel()
+  duty.poke()
+  for (;;) {
+    const leftMs = Math.max(LOOK_MS, deadlineMs - clock.monotonicMs())
+    await Promise.race([duty.idle(), waitOrAbort(clock, leftMs, signal)])
+    if (duty.missing.files === 0 || clock.monotonicMs() + LOOK_MS >= deadlineMs) return
+    await waitOrAbort(clock, LOOK_MS, signal)
+    duty.retry()
   }
 }
 

@@ -4,6 +4,7 @@
  * again, what follows from other files is made anew. What is left is named, with what it means and
  * what to do.
  */
+import type { OnProgress } from './frames.ts'
 import type { InodeId } from '../types.ts'
 import type { Finding } from '../finding.ts'
 import type { Clock } from '../system.ts'
@@ -45,8 +46,6 @@ export interface VerifyPorts {
   /** Builds index and shards anew from the log. */
   rebuild(options: { signal: AbortSignal; onProgress: OnProgress }): Promise<void>
 }
-
-type OnProgress = (progress: { text: string; done: number; total: number }) => void
 
 /** What was found, while it is being worked on. */
 interface Open {

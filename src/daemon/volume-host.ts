@@ -306,6 +306,7 @@ export class VolumeHost implements VolumeHandle {
         syncRound: (how) => this.#swarm.syncRound(how),
         settled: () => crdt.call('settled', undefined),
         duty: this.#duty,
+        peers: () => this.#swarm.peers(),
         refused: () => this.#problems.list().filter(isRefusal),
       },
       options,

@@ -78,6 +78,7 @@ export function createPinBoard(volume: {
     wants: (query) => volume.threads().crdt.call('wants', query),
     duty: volume.duty,
     hasPeers: () => isConnected(volume.swarm()),
+    peers: () => volume.swarm().peers(),
     seek: () => volume.swarm().refresh(),
     chunkCount: async () => (await volume.threads().chunks.stats()).chunkCount,
   })

@@ -2,6 +2,7 @@
  * A `HomeHandle` in memory: one tree of files per volume and fixed reports, so that the control
  * socket and the command line can be tested without a real volume.
  */
+import type { OnProgress } from '../../src/daemon/frames.ts'
 import type {
   ConflictReport,
   CreatedReport,
@@ -174,7 +175,7 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
 
   async sync(
     options: { timeoutMs: number; require: number | undefined; signal: AbortSignal },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: OnProgress,
   ): Promise<SyncReport> {
     this.signals.push(options.signal)
     onProgress({ text: 'asking', done: 1, total: 2 })
@@ -187,7 +188,7 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
 
   async verify(
     options: { isRepair: boolean; isRebuild: boolean; signal: AbortSignal },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: OnProgress,
   ): Promise<VerifyReport> {
     this.signals.push(options.signal)
     onProgress({ text: 'checking the log', done: 1, total: 2 })
@@ -205,7 +206,7 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
 
   async gc(
     options: { isDryRun: boolean; signal: AbortSignal },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: OnProgress,
   ): Promise<GcReport> {
     this.signals.push(options.signal)
     onProgress({ text: 'marking', done: 0, total: 0 })
@@ -442,7 +443,7 @@ export class FakeHome implements HomeHandle {
       labels: Record<string, string>
       signal: AbortSignal
     },
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: OnProgress,
   ): Promise<CreatedReport> {
     const { signal: _signal, ...asked } = options
     this.asked = asked

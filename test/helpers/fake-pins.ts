@@ -1,4 +1,5 @@
 /** Pins of a fake volume: what is missing is set by the test. */
+import type { OnProgress } from '../../src/daemon/frames.ts'
 import type {
   PinHandle,
   PinReport,
@@ -27,7 +28,7 @@ export class FakePins implements PinHandle {
   async wait(
     path: string,
     signal: AbortSignal,
-    onProgress: (progress: { text: string; done: number; total: number }) => void,
+    onProgress: OnProgress,
   ): Promise<RunReport> {
     this.waitCount++
     onProgress({ text: 'fetching', done: 1024, total: 4096 })

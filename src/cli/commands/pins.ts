@@ -1,9 +1,7 @@
 /** `wormhole pin`, `unpin`, `pins`. */
 import type { PinReport, PinRunReport, UnpinReport } from '../../daemon/offline-interface.ts'
-import { systemClock } from '../../system.ts'
 import { EXIT_DONE, EXIT_ERROR, type Context } from '../context.ts'
 import { clean, count, formatBytes, formatTable } from '../format.ts'
-import { createPace } from '../pace.ts'
 
 /** Files that are named as text. */
 const NAMED_COUNT = 10
@@ -23,14 +21,9 @@ export async function pin(
   const params = { ...context.words, path }
   await context.call('pin', params)
   const line = context.progress()
-  const pace = createPace(() => systemClock.monotonicMs())
   let report: PinRunReport
   try {
-    report = await context.call(
-      'pinReport',
-      { ...params, isAwaited },
-      { onProgress: (progress) => line.show(pace(progress)) },
-    )
+    report = await context.call('pinReport', { ...params, isAwaited }, { onProgress: line.show })
   } catch (error) {
     line.clear()
     context.warn(

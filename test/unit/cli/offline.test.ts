@@ -91,13 +91,14 @@ test('what changed meanwhile is counted, the newest shown, all with --all', asyn
 })
 
 test('progress tells amount, rate and what is left', () => {
+  const MIB = 1024 * 1024
   let nowMs = 0
+  let sourceCount = 0
   const pace = createPace(() => nowMs)
   const at = (ms: number, done: number): string => {
     nowMs = ms
-    return pace({ text: 'fetching', done, total: 100 * 1024 * 1024 }).text
+    return pace({ text: 'fetching', done, total: 100 * MIB, isBytes: true, sourceCount }).text
   }
-  const MIB = 1024 * 1024
   assert.equal(at(0, 0), 'fetching 0 B of 100 MiB')
   assert.equal(at(2000, 4 * MIB), 'fetching 4 MiB of 100 MiB, 2 MiB/s, 48 s left')
   // Only what came lately counts.
@@ -106,7 +107,10 @@ test('progress tells amount, rate and what is left', () => {
     at(30_000, 4 * MIB + 28_000 * 1024),
     /, 1000 KiB\/s, 71 s left|1000 KiB\/s, 2 min left/,
   )
+  sourceCount = 2
+  assert.match(at(31_000, 90 * MIB), /\/s from 2 devices, \d+ s left$/)
   assert.deepEqual(pace({ text: 'looking', done: 0, total: 0 }).text, 'looking')
+  assert.deepEqual(pace({ text: 'freeing', done: 1, total: 2 }).text, 'freeing', 'no bytes')
   assert.deepEqual([0.2, 59, 61, 3600, 7500].map(formatDuration), [
     '1 s',
     '59 s',

@@ -109,6 +109,14 @@ test('a new content is fetched without walking what is not kept', async () => {
   await world.duty.close()
 })
 
+test('what is owed is counted without fetching, and without what is not kept', async () => {
+  const world = await openWorld()
+  for (let index = 0; index < 300; index++) world.offer(world.add(`kept-${index}`))
+  assert.deepEqual(await world.duty.owed(), { files: 300, bytes: 3000 })
+  assert.equal(world.held.size, 0)
+  await world.duty.close()
+})
+
 test('what nobody has is counted, and asked for again, also when a peer comes', async () => {
   const world = await openWorld()
   const [one, two, gone] = ['one', 'two', 'gone'].map((name) => world.add(name))
@@ -213,7 +221,7 @@ test('what arrives of a large content is told while it comes, and when it is who
   for (const chunk of chunks) world.offered.add(chunk)
   const told: string[] = []
   const arrived: number[] = []
-  const unwatch = world.duty.watch((keys) => told.push(...keys))
+  const unwatch = world.duty.watch((wants) => told.push(...wants.map((want) => want.key)))
   world.onFetch = () => {
     for (const chunk of chunks.slice(0, 3)) {
       arrived.push(world.duty.arrivedBytes((asked) => asked === key))

@@ -3,6 +3,7 @@
  * is interrupted; that the wish is durable before anything else is done; and what each pin lacks.
  * The list of wants, the fetch duty and the fs thread are plain objects.
  */
+import type { Progress } from '../../../src/daemon/frames.ts'
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Want, WantsQuery } from '../../../src/crdt/wants.ts'
@@ -26,8 +27,8 @@ class World {
   /** One pass of the duty; none leaves it at rest. */
   pass: (() => Promise<void>) | undefined
   #idle: Promise<void> = Promise.resolve()
-  #onFetched: (keys: readonly string[]) => void = () => {}
-  readonly progress: { text: string; done: number; total: number }[] = []
+  #onFetched: (wants: readonly Want[]) => void = () => {}
+  readonly progress: Progress[] = []
   readonly board = new PinBoard(this.#ports())
 
   constructor() {
@@ -42,9 +43,10 @@ class World {
   }
 
   fetch(...paths: string[]): void {
+    const wants = paths.map((path) => this.wants.get(path) as Want)
     for (const path of paths) this.wants.delete(path)
     this.chunkCount += paths.length
-    this.#onFetched(paths)
+    this.#onFetched(wants)
   }
 
   wait(path: string, signal = new AbortController().signal) {
@@ -94,6 +96,7 @@ class World {
         failure: this.failure,
       }),
       hasPeers: () => this.peers > 0,
+      peers: () => [],
       seek: () => {
         this.events.push('seek')
         return Promise.resolve()
@@ -125,7 +128,8 @@ test('it ends when everything below is here, also what came meanwhile', async ()
     [report.isAvailable, report.fetched, report.missing],
     [true, { files: 3, bytes: 25 }, { files: 0, bytes: 0 }],
   )
-  assert.deepEqual(world.progress[0], { text: 'fetching', done: 0, total: 20 })
+  const first = { text: 'fetching', done: 0, total: 20, isBytes: true, sourceCount: 0 }
+  assert.deepEqual(world.progress[0], first)
   assert.deepEqual(world.progress.at(-1)?.total, 25)
   assert.ok(world.wants.has('/other/c'), 'nobody asked for that')
   assert.deepEqual(world.events, [])

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { FetchDuty } from '../../../src/daemon/fetch-duty.ts'
+import type { Progress } from '../../../src/daemon/frames.ts'
 import { ProblemList, isRefusal } from '../../../src/daemon/problems.ts'
 import { runSync } from '../../../src/daemon/sync-run.ts'
 import type { DeviceId } from '../../../src/types.ts'
@@ -15,23 +16,34 @@ const BOB = { device: 'b'.repeat(64) as DeviceId, name: 'bob', state: 'in-sync' 
 function setUp(missing = { files: 0, bytes: 0 }) {
   const clock = new SimClock()
   const problems = new ProblemList(clock)
-  const duty = { missing, poke: () => {}, retry: () => {}, idle: () => Promise.resolve() }
+  const duty = {
+    missing,
+    poke: () => {},
+    retry: () => {},
+    idle: () => Promise.resolve(),
+    owed: () => Promise.resolve(missing),
+    arrivedBytes: () => 1,
+    watch: () => () => {},
+  }
   const ports = {
     clock,
     duty: duty as unknown as FetchDuty,
     drain: () => Promise.resolve(),
+    peers: () => [],
     syncRound: () => Promise.resolve([BOB]),
     settled: () => Promise.resolve(),
     refused: () => problems.list().filter(isRefusal),
   }
   const { signal } = new AbortController()
+  const shown: Progress[] = []
   const options = { timeoutMs: 5000, require: undefined, signal }
   return {
     clock,
     problems,
+    shown,
     run: () =>
       clock.settle(
-        runSync(ports, options, () => {}),
+        runSync(ports, options, (one) => shown.push(one)),
         60_000,
       ),
   }
@@ -50,8 +62,10 @@ test('sync: refused entries are told beside "in sync"; other problems are not th
 })
 
 test('sync: contents that nobody sends end it at its timeout, not in sync', async () => {
-  const { run } = setUp({ files: 1, bytes: 3 })
+  const { run, shown } = setUp({ files: 1, bytes: 3 })
   const report = await run()
   assert.deepEqual([report.isInSync, report.missing.files], [false, 1])
   assert.ok(report.seconds <= 6, `${report.seconds} s`)
+  const last = { text: 'fetching', done: 1, total: 3, isBytes: true, sourceCount: 0 }
+  assert.deepEqual(shown.at(-1), last)
 })
