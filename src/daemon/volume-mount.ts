@@ -51,7 +51,8 @@ export class VolumeMount {
     if (this.#mountpoint !== undefined) {
       const isSame = owner === undefined || owner === settings().owner
       if (this.#mountpoint === directory && isSame) return { mountpoint: directory }
-      throw new WormholeError('ALREADY_EXISTS', `already mounted at ${this.#mountpoint}`)
+      const message = `the volume is mounted at ${this.#mountpoint} already: \`wormhole unmount\` first`
+      throw new WormholeError('ALREADY_EXISTS', message)
     }
     const { repairStale } = await import('../vfs/fuse/mount.ts')
     if (await repairStale(directory, clock)) logger.info({ directory }, 'removed a dead mount')

@@ -157,6 +157,9 @@ export class Paths implements PathApi {
       return
     }
     const { view } = this.#resolve(path, true)
+    if (view.kind === 'directory') {
+      throw new WormholeError('IS_DIRECTORY', `${path} is a directory`)
+    }
     const node = nodes.obtain(view.id, view.kind)
     const file = this.#files.openFile(node)
     file.handles++

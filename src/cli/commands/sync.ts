@@ -26,13 +26,13 @@ export async function sync(
   } finally {
     line.clear()
   }
-  await context.report(report, () => describe(context, report))
+  await context.report(report, () => describe(context, report, options.require))
   const equalCount = report.members.filter(({ state }) => state === 'in-sync').length
   const isEnough = equalCount >= (options.require ?? 0)
   return isEnough && (report.isInSync || !options.wait) ? EXIT_DONE : EXIT_ERROR
 }
 
-function describe(context: Context, report: SyncReport): string {
+function describe(context: Context, report: SyncReport, required = 0): string {
   const { paint } = context
   const { missing, members } = report
   const lines = members.map(({ name, state }) => {
@@ -46,6 +46,9 @@ function describe(context: Context, report: SyncReport): string {
   lines.unshift(
     `${result} after ${report.seconds.toFixed(1)} s; ${count(members.length, 'member')} asked.`,
   )
+  if (members.filter(({ state }) => state === 'in-sync').length < required) {
+    lines.push(`Asked for: ${count(required, 'member')} in sync.`)
+  }
   if (missing.files > 0) {
     lines.push(`Still to fetch: ${count(missing.files, 'file')}, ${formatBytes(missing.bytes)}.`)
   }
