@@ -51,7 +51,7 @@ export class VolumeMount {
     if (this.#mountpoint !== undefined) {
       const isSame = owner === undefined || owner === settings().owner
       if (this.#mountpoint === directory && isSame) return { mountpoint: directory }
-      const message = `the volume is mounted at ${this.#mountpoint} already: \`wormhole unmount\` first`
+      const message = `it is mounted at ${this.#mountpoint} already: \`wormhole unmount\` first`
       throw new WormholeError('ALREADY_EXISTS', message)
     }
     const { repairStale } = await import('../vfs/fuse/mount.ts')
