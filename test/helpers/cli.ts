@@ -132,7 +132,7 @@ export async function runInProcess(
 
 /** What starts the program with a fake home; works from any directory. */
 export function programWords(): string[] {
-  const loader = import.meta.resolve('tsx')
+  const loader = new URL('../../scripts/typescript.mjs', import.meta.url).href
   const program = fileURLToPath(new URL('./fake-wormhole.ts', import.meta.url))
   return [process.execPath, '--import', loader, program]
 }
