@@ -1,6 +1,6 @@
 /**
  * What Node asks before it loads a module: of TypeScript the types are erased, by esbuild, once.
- * The result is kept in node_modules, one file per source of this project, as long as the source is
+ * The result is kept in .cache/, one file per source of this project, as long as the source is
  * what it was. Types are not checked here. Esbuild itself is loaded only when a source is new: it
  * would be most of what a short test costs.
  */
@@ -11,7 +11,7 @@ import process from 'node:process'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
-const KEPT = path.join(ROOT, 'node_modules', '.cache', 'typescript')
+const KEPT = path.join(ROOT, '.cache', 'typescript')
 const OPTIONS = {
   format: 'esm',
   loader: 'ts',

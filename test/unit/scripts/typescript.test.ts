@@ -10,7 +10,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
-const cache = fileURLToPath(new URL('../../../node_modules/.cache/', import.meta.url))
+const cache = fileURLToPath(new URL('../../../.cache/', import.meta.url))
 const loader = new URL('../../../scripts/typescript.mjs', import.meta.url).href
 
 function run(file: string): { stdout: string; stderr: string } {
