@@ -15,8 +15,7 @@ if (!existsSync(built)) {
   console.error('demo: nothing is built here. Run `npm start`, which installs and builds first.')
   process.exit(1)
 }
-const { register } = await import('tsx/esm/api')
-register()
+await import('./typescript.mjs')
 const { main } = await import('./demo/main.ts')
 // After an interruption the story may still wait for something that will not come.
 process.exit(await main(process.argv.slice(2)))

@@ -27,7 +27,7 @@ import { inspect } from 'node:util'
  */
 const TIERS = {
   types: { command: ['node_modules/typescript/bin/tsc', '-p', '.', '--noEmit'] },
-  tidy: { command: ['scripts/tidy.ts'], needsTsx: true },
+  tidy: { command: ['scripts/tidy.ts'], isTypeScript: true },
   unit: { timeoutMs: 120_000 },
   contract: { timeoutMs: 120_000 },
   model: { timeoutMs: 120_000 },
@@ -40,6 +40,9 @@ const TIERS = {
 }
 
 const PARALLEL_FILES_MAX = 4
+
+/** Flags that let Node run TypeScript. */
+const LOADER = ['--import', new URL('./typescript.mjs', import.meta.url).href]
 
 function addTo(total, counts) {
   for (const key of Object.keys(total)) total[key] += counts[key]
@@ -241,9 +244,9 @@ async function runFiles(tiers, { root, filters, timeoutMs }) {
 
 /** Runs a tier that is one command: it counts as one test. */
 function runCommand(root, tier) {
-  const { command, needsTsx } = TIERS[tier]
+  const { command, isTypeScript } = TIERS[tier]
   const [script, ...rest] = command
-  const flags = needsTsx ? ['--import', import.meta.resolve('tsx')] : []
+  const flags = isTypeScript ? LOADER : []
   const startMs = performance.now()
   const result = spawnSync(process.execPath, [...flags, path.join(root, script), ...rest], {
     cwd: root,
@@ -300,20 +303,19 @@ async function main() {
 }
 
 /**
- * The runner gives its own flags to the processes it starts, so it must itself run under tsx. A
+ * The runner gives its own flags to the processes it starts, so it must itself have the loader. A
  * device of whoever starts the tests must not leak into them.
  */
-function restartUnderTsx() {
+function restartWithLoader() {
   const env = { ...process.env }
   for (const name of LEAKING_VARIABLES) delete env[name]
   const script = fileURLToPath(import.meta.url)
-  const flags = ['--import', import.meta.resolve('tsx')]
-  const child = spawnSync(process.execPath, [...flags, script, ...process.argv.slice(2)], {
+  const child = spawnSync(process.execPath, [...LOADER, script, ...process.argv.slice(2)], {
     stdio: 'inherit',
     env,
   })
   return child.status ?? 1
 }
 
-const isUnderTsx = process.execArgv.includes('--import')
-process.exitCode = isUnderTsx ? await main() : restartUnderTsx()
+const hasLoader = process.execArgv.includes('--import')
+process.exitCode = hasLoader ? await main() : restartWithLoader()

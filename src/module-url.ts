@@ -6,9 +6,8 @@
 /**
  * The URL to start a worker thread from the module `name` beside the calling module.
  *
- * Compiled code gets `<name>.js`. Code that runs from source (tests and scripts under tsx) gets a
- * one-line `data:` module that registers tsx in the new thread and then imports `<name>.ts`,
- * because a worker on Node 20 does not know the file ending `.ts` otherwise.
+ * Compiled code gets `<name>.js`. Code that runs from source (tests and scripts) gets a one-line
+ * `data:` module that imports what lets the new thread import TypeScript, and then `<name>.ts`.
  *
  * @param callerUrl - the caller's `import.meta.url`.
  * @param name - relative path without its ending, such as `./worker`.
@@ -17,9 +16,7 @@ export function siblingModule(callerUrl: string, name: string): URL {
   const { pathname } = new URL(callerUrl)
   if (!pathname.endsWith('.ts')) return new URL(`${name}.js`, callerUrl)
   const target = new URL(`${name}.ts`, callerUrl)
-  const loader = import.meta.resolve('tsx/esm/api')
-  const boot =
-    `import { register } from ${JSON.stringify(loader)}\n` +
-    `register()\nawait import(${JSON.stringify(target.href)})`
+  const loader = new URL('../scripts/typescript.mjs', import.meta.url)
+  const boot = `import ${JSON.stringify(loader.href)}\nawait import(${JSON.stringify(target.href)})`
   return new URL(`data:text/javascript,${encodeURIComponent(boot)}`)
 }

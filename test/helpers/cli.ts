@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { Readable, Writable } from 'node:stream'
+import { Readable } from 'node:stream'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Io } from '../../src/cli/io.ts'
@@ -14,6 +14,7 @@ import type { Logger } from '../../src/daemon/logging.ts'
 import { socketPath } from '../../src/daemon/paths.ts'
 import { VERSION } from '../../src/daemon/version.ts'
 import { systemClock } from '../../src/system.ts'
+import { Catcher } from './command.ts'
 import { FakeHome, openFakeHome } from './fake-home.ts'
 
 /** What a command line did. */
@@ -129,22 +130,9 @@ export async function runInProcess(
   return { code, stdout: stdout.text, stderr: stderr.text }
 }
 
-class Catcher extends Writable {
-  readonly #parts: Buffer[] = []
-
-  get text(): string {
-    return Buffer.concat(this.#parts).toString()
-  }
-
-  override _write(bytes: Buffer, _encoding: string, done: () => void): void {
-    this.#parts.push(Buffer.from(bytes))
-    done()
-  }
-}
-
 /** What starts the program with a fake home; works from any directory. */
 export function programWords(): string[] {
-  const loader = import.meta.resolve('tsx')
+  const loader = new URL('../../scripts/typescript.mjs', import.meta.url).href
   const program = fileURLToPath(new URL('./fake-wormhole.ts', import.meta.url))
   return [process.execPath, '--import', loader, program]
 }

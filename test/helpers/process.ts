@@ -1,6 +1,6 @@
 /**
  * Devices for tests: each has its own home in a temporary directory and runs the compiled command
- * line as a user would. What a test starts is gone when it ends, whatever happens in between.
+ * line, as a user would. What a test starts is gone when it ends, whatever happens in between.
  *
  * The processes of a device have a `WORMHOLE_HOME` in their environment that names a directory this
  * test made: no other process is ever signalled.
@@ -13,29 +13,10 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { StatusReport } from '../../src/daemon/interface.ts'
+import { runHere, runProgram, type CommandOptions, type CommandResult } from './command.ts'
 import type { Network } from './netns.ts'
 import { HomeProcesses } from './pids.ts'
 import { atEnd, atEndOrExit, type Teardown } from './teardown.ts'
-
-/** What a command did. */
-export interface CommandResult {
-  readonly code: number | null
-  readonly signal: NodeJS.Signals | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
-/** How one command is run. */
-export interface CommandOptions {
-  /** Killed after this; default 60 s. */
-  readonly timeoutMs?: number
-  /** Bytes for its standard input; default none. */
-  readonly input?: string | Buffer
-  /** Exit codes that are no failure; default only 0. `'any'` accepts all. */
-  readonly codes?: readonly number[] | 'any'
-  /** Variables on top of the device's. */
-  readonly env?: Readonly<Record<string, string>>
-}
 
 /** How devices are made. */
 export interface DeviceOptions {
@@ -47,10 +28,14 @@ export interface DeviceOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Runs the devices as this user and group, with their homes and mount points. Default: root. */
   readonly uid?: number
+  /** Every command is a process, as on a shell; default: most run inside the test's. */
+  readonly isCommandProcess?: boolean
 }
 
+/** Commands that serve, or that try out the network they are in. */
+const PROCESS_COMMANDS = ['bootstrap', 'daemon', 'doctor']
+
 const bin = fileURLToPath(new URL('../../bin/wormhole.js', import.meta.url))
-const COMMAND_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 20_000
 const LOG_LINES_SHOWN = 40
 
@@ -153,41 +138,6 @@ function tail(file: string): string {
   return [`--- ${file}`, ...lines].join('\n')
 }
 
-/** Runs a program to its end. Never rejects for an exit code; rejects on a timeout. */
-export async function runProgram(
-  words: readonly string[],
-  env: NodeJS.ProcessEnv,
-  options: CommandOptions = {},
-): Promise<CommandResult> {
-  const { timeoutMs = COMMAND_TIMEOUT_MS, input } = options
-  const [program, ...args] = words
-  const child = spawn(program as string, args, { env: { ...env, ...options.env }, stdio: 'pipe' })
-  let stdout = ''
-  let stderr = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
-  // A program that ends without reading its input is judged by its exit code.
-  child.stdin.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
-  })
-  child.stdin.end(input)
-  let isLate = false
-  const timer = setTimeout(() => {
-    isLate = true
-    child.kill('SIGKILL')
-    child.stdout.destroy()
-    child.stderr.destroy()
-  }, timeoutMs)
-  const [code, signal] = (await once(child, 'close').finally(() => clearTimeout(timer))) as [
-    number | null,
-    NodeJS.Signals | null,
-  ]
-  if (isLate) {
-    throw new Error(`not done within ${timeoutMs} ms: ${words.join(' ')}\n${stdout}${stderr}`)
-  }
-  return { code, signal, stdout, stderr }
-}
-
 /** One device of a test. */
 export class Device {
   readonly name: string
@@ -197,6 +147,7 @@ export class Device {
   readonly mountpoint: string
   readonly env: NodeJS.ProcessEnv
   readonly #prefix: readonly string[]
+  readonly #isCommandProcess: boolean
   readonly #processes: HomeProcesses
 
   constructor(options: {
@@ -204,11 +155,13 @@ export class Device {
     directory: string
     env: NodeJS.ProcessEnv
     prefix: readonly string[]
+    isCommandProcess: boolean
   }) {
     this.name = options.name
     this.home = path.join(options.directory, 'home')
     this.mountpoint = path.join(options.directory, 'mount')
     this.#prefix = options.prefix
+    this.#isCommandProcess = options.isCommandProcess
     this.#processes = new HomeProcesses(this.home)
     this.env = { ...options.env, HOME: options.directory, WORMHOLE_HOME: this.home }
     fs.mkdirSync(this.mountpoint, { recursive: true })
@@ -225,12 +178,19 @@ export class Device {
   }
 
   /**
-   * Runs `wormhole …` on this device.
+   * Runs `wormhole …` on this device. The command is a process if it needs to be, or if the device
+   * was made so.
    *
    * @throws when the exit code is none of `codes`, with the output and the end of the logs.
    */
   async run(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
-    const result = await runProgram(this.words(args), this.env, options)
+    const isProcess =
+      this.#isCommandProcess ||
+      PROCESS_COMMANDS.includes(args[0] ?? '') ||
+      args.includes('--foreground')
+    const result = isProcess
+      ? await runProgram(this.words(args), this.env, options)
+      : await runHere(args, { env: this.env, restart: this.words([]) }, options)
     this.#processes.list()
     const codes = options.codes ?? [0]
     if (codes !== 'any' && !codes.includes(result.code ?? -1)) {
@@ -332,7 +292,13 @@ export function createDevices<Name extends string>(
       ...options.env,
     }
     const prefix = [...(network?.prefix(name) ?? []), ...(uid === undefined ? [] : asUser(uid))]
-    const device = new Device({ name, directory: path.join(directory, name), env, prefix })
+    const device = new Device({
+      name,
+      directory: path.join(directory, name),
+      env,
+      prefix,
+      isCommandProcess: options.isCommandProcess ?? uid !== undefined,
+    })
     if (uid !== undefined) {
       for (const place of [path.dirname(device.home), device.mountpoint]) {
         fs.chownSync(place, uid, uid)

@@ -2,7 +2,10 @@
  * Meets the V8 abort that `src/crdt/automerge.ts` guards against at once: optimised code with an
  * inlined call into wasm that returns a JavaScript value is thrown away while the call runs. V8
  * of Node 20 and 22 does not know how to go on (`Fatal error: unreachable code`). Run with
- * `node --allow-natives-syntax --import tsx test/soak/deoptimize.ts [--without-flag]`.
+ *
+ *   node --allow-natives-syntax --import ./scripts/typescript.mjs test/soak/deoptimize.ts
+ *
+ * or with `--without-flag`.
  */
 import v8 from 'node:v8'
 import { createDocument, type AutomergeDocument } from '../../src/crdt/automerge.ts'

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { runProgram } from '../../helpers/process.ts'
+import { runProgram } from '../../helpers/command.ts'
 
 const demo = fileURLToPath(new URL('../../../scripts/demo.mjs', import.meta.url))
 

@@ -7,7 +7,8 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { createNetwork, whyNoNetwork } from '../../helpers/netns.ts'
-import { runProgram, waitFor } from '../../helpers/process.ts'
+import { runProgram } from '../../helpers/command.ts'
+import { waitFor } from '../../helpers/process.ts'
 
 const skip = whyNoNetwork() ?? false
 

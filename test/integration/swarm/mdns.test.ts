@@ -83,7 +83,7 @@ test('mdns: between two machines', { skip: why ?? false, timeout: 30_000 }, asyn
   const run = (name: string, device: DeviceId) => {
     const [command, ...prefix] = network.prefix(name) as [string, ...string[]]
     const address = `${network.address(name)}:4242`
-    const program = ['--import', 'tsx', '--input-type=module', '-e', PROGRAM]
+    const program = ['--import', './scripts/typescript.mjs', '--input-type=module', '-e', PROGRAM]
     const child = spawn(
       command,
       [...prefix, process.execPath, ...program, device, `${alice},${bob}`, address],

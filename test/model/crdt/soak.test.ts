@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url'
 
 function run(script: string, nodeFlags: string[], args: string[]) {
   const file = fileURLToPath(new URL(`../../soak/${script}`, import.meta.url))
-  const flags = [...nodeFlags, '--import', import.meta.resolve('tsx')]
+  const loader = new URL('../../../scripts/typescript.mjs', import.meta.url).href
+  const flags = [...nodeFlags, '--import', loader]
   return spawnSync(process.execPath, [...flags, file, ...args], {
     encoding: 'utf8',
     timeout: 60_000,

@@ -9,7 +9,8 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import { test } from 'node:test'
 import type { PinReport, PinRunReport } from '../../../src/daemon/offline-interface.ts'
-import { runProgram, waitFor, whyNoMount, type Device } from '../../helpers/process.ts'
+import { runProgram } from '../../helpers/command.ts'
+import { waitFor, whyNoMount, type Device } from '../../helpers/process.ts'
 import { createVolumeOfDevices, syncAll } from '../../helpers/volume-of-devices.ts'
 
 const skip = whyNoMount() ?? false

@@ -6,11 +6,11 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { test, type TestContext } from 'node:test'
 import type { StatusReport } from '../../../src/daemon/interface.ts'
+import { runProgram } from '../../helpers/command.ts'
 import {
   asUser,
   createDevices,
   mountsBelow,
-  runProgram,
   whyNoUserMount,
   type Device,
 } from '../../helpers/process.ts'

@@ -35,7 +35,7 @@ test('a terminated process still cleans up', async () => {
     atEnd(t, () => console.log('not at exit'))
     setInterval(() => {}, 1000)
     console.log('ready')`
-  const flags = ['--import', 'tsx', '--input-type=module', '-e', script]
+  const flags = ['--import', './scripts/typescript.mjs', '--input-type=module', '-e', script]
   const child = spawn(process.execPath, flags, { stdio: ['ignore', 'pipe', 'inherit'] })
   let said = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text))

@@ -24,7 +24,7 @@ test('compiled code gets the .js file beside it', () => {
 })
 
 test('a query of the loader does not hide that this is source', () => {
-  const url = siblingModule('file:///opt/src/daemon/threads.ts?tsx-namespace=1', './worker')
+  const url = siblingModule('file:///opt/src/daemon/threads.ts?version=1', './worker')
   assert.equal(url.protocol, 'data:')
   assert.match(decodeURIComponent(url.pathname), /file:\/\/\/opt\/src\/daemon\/worker\.ts/)
 })
