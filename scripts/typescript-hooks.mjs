@@ -1,7 +1,7 @@
 /**
  * What Node asks before it loads a module: of TypeScript the types are erased, by esbuild, once.
- * The result is kept in .cache/, one file per source of this project, as long as the source is
- * what it was. Types are not checked here. Esbuild itself is loaded only when a source is new: it
+ * The result is kept in .cache/, one file per source of this project, as long as the source and
+ * esbuild are what they were. Types are not checked here. Esbuild itself is loaded only when a source is new: it
  * would be most of what a short test costs.
  */
 import { createHash } from 'node:crypto'
@@ -12,6 +12,8 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const KEPT = path.join(ROOT, '.cache', 'typescript')
+const ESBUILD = path.join(ROOT, 'node_modules', 'esbuild', 'package.json')
+const { version: VERSION } = JSON.parse(readFileSync(ESBUILD, 'utf8'))
 const OPTIONS = {
   format: 'esm',
   loader: 'ts',
@@ -60,7 +62,7 @@ async function erase(file) {
   // What lies elsewhere, in a temporary directory say, would be kept for nobody.
   if (!file.startsWith(`${ROOT}${path.sep}`)) return transform(file, text)
   const kept = path.join(KEPT, digest(file))
-  const mark = `//${digest(JSON.stringify(OPTIONS), text)}\n`
+  const mark = `//${digest(VERSION, JSON.stringify(OPTIONS), text)}\n`
   const known = readKept(kept, mark)
   if (known !== undefined) return known
   const code = `${await transform(file, text)}${mark}`

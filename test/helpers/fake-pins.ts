@@ -25,11 +25,7 @@ export class FakePins implements PinHandle {
     return { path }
   }
 
-  async wait(
-    path: string,
-    signal: AbortSignal,
-    onProgress: OnProgress,
-  ): Promise<RunReport> {
+  async wait(path: string, signal: AbortSignal, onProgress: OnProgress): Promise<RunReport> {
     this.waitCount++
     onProgress({ text: 'fetching', done: 1024, total: 4096 })
     if (!this.isEndless) return this.#report(path)
