@@ -1,8 +1,8 @@
 /**
  * What Node asks before it loads a module: of TypeScript the types are erased, by esbuild, once.
  * The result is kept in .cache/, one file per source of this project, as long as the source and
- * esbuild are what they were. Types are not checked here. Esbuild itself is loaded only when a source is new: it
- * would be most of what a short test costs.
+ * esbuild are what they were. Types are not checked here. Esbuild itself is loaded only when a
+ * source is new: it would be most of what a short test costs.
  */
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
