@@ -92,6 +92,8 @@ interface Range {
   /** Entries of the answer, while they are stored. */
   count: number
   isStoring: boolean
+  /** A head of the feed has moved since it was asked for, however that became known. */
+  hasNews: boolean
 }
 
 /** The log of one volume among connected peers. */
@@ -283,6 +285,8 @@ export class Replicator {
     if (sameHead(before, head)) return []
     this.#own.set(feed, head)
     this.#untold.add(feed)
+    const range = this.#ranges.get(feedRoot(feed))
+    if (range) range.hasNews = true
     const effects: Effect[] =
       feedDevice(feed) === this.#self ? this.flushHeads() : [{ type: 'flush-later' }]
     return [...effects, ...this.#forgiveStrangers(nowMs)]
@@ -331,7 +335,7 @@ export class Replicator {
       log.late.delete(id)
       const root = feedRoot(late.feed)
       if (this.#ranges.has(root)) return undefined
-      const range = { peer, id, ...late, askedMs: nowMs, count: 0, isStoring: true }
+      const range = { peer, id, ...late, askedMs: nowMs, count: 0, isStoring: true, hasNews: false }
       this.#ranges.set(root, range)
       log.ranges++
       return range
@@ -367,7 +371,7 @@ export class Replicator {
       if (log && range) this.#distrust(log, range.feed, result.code, nowMs)
     } else {
       const isChanged = this.#takeFrontier(result.frontier, nowMs, effects)
-      if (log && range) this.#advance(log, range, isChanged, nowMs)
+      if (log && range) this.#advance(log, range, isChanged || range.hasNews, nowMs)
       for (const [peer, other] of this.#peers) this.#compareAgain(peer, other, feed, effects)
     }
     return [...effects, ...this.#pump(nowMs)]
@@ -478,8 +482,8 @@ export class Replicator {
     const { peer, log, name } = best
     const fromSeq = log.cursors.get(name)?.fromSeq ?? this.#likelyStart(log, name)
     const id = this.#nextId++
-    const range = { peer, id, feed: name, fromSeq, askedMs: nowMs, count: 0, isStoring: false }
-    this.#ranges.set(feed, range)
+    const asked = { feed: name, fromSeq, askedMs: nowMs, count: 0 }
+    this.#ranges.set(feed, { peer, id, ...asked, isStoring: false, hasNews: false })
     log.ranges++
     const { bytesMax } = log
     return [
