@@ -77,7 +77,7 @@ interface PeerLog {
   readonly told: Map<FeedId, number>
   readonly distrust: Map<FeedId, Distrust>
   /** Asked too long ago; the answer is still welcome. */
-  readonly late: Map<number, { readonly feed: FeedId; readonly fromSeq: number }>
+  readonly late: Map<number, Range>
   bytesMax: number
   ranges: number
 }
@@ -335,10 +335,9 @@ export class Replicator {
       log.late.delete(id)
       const root = feedRoot(late.feed)
       if (this.#ranges.has(root)) return undefined
-      const range = { peer, id, ...late, askedMs: nowMs, count: 0, isStoring: true, hasNews: false }
-      this.#ranges.set(root, range)
+      this.#ranges.set(root, late)
       log.ranges++
-      return range
+      return Object.assign(late, { isStoring: true, hasNews: false })
     }
     for (const range of this.#ranges.values()) {
       if (range.id !== id || range.peer !== peer || range.isStoring) continue
@@ -424,7 +423,7 @@ export class Replicator {
       if (!log) continue
       log.bytesMax = Math.max(RANGE_BYTES_MIN, log.bytesMax / 2)
       if (log.late.size >= RANGES_PER_PEER_MAX) log.late.clear()
-      log.late.set(range.id, { feed: range.feed, fromSeq: range.fromSeq })
+      log.late.set(range.id, range)
       this.#distrust(log, range.feed, undefined, nowMs)
     }
     return this.#pump(nowMs)
@@ -485,10 +484,8 @@ export class Replicator {
     const asked = { feed: name, fromSeq, askedMs: nowMs, count: 0 }
     this.#ranges.set(feed, { peer, id, ...asked, isStoring: false, hasNews: false })
     log.ranges++
-    const { bytesMax } = log
-    return [
-      { type: 'send', to: peer, message: { type: 'want', id, feed: name, fromSeq, bytesMax } },
-    ]
+    const message = { type: 'want', id, feed: name, fromSeq, bytesMax: log.bytesMax } as const
+    return [{ type: 'send', to: peer, message }]
   }
 
   /** Where what is held here of a peer's branch most likely ends. */
