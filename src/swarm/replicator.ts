@@ -360,8 +360,7 @@ export class Replicator {
     result: { readonly frontier: Frontier } | { readonly code: ErrorCode } | 'detached',
     nowMs: number,
   ): Effect[] {
-    const range = this.#ranges.get(feed)
-    this.#release(feed)
+    const range = this.#release(feed)
     const log = this.#peers.get(from)
     const effects: Effect[] = []
     if (result === 'detached') {
@@ -429,12 +428,12 @@ export class Replicator {
     return this.#pump(nowMs)
   }
 
-  #release(feed: FeedId): void {
+  #release(feed: FeedId): Range | undefined {
     const range = this.#ranges.get(feed)
-    if (!range) return
     this.#ranges.delete(feed)
-    const log = this.#peers.get(range.peer)
+    const log = range && this.#peers.get(range.peer)
     if (log && log.ranges > 0) log.ranges--
+    return range
   }
 
   #distrust(log: PeerLog, feed: FeedId, code: ErrorCode | undefined, nowMs: number): void {
