@@ -138,7 +138,8 @@ export class ChunkCodec {
   }
 
   /**
-   * Bytes `[from, to)` of a data chunk whose digest was checked, without its tag: README.md, "Parts".
+   * Bytes `[from, to)` of a data chunk whose digest was checked, without its tag (README.md,
+   * "Parts").
    * Fresh memory; undefined for a compressed chunk.
    */
   openPart(sealed: Buffer, from: number, to: number): Buffer | undefined {

@@ -144,8 +144,8 @@ export function startTransport(options: TransportOptions, kind?: TransportKind):
 }
 
 /**
- * libuv polls the descriptor; requests are read and answered on the loop, one after the other. While
- * an immediate waits the loop polls without sleeping.
+ * libuv polls the descriptor; requests are read and answered on the loop, one after the other.
+ * While an immediate waits the loop polls without sleeping.
  */
 function startEpoll(options: TransportOptions, bindings: StreamBindings): Transport {
   const { Pipe, socketType, state, readBytesIndex } = bindings

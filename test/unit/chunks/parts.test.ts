@@ -62,7 +62,7 @@ test('small reads all over a large file take nothing else out of the cache', asy
   assert.equal(read(0), 0)
 })
 
-test('a large part, and a part of a compressed chunk, is one read of the store as well', async () => {
+test('large parts and those of compressed chunks are one read of the store, too', async () => {
   const random = createRandom(3)
   const text = createText(random, 4 * CHUNK_BYTES)
   const { read } = await stored(Buffer.concat([createBytes(random, 4 * CHUNK_BYTES), text]), 8)

@@ -111,7 +111,7 @@ test('dying between any two steps, going on, and a power cut lose nothing', asyn
   }
 })
 
-test('old and closed segments have no room, and verify finds none missing in the last', async () => {
+test('old and closed segments have no room; verify takes that of the last for none', async () => {
   const disk = new MemoryDisk()
   const journal = open(disk, 20_000)
   for (let count = 0; count < 15; count++) await put(journal, `${count}`.padEnd(3000, 'b'))
@@ -124,7 +124,10 @@ test('old and closed segments have no room, and verify finds none missing in the
     assert.equal(lines.at(-1)?.includes('room') ?? false, isLast, `${name}: ${lines.at(-1)}`)
   }
   const steps = [...checkJournal({ disk, directory, key: KEY })]
-  assert.deepEqual(steps.flatMap(({ findings }) => findings), [])
+  assert.deepEqual(
+    steps.flatMap(({ findings }) => findings),
+    [],
+  )
   await journal.close()
   const closed = inspectSegment(disk.readFileSync(files.at(-1) as string) as Buffer)
   assert.match(closed.lines.at(-1) as string, /mark/)

@@ -107,7 +107,7 @@ async function commits(device: VfsDevice, handle: number, durationMs: number): P
   for (let ms = 0; ms < durationMs; ms += 5) {
     await device.write(handle, 0, `state ${device.clock.nowMs()}`.padEnd(20))
     device.requestCount += 10
-    await device.fs.fsync(handle)
+    await device.fs.fsync(handle, true)
     await device.clock.run(5)
   }
 }
@@ -123,7 +123,7 @@ test('a file that is synced again and again is published when its program pauses
   assert.equal(device.vfs.pendingEdits, 0)
 })
 
-test('a program that never pauses is published all the same, in the state of an fsync', async () => {
+test('what never pauses is published all the same, in the state of an fsync', async () => {
   const [alice, bob] = (await createWorld(2)) as [VfsDevice, VfsDevice]
   await alice.clock.run(HELD_MS)
   const { handle } = alice.create(ROOT, 'database')
@@ -134,7 +134,7 @@ test('a program that never pauses is published all the same, in the state of an 
     await alice.write(handle, 0, `state ${++state}`)
     alice.requestCount += 10
     await alice.clock.run(5)
-    await alice.fs.fsync(handle)
+    await alice.fs.fsync(handle, true)
   }
   assert.ok(state < states, 'published')
   await alice.write(handle, 0, 'not synced')
