@@ -6,22 +6,24 @@
  * 40 µs: as long as all the rest. Looking for the next request during that time costs no more CPU
  * than falling asleep and being woken, and halves the time of a request (README.md, "Transports").
  *
- * So it is done only where it helps: while requests come one by one, soon after the last answer,
- * and only where they come later without it than a switch of threads on a busy core takes. That is
+ * So it is done only where it helps: while nearly all requests come soon after the last answer, and
+ * only where they come later without it than a switch of threads on a busy core takes. That is
  * measured anew all the time. Who has idle cores and a program that waits gets it, nobody else.
  */
 
 /** So long the next request is looked for. */
 export const LOOK_MS = 0.1
-/** Requests further apart than this, without looking, are not those of one that waits. */
+/** A request that comes later than this, without looking, is not that of one who waits. */
 const GAP_MS_MAX = 0.15
 /** Requests closer together than this find the thread awake, or on the program's own core. */
 const GAP_MS_MIN = 0.045
-/** So many in a row decide. */
+/** One request in so many may come later, and be looked for in vain. */
+const LATE_SHARE = 8
+/** So many requests decide … */
 const COUNT_MIN = 32
-/** … and after each time that looking was in vain, twice as many, up to this. */
+/** … and after each time that too many were late, twice as many, up to this. */
 const COUNT_MAX = 4096
-/** After so many requests what it is like without looking is measured again. */
+/** After so many it is measured again what it is like without looking. */
 const PERIOD = 1024
 
 /** One reader of requests. Times are monotonic milliseconds. */
@@ -29,27 +31,32 @@ export class BusyPoll {
   #isLooking = false
   /** When the last request was answered. */
   #answeredMs = 0
-  /** Requests in a row, and the time between them. */
+  /** Requests since it was decided, those of them that were not late, and the time before these. */
   #count = 0
+  #soonCount = 0
   #gapsMs = 0
+  #missedCount = 0
   #countNeeded = COUNT_MIN
 
   /** A request has come. */
   came(nowMs: number): void {
-    const gapMs = nowMs - this.#answeredMs
-    if (gapMs > GAP_MS_MAX) {
-      this.#begin(false)
-      return
-    }
     this.#count++
-    this.#gapsMs += gapMs
     if (this.#isLooking) {
       if (this.#count < PERIOD) return
       this.#countNeeded = COUNT_MIN
       this.#begin(false)
-    } else if (this.#count >= this.#countNeeded) {
-      this.#begin(this.#gapsMs > this.#count * GAP_MS_MIN)
+      return
     }
+    const gapMs = nowMs - this.#answeredMs
+    if (gapMs <= GAP_MS_MAX) {
+      this.#soonCount++
+      this.#gapsMs += gapMs
+    }
+    if (this.#count < this.#countNeeded) return
+    const lateCount = this.#count - this.#soonCount
+    this.#begin(
+      lateCount * LATE_SHARE <= this.#count && this.#gapsMs > this.#soonCount * GAP_MS_MIN,
+    )
   }
 
   /** It has been answered. Returns until when to look for the next one; 0: not at all. */
@@ -60,6 +67,8 @@ export class BusyPoll {
 
   /** Nothing came until then. */
   missed(): void {
+    this.#missedCount++
+    if (this.#missedCount * LATE_SHARE <= Math.max(this.#count, COUNT_MIN)) return
     this.#countNeeded = Math.min(this.#countNeeded * 2, COUNT_MAX)
     this.#begin(false)
   }
@@ -67,6 +76,8 @@ export class BusyPoll {
   #begin(isLooking: boolean): void {
     this.#isLooking = isLooking
     this.#count = 0
+    this.#soonCount = 0
     this.#gapsMs = 0
+    this.#missedCount = 0
   }
 }
