@@ -138,8 +138,9 @@ export class ChunkCodec {
   }
 
   /**
-   * Bytes `[from, to)` of a data chunk that `open` has opened before, and whose digest was checked
-   * again: it is the one that was authenticated. Fresh memory; undefined for a compressed chunk.
+   * Bytes `[from, to)` of a data chunk whose digest was checked, without its tag (README.md,
+   * "Parts").
+   * Fresh memory; undefined for a compressed chunk.
    */
   openPart(sealed: Buffer, from: number, to: number): Buffer | undefined {
     if (sealed[1] !== CODEC_RAW) return undefined

@@ -28,12 +28,8 @@ export interface ChunkSourceOptions {
 const CACHE_BYTES_MAX = 64 * 1024 * 1024
 /** A decoded node entry takes about this much: hex address, size, array slots. */
 const NODE_ENTRY_BYTES = 120
-/** A part is opened alone when it is at most this part of its chunk … */
+/** A part is opened alone when it is at most this part of its chunk. */
 const PART_SHARE = 8
-/** … and this was not done so often: what is read often belongs into the cache. */
-const PART_COUNT_MAX = 4
-/** Chunks remembered as opened before. */
-const OPENED_MAX = 32 * 1024
 /** Attempts to use a fetched chunk before giving up: the disk may damage each. */
 const FETCH_COUNT_MAX = 3
 
@@ -45,8 +41,11 @@ export class ChunkSource {
   readonly #data: ByteCache<ChunkAddress, Buffer>
   readonly #nodes: ByteCache<ChunkAddress, ManifestNode>
   readonly #scratch = Buffer.allocUnsafeSlow(SEALED_SIZE_BYTES_MAX)
-  /** Data chunks that were opened here, and how often only a part of them since. */
-  readonly #opened = new Map<ChunkAddress, number>()
+  readonly #cacheBytesMax: number
+  /** Bytes of all chunks so far of which only a part was opened … */
+  #partBytes = 0
+  /** … and how many it had been when that was done to a chunk, oldest first. */
+  readonly #parts = new Map<ChunkAddress, number>()
   /** Data chunks that another thread is opening. Never reject. */
   readonly #coming = new Map<ChunkAddress, Promise<void>>()
 
@@ -55,6 +54,7 @@ export class ChunkSource {
     this.codec = new ChunkCodec(options.keys)
     this.#store = options.store
     this.#fetcher = options.fetcher
+    this.#cacheBytesMax = cacheBytesMax
     this.#data = new ByteCache(cacheBytesMax)
     this.#nodes = new ByteCache(cacheBytesMax / 4)
   }
@@ -69,39 +69,49 @@ export class ChunkSource {
     if (cached) return cached
     const plain = this.#open('data', address)
     if (plain) this.#data.put(address, plain, plain.length)
-    if (plain) this.#noteOpened(address)
     return plain
   }
 
   /**
-   * Bytes `[from, to)` of a data chunk of `sizeBytes`, as `dataSync`. Little of a large chunk that
-   * was opened before is decrypted alone: its digest says that it is still the same, and that takes
-   * a quarter of the time.
+   * Bytes `[from, to)` of a data chunk of `sizeBytes`, as `dataSync`. Little of a large chunk is
+   * decrypted alone: that its digest is right says enough (README.md, "Parts").
    */
   partSync(
     address: ChunkAddress,
     sizeBytes: number,
     { from, to }: { readonly from: number; readonly to: number },
   ): Buffer | undefined {
-    const count = this.#opened.get(address)
-    const isSmall = (to - from) * PART_SHARE <= sizeBytes
-    if (isSmall && count !== undefined && count < PART_COUNT_MAX && !this.#data.has(address)) {
-      const sealed = this.#sealed(address)
-      if (!sealed) return undefined
-      if (sealed.length === sizeBytes + CHUNK_OVERHEAD_BYTES) {
-        const part = this.codec.openPart(sealed, from, to)
-        if (part) {
-          this.#opened.set(address, count + 1)
-          return part
-        }
+    const cached = this.#data.get(address)
+    if (cached) return cut(cached, sizeBytes, from, to)
+    const sealed = this.#sealed(address)
+    if (!sealed) return undefined
+    const isPlain = sealed.length === sizeBytes + CHUNK_OVERHEAD_BYTES
+    if (isPlain && (to - from) * PART_SHARE <= sizeBytes && !this.#wouldBeCached(address)) {
+      const part = this.codec.openPart(sealed, from, to)
+      if (part) {
+        this.#notePart(address, sizeBytes)
+        return part
       }
     }
-    const plain = this.dataSync(address)
-    if (plain && plain.length !== sizeBytes) {
-      const message = `content of ${plain.length} bytes where ${sizeBytes} are named`
-      throw new WormholeError('CHUNK_CORRUPT', message)
+    const plain = this.codec.open('data', sealed)
+    this.#data.put(address, plain, plain.length)
+    return cut(plain, sizeBytes, from, to)
+  }
+
+  /** Whether a chunk of which a part was opened would still be here, had it been opened whole. */
+  #wouldBeCached(address: ChunkAddress): boolean {
+    const at = this.#parts.get(address)
+    return at !== undefined && this.#partBytes - at < this.#cacheBytesMax
+  }
+
+  #notePart(address: ChunkAddress, sizeBytes: number): void {
+    this.#parts.delete(address)
+    this.#parts.set(address, this.#partBytes)
+    this.#partBytes += sizeBytes
+    for (const [oldest, at] of this.#parts) {
+      if (this.#partBytes - at < this.#cacheBytesMax) break
+      this.#parts.delete(oldest)
     }
-    return plain?.subarray(from, to)
   }
 
   /** As `dataSync`, for a manifest node. */
@@ -135,7 +145,6 @@ export class ChunkSource {
     const done = opening.then(
       (plain) => {
         this.#data.put(address, plain, plain.length)
-        this.#noteOpened(address)
         this.#coming.delete(address)
       },
       () => void this.#coming.delete(address),
@@ -194,11 +203,6 @@ export class ChunkSource {
     throw new WormholeError('CHUNK_UNAVAILABLE', `chunk ${address} was fetched and is not here`)
   }
 
-  #noteOpened(address: ChunkAddress): void {
-    if (this.#opened.size >= OPENED_MAX) this.#opened.clear()
-    this.#opened.set(address, 0)
-  }
-
   #open(kind: ChunkKind, address: ChunkAddress): Buffer | undefined {
     const sealed = this.#sealed(address)
     return sealed && this.codec.open(kind, sealed)
@@ -214,4 +218,11 @@ export class ChunkSource {
       throw error
     }
   }
+}
+
+/** Bytes of an opened chunk, which must be as long as whoever names it says. */
+function cut(plain: Buffer, sizeBytes: number, from: number, to: number): Buffer {
+  if (plain.length === sizeBytes) return plain.subarray(from, to)
+  const message = `content of ${plain.length} bytes where ${sizeBytes} are named`
+  throw new WormholeError('CHUNK_CORRUPT', message)
 }

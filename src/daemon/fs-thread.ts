@@ -84,6 +84,7 @@ async function start() {
     directory: data.paths.journal,
     key: identity.localKey(`journal/${data.volume}`),
     numberMin: begin.coveredTo + 1,
+    clock: systemClock,
     onDamage: (damage) => onProblem({ code: 'JOURNAL_CORRUPT', message: describeDamage(damage) }),
   })
   const keys = new ChunkKeyRing(chunkKeysData(VolumeSecrets.decode(data.secrets)))

@@ -20,7 +20,7 @@ import {
 /** What `inspectSegment` found. */
 export interface Inspection {
   readonly lines: readonly string[]
-  /** Whether every byte belongs to a right frame. */
+  /** Whether every byte belongs to a right frame, or to room: zeros up to the end. */
   readonly isSound: boolean
 }
 
@@ -39,8 +39,10 @@ export function inspectSegment(
   while (at < buffer.length) {
     const size = checkedFrameBytes(buffer, at)
     if (size === 0) {
-      lines.push(row(at, buffer.length - at, 'BAD: no right frame starts here'))
-      return { lines, isSound: false }
+      const isRoom = buffer.subarray(at).every((byte) => byte === 0)
+      const what = isRoom ? 'zeros: room for more' : 'BAD: no right frame starts here'
+      lines.push(row(at, buffer.length - at, what))
+      return { lines, isSound: isRoom }
     }
     lines.push(row(at, size, describe(buffer.subarray(at, at + size))))
     if (options.hasHex) lines.push(...hexLines(buffer.subarray(at, at + size)))

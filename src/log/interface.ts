@@ -221,8 +221,11 @@ export interface Journal {
   append(type: number, bytes: Uint8Array): number
   /** Hands everything appended to the kernel (`write`). */
   flush(): void
-  /** `flush`, then one `fdatasync`, shared by all who wait. */
-  sync(): Promise<void>
+  /**
+   * `flush`, then one `fdatasync`, shared by all who wait. `isUrgent`: somebody waits for it, and
+   * the calling thread may be held up for a moment.
+   */
+  sync(options?: { readonly isUrgent?: boolean }): Promise<void>
   /** Forgets records below `number`; whole segments go once they hold nothing else. */
   trim(number: number): void
   /** Records still held, oldest first, at opening. */

@@ -10,7 +10,7 @@ import assert from 'node:assert/strict'
 import { ByteReader, ByteWriter } from '../bytes.ts'
 import { hasCode, WormholeError } from '../errors.ts'
 import { seal, SEAL_OVERHEAD_BYTES, unseal } from '../seal.ts'
-import type { Disk, Random } from '../system.ts'
+import type { Clock, Disk, Random } from '../system.ts'
 import { FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, frameHeader } from './frame.ts'
 import type { Journal, JournalRecord } from './interface.ts'
 import { Segments } from './segments.ts'
@@ -57,6 +57,8 @@ export interface DiskJournalOptions {
    * and each loss is told here, while opening or replaying. Without it damage is `JOURNAL_CORRUPT`.
    */
   readonly onDamage?: ((damage: JournalDamage) => void) | undefined
+  /** Times syncs, so that urgent ones block this thread when that is faster. Default: never. */
+  readonly clock?: Pick<Clock, 'monotonicMs'>
 }
 
 /** What damage took of a journal. */
@@ -112,6 +114,7 @@ export class DiskJournal implements Journal {
         identity: Buffer.alloc(0),
         segmentBytesMax: options.segmentBytesMax ?? JOURNAL_SEGMENT_BYTES_MAX,
         corruptCode: 'JOURNAL_CORRUPT',
+        hasRoom: true,
         first: this.#numberMin,
         onDamage:
           this.#onDamage &&
@@ -236,9 +239,9 @@ export class DiskJournal implements Journal {
   }
 
   /** As `Journal.sync`. @throws {WormholeError} what `flush` throws. */
-  async sync(): Promise<void> {
+  async sync(options?: { readonly isUrgent?: boolean }): Promise<void> {
     this.flush()
-    await this.#segments.sync()
+    await this.#segments.sync(options)
   }
 
   /**

@@ -13,8 +13,9 @@
  */
 import path from 'node:path'
 import { WormholeError, type ErrorCode } from '../errors.ts'
-import type { Disk, DiskFile, Random } from '../system.ts'
+import type { Clock, Disk, DiskFile, Random } from '../system.ts'
 import { checkedFrameBytes } from './frame.ts'
+import { Room } from './segment-room.ts'
 import {
   encodeMark,
   encodeSegmentHeader,
@@ -26,6 +27,7 @@ import {
   visitReadable,
 } from './segment-format.ts'
 import type { FrameVisitor, Hole, SegmentKind, SegmentRange } from './segment-format.ts'
+import { SharedSync, type SyncRun } from './shared-sync.ts'
 
 /** Part of a segment file that cannot be read; offsets in bytes. */
 export interface SegmentDamage extends Hole {
@@ -40,11 +42,8 @@ interface Segment {
   size: number
 }
 
-/** One caller of `sync`. */
-interface Waiter {
-  resolve(): void
-  reject(error: unknown): void
-}
+/** A sync of so much is a small one: it may run in this thread, and the next ones get room. */
+const SMALL_SYNC_BYTES_MAX = 64 * 1024
 
 /** How a row of segments is opened. */
 export interface SegmentsOptions {
@@ -66,6 +65,10 @@ export interface SegmentsOptions {
    * segment is damaged, the owner must `roll` before it writes (`isLastDamaged`).
    */
   readonly onDamage?: ((damage: SegmentDamage) => void) | undefined
+  /** Zeros are written ahead of small records that are synced one by one. Default false. */
+  readonly hasRoom?: boolean
+  /** Times syncs: fast ones may then run in this thread (`sync`). */
+  readonly clock?: Pick<Clock, 'monotonicMs'> | undefined
 }
 
 /** The row of segments. One owner, one thread. */
@@ -78,9 +81,8 @@ export class Segments {
   /** How much of the last segment is durable, and how much of that its marks say. */
   #durableBytes = 0
   #markedBytes = 0
-  /** The running `fdatasync`s, and who waits for the next one. */
-  #syncing: Promise<void> | undefined
-  #waiting: Waiter[] = []
+  readonly #syncs: SharedSync
+  readonly #room = new Room()
   #hasWritten = false
   #broken: Error | undefined
   #isClosed = false
@@ -90,7 +92,9 @@ export class Segments {
 
   private constructor(options: SegmentsOptions, visit: FrameVisitor) {
     this.#options = options
-    const { disk, directory } = options
+    const { disk, directory, clock } = options
+    const failed = (error: Error): void => void (this.#broken ??= error)
+    this.#syncs = new SharedSync({ begin: () => this.#beginSync(), failed, clock })
     for (const name of disk.listSync(directory)) {
       const digits = /^(\d{16})\.seg$/.exec(name)?.[1]
       if (digits === undefined) continue
@@ -202,6 +206,8 @@ export class Segments {
     if (written.length > parts.length) this.#markedBytes = this.#durableBytes
     segment.size = at + bytes
     this.#hasWritten = true
+    const { segmentBytesMax } = this.#options
+    this.#guard(() => this.#room.make(this.#file, segment.size, segmentBytesMax))
     return at
   }
 
@@ -210,34 +216,47 @@ export class Segments {
    */
   roll(first: number): void {
     this.#checkUsable()
-    this.#mustSync(() => this.#file.syncSync())
+    this.#mustSync(() => {
+      this.#room.cut(this.#file, this.#last.size)
+      this.#file.syncSync()
+    })
     this.#durableBytes = this.#last.size
     this.#isLastDamaged = false
     const old = this.#file
     this.#file = this.#create(first)
-    if (this.#syncing === undefined) old.close()
-    else void this.#syncing.then(() => old.close())
+    if (this.#syncs.running === undefined) old.close()
+    else void this.#syncs.running.then(() => old.close())
   }
 
   /**
    * Makes everything written so far survive power loss. Callers that come while one `fdatasync`
-   * runs share the next.
+   * runs share the next. With `isUrgent` it may block this thread, while syncs are fast.
    *
    * @throws {WormholeError} `IO_ERROR`, and `WRITER_BROKEN` ever after: nobody knows what a failed
    *   `fdatasync` left behind.
    */
-  sync(): Promise<void> {
+  sync({ isUrgent = false } = {}): Promise<void> {
     if (this.#broken !== undefined) return Promise.reject(this.#brokenError())
-    if (this.unsyncedBytes === 0) return Promise.resolve()
-    const done = new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }))
-    this.#syncing ??= this.#syncWhileWaiting()
-    return done
+    const bytes = this.unsyncedBytes
+    if (bytes === 0) return Promise.resolve()
+    const isSmall = bytes <= SMALL_SYNC_BYTES_MAX
+    if (isSmall && this.#options.hasRoom) this.#room.want()
+    return isSmall && isUrgent ? this.#syncs.hurry() : this.#syncs.join()
   }
 
   /** Starts a sync that nobody waits for; if it fails, the next call of anything is told. */
   syncSoon(): void {
-    this.#waiting.push({ resolve() {}, reject() {} })
-    this.#syncing ??= this.#syncWhileWaiting()
+    this.#syncs.start()
+  }
+
+  #beginSync(): SyncRun {
+    this.#checkUsable()
+    const segment = this.#last
+    const bytes = segment.size
+    const done = (): void => {
+      if (segment === this.#last) this.#durableBytes = Math.max(this.#durableBytes, bytes)
+    }
+    return { file: this.#file, done }
   }
 
   /** Removes the segments that hold only records below `number`; never the last one. */
@@ -283,9 +302,10 @@ export class Segments {
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
-    await this.#syncing
+    await this.#syncs.running
     if (this.#broken === undefined) {
       this.#broken = new WormholeError('VOLUME_CLOSED', `${this.#options.directory} is closed`)
+      this.#room.cut(this.#file, this.#last.size)
       if (this.#hasWritten && this.unsyncedBytes === 0) {
         this.#file.writeSync(this.#last.size, [this.#encodeMark()])
       }
@@ -368,6 +388,7 @@ export class Segments {
       throw error
     }
     this.#salt = salt
+    this.#room.reset()
     this.#rows.push({ first, path: segmentPath, size: header.length })
     this.#durableBytes = header.length
     this.#markedBytes = header.length
@@ -467,28 +488,9 @@ export class Segments {
     if (last === undefined) return
     try {
       this.#file.truncateSync(last.size)
+      this.#room.reset()
     } catch (error) {
       this.#broken = new AggregateError([cause, error], 'a failed write could not be undone')
     }
-  }
-
-  /** Never rejects: who waits is told. */
-  async #syncWhileWaiting(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const waiters = this.#waiting
-      this.#waiting = []
-      const segment = this.#last
-      const bytes = segment.size
-      try {
-        this.#checkUsable()
-        await this.#file.sync()
-        if (segment === this.#last) this.#durableBytes = Math.max(this.#durableBytes, bytes)
-        for (const waiter of waiters) waiter.resolve()
-      } catch (error) {
-        this.#broken ??= error as Error
-        for (const waiter of waiters) waiter.reject(error)
-      }
-    }
-    this.#syncing = undefined
   }
 }

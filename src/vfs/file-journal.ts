@@ -172,11 +172,14 @@ export class FileJournal {
     this.#journal.flush()
   }
 
-  /** Everything so far survives a power cut: the journal, and the contents that it names. */
-  async sync(): Promise<void> {
+  /**
+   * Everything so far survives a power cut: the journal, and the contents that it names.
+   * `isUrgent`: a program waits for it.
+   */
+  async sync(options?: { readonly isUrgent?: boolean }): Promise<void> {
     this.appendWrites()
     const count = this.#namedCount
-    if (count === this.#durableCount) return this.#journal.sync()
+    if (count === this.#durableCount) return this.#journal.sync(options)
     await Promise.all([this.#syncContents(), this.#journal.sync()])
     this.#durableCount = Math.max(this.#durableCount, count)
   }

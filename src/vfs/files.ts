@@ -241,7 +241,7 @@ export class Files {
   /** W3: resolves when bytes and names are durable; publication goes its own way. */
   async fsync(handle: number): Promise<void> {
     const { file } = this.#handle(handle)
-    await this.#core.files.sync()
+    await this.#core.files.sync({ isUrgent: true })
     this.#core.writeback.synced(file)
   }
 

@@ -205,7 +205,7 @@ export class VfsFileSystem implements FileSystem {
   }
 
   fsyncdir(): Promise<void> {
-    return this.#core.files.sync()
+    return this.#core.files.sync({ isUrgent: true })
   }
 
   syncfs(): Promise<void> {

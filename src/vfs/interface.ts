@@ -251,8 +251,8 @@ export interface JournalPort {
   /** Adds a record; copies `bytes`. Survives the process once `flush` ran. */
   append(type: number, bytes: Uint8Array): number
   flush(): void
-  /** `flush`, then durable against power loss. */
-  sync(): Promise<void>
+  /** `flush`, then durable against power loss. `isUrgent`: a program waits for it. */
+  sync(options?: { readonly isUrgent?: boolean }): Promise<void>
   /** Forgets records below `number`. */
   trim(number: number): void
   /** Records still held, oldest first, at opening. */

@@ -5,8 +5,9 @@
  * (W1). A file that is closed alone waits `ALONE_MS`, so that it is soon seen elsewhere; files of a
  * burst wait `CLOSE_MS` for company, so that many share one sync and one entry, and a temporary
  * file that is gone by then is never built. Big files are built piece by piece while they
- * are written (segments), which bounds memory and journal. Files held open are published when an
- * fsync asks, at most every `HELD_MS`, or when nobody has written for `QUIET_MS`.
+ * are written (segments), which bounds memory and journal. Files held open are published after an
+ * fsync, at most every `HELD_MS`: when programs pause, or after `BUSY_MS_MAX`. Or when nobody has
+ * written for `QUIET_MS`.
  */
 import type { ContentStore } from '../chunks/interface.ts'
 import type { Edit } from '../crdt/interface.ts'
@@ -87,6 +88,8 @@ export class Writeback {
   readonly #dirty = new Set<OpenFile>()
   /** Files to publish; true: in any case, false: only in a synced state. */
   readonly #queue = new Map<OpenFile, boolean>()
+  /** Files whose turn came between a write and its fsync: published at that fsync. */
+  readonly #missed = new Set<OpenFile>()
   readonly #waiters = new Map<OpenFile, Waiter[]>()
   /** Builds under way. Never reject. */
   readonly #busy = new Map<OpenFile, Promise<void>>()
@@ -171,12 +174,14 @@ export class Writeback {
     file.isSynced = true
     if (this.#options.clock.monotonicMs() - file.publishedMs < HELD_MS) return
     if (!this.#queue.has(file)) this.#queue.set(file, false)
-    this.#schedule(CLOSE_MS)
+    if (this.#missed.delete(file) && !this.#running && !this.#isClosed) this.#start()
+    else this.#schedule(CLOSE_MS)
   }
 
   /** The last name of a file is gone, or its content is moot: it is never published. */
   dropped(file: OpenFile): void {
     this.#queue.delete(file)
+    this.#missed.delete(file)
     this.#dirty.delete(file)
     for (const waiter of this.#takeWaiters(file)) waiter.resolve()
   }
@@ -238,11 +243,17 @@ export class Writeback {
   #arm(delayMs: number): void {
     this.#timer = this.#options.clock.setTimer(delayMs, () => {
       this.#timer = undefined
-      if (this.#mayWait()) return this.#arm(CLOSE_MS)
-      this.#running = this.#run().finally(() => {
-        this.#running = undefined
-        if (this.#queue.size > 0) this.#schedule(CLOSE_MS)
-      })
+      if (this.#mayWait()) this.#arm(CLOSE_MS)
+      else this.#start()
+    })
+  }
+
+  #start(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined
+      if (this.#queue.size > 0) this.#schedule(CLOSE_MS)
     })
   }
 
@@ -253,7 +264,14 @@ export class Writeback {
       return false
     }
     const isLate = clock.monotonicMs() - this.#waitingMs >= BUSY_MS_MAX
-    return !isLate && this.#queue.size >= BURST_COUNT && pace.isBusy()
+    const isBetter = this.#queue.size >= BURST_COUNT || this.#areAllHeld()
+    return !isLate && isBetter && pace.isBusy()
+  }
+
+  /** Whether all that is queued is open, and was synced: nobody has closed it yet. */
+  #areAllHeld(): boolean {
+    for (const isDue of this.#queue.values()) if (isDue) return false
+    return true
   }
 
   #lookAtHeld(): void {
@@ -279,6 +297,7 @@ export class Writeback {
         if (batch.length === BATCH_FILES_MAX) break
         this.#queue.delete(file)
         if (isDue || file.isSynced) batch.push(file)
+        else this.#missed.add(file)
       }
       const failed = await this.#options.holds.during(() => this.#publishBatch(batch))
       this.#retryMs = failed ? Math.min(RETRY_MS_MAX, Math.max(RETRY_MS_MIN, this.#retryMs * 2)) : 0

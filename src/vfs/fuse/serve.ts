@@ -108,6 +108,7 @@ class Mount implements ServedMount {
     this.#transport = startTransport(
       {
         descriptor,
+        clock,
         onRequest: (request, length) => session.receive(request, length),
         onEnd: (error) => this.#break(error),
       },

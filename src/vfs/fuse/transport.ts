@@ -8,6 +8,8 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import { WormholeError } from '../../errors.ts'
+import { systemClock, type Clock } from '../../system.ts'
+import { BusyPoll } from './busy-poll.ts'
 import type { TransportKind } from './interface.ts'
 import type { ReplyDevice } from './reply.ts'
 import { RequestBuffer } from './request.ts'
@@ -15,6 +17,7 @@ import { RequestBuffer } from './request.ts'
 /** What a transport does with what it reads. */
 export interface TransportOptions {
   readonly descriptor: number
+  readonly clock?: Pick<Clock, 'monotonicMs'>
   /** The first `length` bytes of `request` have come. They are handled when this returns. */
   onRequest(request: RequestBuffer, length: number): void
   /** The connection has ended: undefined after an unmount, else what broke. Called once, last. */
@@ -140,9 +143,22 @@ export function startTransport(options: TransportOptions, kind?: TransportKind):
   throw new WormholeError('MOUNT_UNAVAILABLE', 'this Node.js cannot poll /dev/fuse; use "pool"')
 }
 
-/** libuv polls the descriptor; requests are read and answered on the loop, one after the other. */
+/**
+ * libuv polls the descriptor; requests are read and answered on the loop, one after the other.
+ * While an immediate waits the loop polls without sleeping.
+ */
 function startEpoll(options: TransportOptions, bindings: StreamBindings): Transport {
   const { Pipe, socketType, state, readBytesIndex } = bindings
+  const { clock = systemClock } = options
+  const busyPoll = new BusyPoll()
+  let lookUntilMs = 0
+  let isLooking = false
+  const look = (): void => {
+    const isOver = clock.monotonicMs() >= lookUntilMs
+    if (!isOver) return void setImmediate(look)
+    isLooking = false
+    if (lookUntilMs > 0) busyPoll.missed()
+  }
   const request = new RequestBuffer()
   const handle = new Pipe(socketType)
   const check = (result: number, what: string): void => {
@@ -152,7 +168,12 @@ function startEpoll(options: TransportOptions, bindings: StreamBindings): Transp
   handle.onread = () => {
     const length = state[readBytesIndex] as number
     if (length > 0) {
+      busyPoll.came(clock.monotonicMs())
       options.onRequest(request, length)
+      lookUntilMs = busyPoll.answered(clock.monotonicMs())
+      if (lookUntilMs === 0 || isLooking) return
+      isLooking = true
+      setImmediate(look)
       return
     }
     // EAGAIN, as uv_read_cb tells it: the caller was killed, and the request is gone before it is

@@ -252,7 +252,7 @@ test('builds of one turn fail and succeed for themselves', async (t) => {
   }
 })
 
-test('a part of a chunk that was opened before is as of the whole, damage included', async (t) => {
+test('a part of a chunk is as of the whole, damage included', async (t) => {
   const { directory, thread, client } = await createThread(t)
   const author = client.contents({ keys: createChunkKeys() })
   const random = createRandom(9)

@@ -6,7 +6,8 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { RECORD_WRITE } from '../../../src/vfs/journal-records.ts'
 import { CONTEXT, createWorld, name, ROOT, VfsDevice } from '../../helpers/vfs-world.ts'
-import { ALONE_MS, CLOSE_MS } from '../../../src/vfs/writeback.ts'
+import { BUSY_MS_MAX } from '../../../src/vfs/pace.ts'
+import { ALONE_MS, CLOSE_MS, HELD_MS } from '../../../src/vfs/writeback.ts'
 
 async function oneDevice(): Promise<VfsDevice> {
   const [device] = await createWorld(1)
@@ -99,4 +100,45 @@ test('a stream that becomes chunks in time does not pass through the journal', a
     await device.clock.run(5)
   }
   assert.equal(journalledBytes(device), 0)
+})
+
+/** A program that writes and syncs a file it keeps open, every 5 ms, for so long. */
+async function commits(device: VfsDevice, handle: number, durationMs: number): Promise<void> {
+  for (let ms = 0; ms < durationMs; ms += 5) {
+    await device.write(handle, 0, `state ${device.clock.nowMs()}`.padEnd(20))
+    device.requestCount += 10
+    await device.fs.fsync(handle, true)
+    await device.clock.run(5)
+  }
+}
+
+test('a file that is synced again and again is published when its program pauses', async () => {
+  const device = await oneDevice()
+  await device.clock.run(HELD_MS)
+  const { handle } = device.create(ROOT, 'database')
+  await commits(device, handle, 500)
+  assert.equal(device.contents.buildCount, 0)
+  await device.clock.run(3 * CLOSE_MS)
+  assert.equal(device.contents.buildCount, 1)
+  assert.equal(device.vfs.pendingEdits, 0)
+})
+
+test('what never pauses is published all the same, in the state of an fsync', async () => {
+  const [alice, bob] = (await createWorld(2)) as [VfsDevice, VfsDevice]
+  await alice.clock.run(HELD_MS)
+  const { handle } = alice.create(ROOT, 'database')
+  const states = (2 * BUSY_MS_MAX) / 5
+  let state = 0
+  // Whenever a timer fires, something has been written that is not synced.
+  while (alice.contents.buildCount === 0 && state < states) {
+    await alice.write(handle, 0, `state ${++state}`)
+    alice.requestCount += 10
+    await alice.clock.run(5)
+    await alice.fs.fsync(handle, true)
+  }
+  assert.ok(state < states, 'published')
+  await alice.write(handle, 0, 'not synced')
+  await alice.clock.run(10)
+  await bob.receive(alice)
+  assert.equal(await bob.cat('database'), `state ${state}`)
 })
