@@ -67,7 +67,7 @@ function rotationOps(
   const ops: ControlOp[] = [{ type: 'rotate', generation, commitment: commitmentOf(secrets) }]
   for (const { device, boxKey } of members.members()) {
     if (device === except) continue
-    ops.push({ type: 'key', generation, device, sealed: sealKey(boxKey, secrets) })
+    ops.push({ type: 'key', generation, device, sealed: sealKey(boxKey, secrets, random) })
   }
   return ops
 }
@@ -80,7 +80,7 @@ export function answerOps(context: RotationContext, random: Random): ControlOp[]
   const isOwed = unanswered(members, self).length > 0
   const isRotating = self.role === 'admin' && needsRotation(members)
   if (!isOwed && !isRotating) return undefined
-  const handed = isOwed ? handOver(context) : []
+  const handed = isOwed ? handOver(context, random) : []
   const rotation = isRotating ? rotationOps(context, { random }) : []
   return [{ type: 'ack' }, ...handed, ...rotation]
 }
@@ -111,14 +111,14 @@ function needsRotation(members: MemberTable): boolean {
  * The generations that devices lack which this one let in, because whoever made them did not know
  * of those. Nobody else could: they read this device's entries, and not yet those of others.
  */
-function handOver({ members, device, ring }: RotationContext): ControlOp[] {
+function handOver({ members, device, ring }: RotationContext, random: Random): ControlOp[] {
   const ops: ControlOp[] = []
   for (const member of members.members()) {
     if (feedDevice(member.admittedBy.feed) !== device) continue
     for (const row of members.keyState().generations) {
       const secrets = ring.secrets.generation(row.generation)
       if (secrets === undefined || hasKey(row, member)) continue
-      const sealed = sealKey(member.boxKey, secrets)
+      const sealed = sealKey(member.boxKey, secrets, random)
       ops.push({ type: 'key', generation: row.generation, device: member.device, sealed })
     }
   }
