@@ -156,7 +156,10 @@ export interface TreeReader {
   }
   /** Live inodes that are not directories, kept incrementally. */
   readonly fileCount: number
-  /** Canonical policy texts (`P`) from this directory up to the root, nearest first. */
+  /**
+   * Canonical policy texts (`P`) from this directory up to the root, nearest first. Of what is
+   * deleted: from where it was.
+   */
   policies(id: InodeId): { directory: InodeId; policy: string }[]
 }
 
