@@ -99,13 +99,18 @@ function obtainable({ daemon }: SimDevice, devices: readonly SimDevice[]): strin
   for (const { inode, ref, sizeBytes } of daemon.volume.wants({ countMax: 1e6 })) {
     const policies = daemon.overlay.policies(inode).map(({ policy }) => policy)
     if (sizeBytes > keptUpTo(policies, {}) || ref.type === 'empty') continue
+    // A want too many: it is taken off the list when somebody looks at it.
+    if (holds({ daemon }, { ref, sizeBytes })) continue
     const holder = others.find((other) => holds(other, { ref, sizeBytes }))
     if (holder) return `${holder.name} has that of ${inode}`
   }
   return undefined
 }
 
-function holds({ daemon }: SimDevice, content: { ref: ContentRef; sizeBytes: number }): boolean {
+function holds(
+  { daemon }: Pick<SimDevice, 'daemon'>,
+  content: { ref: ContentRef; sizeBytes: number },
+): boolean {
   const { ref, sizeBytes } = content
   if (ref.type === 'chunk') return daemon.store.has(ref.address)
   if (ref.type === 'empty' || !daemon.store.has(ref.address)) return false
