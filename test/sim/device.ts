@@ -266,6 +266,13 @@ export class SimDevice extends VfsUser {
     else if (index === 'lost') this.#index = new MemoryRowStore()
   }
 
+  /** Whether a chunk stays here when the power fails. */
+  keeps(sealed: Buffer): boolean {
+    const left = this.disk.copy()
+    const packs = left.files().filter((path) => path.includes('/packs/pack-'))
+    return packs.some((path) => left.readFileSync(path)?.includes(sealed))
+  }
+
   /** Everything on it as a backup of a running machine has it, synced or not. */
   backup(): { disk: MemoryDisk; index: MemoryRowStore } {
     return { disk: this.disk.copy({ isLive: true }), index: copyRows(this.#index) }

@@ -145,7 +145,7 @@ async function flippedChunk(simulation: Simulation, device: SimDevice): Promise<
   simulation.revocations.rotten.push({ device, address })
 }
 
-/** The sealed bytes of a chunk that a device and some other one have. */
+/** The sealed bytes of a chunk that a device and some other one have, which a cut leaves there. */
 function sharedChunk(
   { random }: Simulation,
   device: SimDevice,
@@ -164,7 +164,7 @@ function sharedChunk(
         other.isAlive && other.daemon.store.getSync(address) !== undefined
       const isShared = others.some(has)
       const sealed = isShared ? store.getSync(address) : undefined
-      if (sealed) return { address, sealed }
+      if (sealed && others.some((other) => other.keeps(sealed))) return { address, sealed }
     } catch (error) {
       if (!hasCode(error, 'CHUNK_CORRUPT')) throw error
     }
