@@ -87,7 +87,7 @@ export class Revocations {
     if (!admin || !target || left.size <= MEMBERS_MIN) return
     const { volume } = admin.daemon
     if (!volume.members.isMember(target.id) || this.#isBridge(target)) return
-    if (this.#isLastHolder(target)) return
+    if (this.#isLastHolder(target) || this.#isLastKnown(admin, target)) return
     trace.add(`${admin.name} revokes ${target.name}`)
     const applied = volume.appliedFrontier()
     const counted = new Map([...applied].filter(([feed]) => feedDevice(feed) === target.id))
@@ -115,6 +115,15 @@ export class Revocations {
     const isKnown = (device: SimDevice): boolean =>
       founder.isAlive && founder.daemon.volume.members.isMember(device.id)
     return others.some((other) => other.home.admittedBy === id && !isKnown(other))
+  }
+
+  /**
+   * Whether an admin knows nobody but a device: without it, it speaks with nobody, and one of
+   * several copies is not told of others by itself (log README, "Revocation").
+   */
+  #isLastKnown(admin: SimDevice, target: SimDevice): boolean {
+    const known = admin.daemon.volume.members.members().map(({ device }) => device)
+    return known.every((device) => device === admin.id || device === target.id)
   }
 
   /** Whether only a device may have a chunk that rotted elsewhere: it would go with it. */
