@@ -7,7 +7,7 @@ import { deriveTree } from '../../src/crdt/derive.ts'
 import { deviceNameOf } from '../../src/crdt/contest.ts'
 import { TABLE } from '../../src/crdt/layer.ts'
 import type { Content } from '../../src/crdt/interface.ts'
-import type { InodeRow } from '../../src/crdt/records.ts'
+import { versionOf, type InodeRow } from '../../src/crdt/records.ts'
 import { LayerReader } from '../../src/crdt/tree-reader.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
 import { hasCode } from '../../src/errors.ts'
@@ -179,6 +179,25 @@ type Layer = ReturnType<SimDevice['daemon']['tree']['inspect']>['layer']
 
 function inodesOf(layer: Layer): InodeId[] {
   return layer.rawRange(TABLE.inode, { countMax: 1e9 }).map(({ key }) => key.slice(1) as InodeId)
+}
+
+/** Versions that stand beside others, shown or hidden because the last writer has won. */
+export function contestedVersions(device: SimDevice): Set<string> {
+  const { layer } = device.daemon.tree.inspect()
+  const found = new Set<string>()
+  const note = (row: InodeRow | undefined): void => {
+    for (const value of row?.C ?? []) found.add(`${row?.id} ${versionOf(value)}`)
+  }
+  for (const id of inodesOf(layer)) {
+    const row = layer.inode(id)
+    if (row && row.C.length > 1) note(row)
+  }
+  for (const { key } of layer.rawRange(TABLE.contested, { countMax: 1e9 })) {
+    for (const { claims } of layer.slotsAt(TABLE.slot + key.slice(1))) {
+      for (const claim of claims) note(layer.inode(layer.inode(claim)?.target || claim))
+    }
+  }
+  return found
 }
 
 /** The names of the index are what follows from all registers from scratch. */
