@@ -125,6 +125,11 @@ export class SimDevice extends VfsUser {
     return role === 'admin' || role === 'writer'
   }
 
+  /** Whether it has told that its log lacks something. */
+  get hasLost(): boolean {
+    return this.problems.some((problem) => problem.startsWith('FEED_CORRUPT'))
+  }
+
   /** Monotonic time of the last death. */
   get diedMs(): number {
     return this.#process.diedMs ?? this.clock.monotonicMs()

@@ -130,7 +130,8 @@ async function fullDisk(simulation: Simulation, device: SimDevice): Promise<void
 /** Rots one byte of a pack, of a chunk that somebody else has too. */
 async function flippedChunk(simulation: Simulation, device: SimDevice): Promise<void> {
   const { random, trace, alive } = simulation
-  const others = alive.filter((other) => other !== device && !other.wasRevoked)
+  // Machines with one key do not speak with each other.
+  const others = alive.filter((other) => other.id !== device.id && !other.wasRevoked)
   const packs = device.disk.files().filter((path) => /\/packs\/pack-/.test(path))
   const path = packs[random.below(Math.max(1, packs.length))]
   if (path === undefined || others.length === 0) return
@@ -219,6 +220,7 @@ async function copied(
     device.kill()
     simulation.user(device).died(false)
   }
+  simulation.user(device).halved(simulation.clock.monotonicMs())
   const copy = simulation.addCopy(device)
   simulation.trace.add(`${device.name} is copied while it ${isRunning ? 'runs' : 'rests'}`)
   await simulation.start(copy)
