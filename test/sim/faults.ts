@@ -252,12 +252,15 @@ async function flip(simulation: Simulation, device: SimDevice, directory: string
   simulation.healNetwork()
 }
 
-/** Whether somebody else stores all that a device stores. */
+/** Whether somebody else stores all that a device stores, from the first entries on. */
 function isHeld(simulation: Simulation, device: SimDevice): boolean {
   const { volume } = device.daemon
   const tips = [...volume.frontier()].map(([feed, head]) => ({ feed: feedRoot(feed), ...head }))
   const others = simulation.alive.filter(({ id }) => id !== device.id)
-  return others.some((other) => other.daemon.volume.holds(tips).every(Boolean))
+  return others.some(({ daemon: { volume, feeds } }) => {
+    const isWhole = [...feeds.frontier().keys()].every((feed) => feeds.gaps(feed).length === 0)
+    return isWhole && volume.holds(tips).every(Boolean)
+  })
 }
 
 /** A rotten log: what nobody else has is said anew from the index, the rest comes from others. */
