@@ -23,6 +23,7 @@ export interface RotationContext {
   readonly members: MemberTable
   readonly device: DeviceId
   readonly ring: KeyRing
+  readonly feeds: FeedStore
 }
 
 /** The generation that this device seals with: see `sealingGeneration`. */
@@ -34,10 +35,10 @@ const FIRST_GENERATION = 0
  */
 export function revocationOps(
   context: RotationContext,
-  about: { readonly device: DeviceId; readonly feeds: FeedStore; readonly random: Random },
+  about: { readonly device: DeviceId; readonly random: Random },
 ): ControlOp[] {
-  const { members } = context
-  const { device, feeds, random } = about
+  const { members, feeds } = context
+  const { device, random } = about
   if (members.member(context.device)?.role !== 'admin') {
     throw new WormholeError('NOT_PERMITTED', 'only an admin of the volume revokes devices')
   }
@@ -77,18 +78,22 @@ export function answerOps(context: RotationContext, random: Random): ControlOp[]
   const { members, device } = context
   const self = members.member(device)
   if (self === undefined) return undefined
-  const isOwed = unanswered(members, self).length > 0
   const isRotating = self.role === 'admin' && needsRotation(members)
-  if (!isOwed && !isRotating) return undefined
-  const handed = isOwed ? handOver(context, random) : []
+  if (!owesAnswer(context) && !isRotating) return undefined
+  const handed = handOvers(context).map(({ member, row, secrets }): ControlOp => {
+    const sealed = sealKey(member.boxKey, secrets, random)
+    return { type: 'key', generation: row.generation, device: member.device, sealed }
+  })
   const rotation = isRotating ? rotationOps(context, { random }) : []
   return [{ type: 'ack' }, ...handed, ...rotation]
 }
 
 /** Whether this device has to answer before it applies anything else. */
-export function owesAnswer({ members, device }: RotationContext): boolean {
+export function owesAnswer(context: RotationContext): boolean {
+  const { members, device } = context
   const self = members.member(device)
-  return self !== undefined && unanswered(members, self).length > 0
+  if (self === undefined) return false
+  return unanswered(members, self).length > 0 || handOvers(context).length > 0
 }
 
 /** Revocations and changes of keys that no entry of this device, nor its admission, knows. */
@@ -107,22 +112,33 @@ function needsRotation(members: MemberTable): boolean {
   return !members.keyState().generations.some((row) => knowsAll(row, revocations))
 }
 
+/** A generation that somebody has to be given. */
+interface HandOver {
+  readonly member: Member
+  readonly row: KeyGeneration
+  readonly secrets: Buffer
+}
+
 /**
  * The generations that devices lack which this one let in, because whoever made them did not know
- * of those. Nobody else could: they read this device's entries, and not yet those of others.
+ * of those. Nobody else could: they read this device's entries, and not yet those of others. Of one
+ * that a copy of this home has made, or that it made itself and forgot when it was restored, there
+ * is nothing to answer: then it is up to the home in which the admission was written.
  */
-function handOver({ members, device, ring }: RotationContext, random: Random): ControlOp[] {
-  const ops: ControlOp[] = []
-  for (const member of members.members()) {
-    if (feedDevice(member.admittedBy.feed) !== device) continue
-    for (const row of members.keyState().generations) {
+function handOvers({ members, device, ring, feeds }: RotationContext): HandOver[] {
+  const { generations } = members.keyState()
+  const self = members.member(device)
+  if (generations.length === 0 || self === undefined) return []
+  const isAnswering = unanswered(members, self).length > 0
+  return members.members().flatMap((member) => {
+    const { feed, seq } = member.admittedBy
+    if (feedDevice(feed) !== device) return []
+    if (!isAnswering && !feeds.isWrittenHere(feed, seq)) return []
+    return generations.flatMap((row) => {
       const secrets = ring.secrets.generation(row.generation)
-      if (secrets === undefined || hasKey(row, member)) continue
-      const sealed = sealKey(member.boxKey, secrets, random)
-      ops.push({ type: 'key', generation: row.generation, device: member.device, sealed })
-    }
-  }
-  return ops
+      return secrets === undefined || hasKey(row, member) ? [] : [{ member, row, secrets }]
+    })
+  })
 }
 
 /** Whether a member was handed a generation, in the log or when it was let in. */
@@ -133,11 +149,14 @@ function hasKey({ holders, position }: KeyGeneration, { device, knows }: Member)
 /**
  * The generation that this device seals with: the newest it holds that no revoked device can open.
  * Where there is none (two admins revoked without knowing of each other), the newest it holds,
- * until an admin makes another. One that this device has not answered yet does not count.
+ * until an admin makes another. One that this device has not answered yet does not count, nor has
+ * it while it owes it to somebody.
  */
-export function sealingGeneration({ members, device, ring }: RotationContext): number {
+export function sealingGeneration(context: RotationContext): number {
+  const { members, device, ring } = context
   const self = members.member(device)
   const open = new Set(self ? unanswered(members, self).map(({ hash }) => hash) : [])
+  for (const { row } of handOvers(context)) open.add(row.position.hash)
   const revocations = members.revocations()
   const usable = members
     .keyState()
