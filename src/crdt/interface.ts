@@ -215,6 +215,8 @@ export interface TreeDelta {
     readonly ref: ContentRef
     readonly sizeBytes: number
   }[]
+  /** Set when the tree was emptied, to be made anew: whatever was told before may be wrong. */
+  readonly isAnew?: boolean
   /** Set when the policy of some directory is another one now. */
   readonly isPolicyChanged?: boolean
 }
