@@ -10,7 +10,7 @@
 import { WormholeError } from '../errors.ts'
 import type { Random } from '../system.ts'
 import { feedDevice } from '../types.ts'
-import type { DeviceId } from '../types.ts'
+import type { DeviceId, FeedId } from '../types.ts'
 import { REVOKED_HEADS_MAX } from './control.ts'
 import type { ControlOp, FeedStore, Member } from './interface.ts'
 import { commitmentOf, sealKey, type KeyRing } from './key-ring.ts'
@@ -78,31 +78,33 @@ export function answerOps(context: RotationContext, random: Random): ControlOp[]
   const { members, device } = context
   const self = members.member(device)
   if (self === undefined) return undefined
+  const isOwed = owesAnswer(context)
   const isRotating = self.role === 'admin' && needsRotation(members)
-  if (!owesAnswer(context) && !isRotating) return undefined
-  const handed = handOvers(context).map(({ member, row, secrets }): ControlOp => {
-    const sealed = sealKey(member.boxKey, secrets, random)
-    return { type: 'key', generation: row.generation, device: member.device, sealed }
-  })
+  if (!isOwed && !isRotating) return undefined
+  const handed = isOwed ? handOver(context, random) : []
   const rotation = isRotating ? rotationOps(context, { random }) : []
   return [{ type: 'ack' }, ...handed, ...rotation]
 }
 
 /** Whether this device has to answer before it applies anything else. */
 export function owesAnswer(context: RotationContext): boolean {
-  const { members, device } = context
-  const self = members.member(device)
-  if (self === undefined) return false
-  return unanswered(members, self).length > 0 || handOvers(context).length > 0
+  return unanswered(context).length > 0
 }
 
-/** Revocations and changes of keys that no entry of this device, nor its admission, knows. */
-function unanswered(members: MemberTable, self: Member): Position[] {
+/**
+ * Revocations and changes of keys that no entry written in this home, nor its admission, knows.
+ * What a copy of this home has written, or it itself before it was restored, does not tell what
+ * this one has applied, and whom it has let in.
+ */
+function unanswered({ members, device, feeds }: RotationContext): Position[] {
+  const self = members.member(device)
+  if (self === undefined) return []
   const { revocations, generations } = members.keyState()
+  const isOwn = (feed: FeedId, seq: number): boolean => feeds.isWrittenHere(feed, seq)
   return [...revocations, ...generations]
     .map(({ position }) => position)
     .filter(({ hash }) => !self.knows.includes(hash))
-    .filter((position) => !members.isAcknowledged(self.device, position))
+    .filter((position) => !members.isAcknowledged(device, position, isOwn))
 }
 
 /** Whether every generation may be known to somebody who was revoked. */
@@ -112,33 +114,22 @@ function needsRotation(members: MemberTable): boolean {
   return !members.keyState().generations.some((row) => knowsAll(row, revocations))
 }
 
-/** A generation that somebody has to be given. */
-interface HandOver {
-  readonly member: Member
-  readonly row: KeyGeneration
-  readonly secrets: Buffer
-}
-
 /**
  * The generations that devices lack which this one let in, because whoever made them did not know
- * of those. Nobody else could: they read this device's entries, and not yet those of others. Of one
- * that a copy of this home has made, or that it made itself and forgot when it was restored, there
- * is nothing to answer: then it is up to the home in which the admission was written.
+ * of those. Nobody else could: they read this device's entries, and not yet those of others.
  */
-function handOvers({ members, device, ring, feeds }: RotationContext): HandOver[] {
-  const { generations } = members.keyState()
-  const self = members.member(device)
-  if (generations.length === 0 || self === undefined) return []
-  const isAnswering = unanswered(members, self).length > 0
-  return members.members().flatMap((member) => {
-    const { feed, seq } = member.admittedBy
-    if (feedDevice(feed) !== device) return []
-    if (!isAnswering && !feeds.isWrittenHere(feed, seq)) return []
-    return generations.flatMap((row) => {
+function handOver({ members, device, ring }: RotationContext, random: Random): ControlOp[] {
+  const ops: ControlOp[] = []
+  for (const member of members.members()) {
+    if (feedDevice(member.admittedBy.feed) !== device) continue
+    for (const row of members.keyState().generations) {
       const secrets = ring.secrets.generation(row.generation)
-      return secrets === undefined || hasKey(row, member) ? [] : [{ member, row, secrets }]
-    })
-  })
+      if (secrets === undefined || hasKey(row, member)) continue
+      const sealed = sealKey(member.boxKey, secrets, random)
+      ops.push({ type: 'key', generation: row.generation, device: member.device, sealed })
+    }
+  }
+  return ops
 }
 
 /** Whether a member was handed a generation, in the log or when it was let in. */
@@ -149,14 +140,11 @@ function hasKey({ holders, position }: KeyGeneration, { device, knows }: Member)
 /**
  * The generation that this device seals with: the newest it holds that no revoked device can open.
  * Where there is none (two admins revoked without knowing of each other), the newest it holds,
- * until an admin makes another. One that this device has not answered yet does not count, nor has
- * it while it owes it to somebody.
+ * until an admin makes another. One that this device has not answered yet does not count.
  */
 export function sealingGeneration(context: RotationContext): number {
-  const { members, device, ring } = context
-  const self = members.member(device)
-  const open = new Set(self ? unanswered(members, self).map(({ hash }) => hash) : [])
-  for (const { row } of handOvers(context)) open.add(row.position.hash)
+  const { members, ring } = context
+  const open = new Set(unanswered(context).map(({ hash }) => hash))
   const revocations = members.revocations()
   const usable = members
     .keyState()

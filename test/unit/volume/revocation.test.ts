@@ -112,6 +112,25 @@ test('who was let in by a copy of a home gets the keys that its twin has made', 
   assert.equal(opens(erin, frank, alice.volume.ownFeed), false)
 })
 
+test('what a copy of a home had applied counts when its twin revokes the author', async () => {
+  const seed = 'twin answers'
+  const { shared, alice, bob, carol } = await createVolume(seed, { bob: 'writer', carol: 'writer' })
+  const { disk, rows } = alice.state
+  const state = { disk: disk.copy(), rows: copyOf(rows), secrets: alice.keys.secrets }
+  const twin = await TestDevice.open(shared, 'alice', seed, state, 1)
+  await create(carol, 'seen by alice')
+  await deliver(carol, alice)
+  await revoke(twin, carol)
+  for (let round = 0; round < 2; round++) {
+    await exchange(twin, bob)
+    await exchange(alice, bob)
+  }
+  for (const device of [alice, bob, twin]) {
+    assert.equal(shows(device, 'seen by alice'), true)
+    assert.equal(applied(device), applied(alice))
+  }
+})
+
 test('a farewell is believed when an admin signed it, and survives a restart', async () => {
   const seed = 'farewell'
   const { shared, alice, bob, carol } = await createVolume(seed, { bob: 'writer', carol: 'writer' })
