@@ -159,10 +159,20 @@ export function boxKeys(seed: Uint8Array): BoxKeys {
   return { publicKey, secretKey }
 }
 
-/** Seals bytes to a box key; only its owner opens them (libsodium sealed box). */
-export function sealToBox(publicKey: Uint8Array, plain: Uint8Array): Buffer {
-  const sealed = Buffer.allocUnsafe(plain.length + sodium.crypto_box_SEALBYTES)
-  sodium.crypto_box_seal(sealed, plain, publicKey)
+/**
+ * Seals bytes to a box key; only its owner opens them. These are the bytes of `crypto_box_seal`:
+ * an ephemeral public key, then a box whose nonce is the digest of both public keys. That function
+ * draws its own chance, and one seed must give one simulated volume.
+ */
+export function sealToBox(publicKey: Uint8Array, plain: Uint8Array, random: Random): Buffer {
+  const ephemeral = boxKeys(random.bytes(KEY_BYTES))
+  const sealed = Buffer.allocUnsafe(plain.length + BOX_OVERHEAD_BYTES)
+  sealed.set(ephemeral.publicKey)
+  const nonce = Buffer.allocUnsafe(NONCE_BYTES)
+  sodium.crypto_generichash_batch(nonce, [ephemeral.publicKey, publicKey])
+  const box = sealed.subarray(ephemeral.publicKey.length)
+  sodium.crypto_box_easy(box, plain, nonce, publicKey, ephemeral.secretKey)
+  ephemeral.secretKey.fill(0)
   return sealed
 }
 

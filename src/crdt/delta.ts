@@ -3,18 +3,19 @@ import type { FileName, InodeId } from '../types.ts'
 import { conflictCopyId, inodeKind } from './ids.ts'
 import type { ChangedNode, TreeDelta } from './interface.ts'
 import { splitSlotKey, type Layer } from './layer.ts'
-import { versionOf, type InodeRow, type Slot } from './records.ts'
+import { emptyInodeRow, versionOf, type InodeRow, type Slot } from './records.ts'
 import { visibleIn, type SlotRows } from './tree-reader.ts'
 
 /**
  * Inodes and names that differ. New inodes are not listed: nobody can have cached them. (The id of
- * a conflict copy goes and comes again; who has cached it hears when it goes.)
+ * a conflict copy goes and comes again; who has cached it hears when it goes.) `isAnew`: the tree
+ * is made a second time, and they are listed, too.
  */
-export function deltaOf(layer: Layer): Pick<TreeDelta, 'nodes' | 'dirents'> {
-  return { nodes: changedNodes(layer), dirents: changedNames(layer) }
+export function deltaOf(layer: Layer, isAnew = false): Pick<TreeDelta, 'nodes' | 'dirents'> {
+  return { nodes: changedNodes(layer, isAnew), dirents: changedNames(layer) }
 }
 
-function changedNodes(layer: Layer): ChangedNode[] {
+function changedNodes(layer: Layer, isAnew: boolean): ChangedNode[] {
   const nodes = new Map<InodeId, ChangedNode>()
   const add = (node: ChangedNode): void => {
     const other = nodes.get(node.id)
@@ -23,7 +24,7 @@ function changedNodes(layer: Layer): ChangedNode[] {
     nodes.set(node.id, other ? { id: node.id, hasContent } : node)
   }
   for (const row of layer.editedInodes()) {
-    const before = layer.committedInode(row.id)
+    const before = layer.committedInode(row.id) ?? (isAnew ? emptyInodeRow(row.id) : undefined)
     if (!before) continue
     const id = inodeKind(row.id) === 'link' ? row.target || before.target : row.id
     if (id === '' || !hasChanged(before, row)) continue

@@ -156,7 +156,10 @@ export interface TreeReader {
   }
   /** Live inodes that are not directories, kept incrementally. */
   readonly fileCount: number
-  /** Canonical policy texts (`P`) from this directory up to the root, nearest first. */
+  /**
+   * Canonical policy texts (`P`) from this directory up to the root, nearest first. Of what is
+   * deleted: from where it was.
+   */
   policies(id: InodeId): { directory: InodeId; policy: string }[]
 }
 
@@ -212,6 +215,8 @@ export interface TreeDelta {
     readonly ref: ContentRef
     readonly sizeBytes: number
   }[]
+  /** Set when the tree was emptied, to be made anew: whatever was told before may be wrong. */
+  readonly isAnew?: boolean
   /** Set when the policy of some directory is another one now. */
   readonly isPolicyChanged?: boolean
 }

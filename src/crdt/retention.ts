@@ -12,10 +12,9 @@ import type { Hlc, InodeId } from '../types.ts'
 import { isInodeAlive } from './contest.ts'
 import type { Content } from './interface.ts'
 import { TABLE, type Layer } from './layer.ts'
-import { location } from './placement.ts'
 import { versionOf, type InodeRow, type Value } from './records.ts'
 import { decodeRegister } from './registers.ts'
-import { policiesAbove } from './strategy.ts'
+import { policiesOf } from './strategy.ts'
 
 /** A day in the unit of stamps, microseconds. */
 const DAY = 86_400_000_000
@@ -75,7 +74,7 @@ export function forgetHistory(layer: Layer, options: ForgetOptions): boolean {
     if (!row) continue
     const inode = version.slice(0, INODE_CHARACTERS) as InodeId
     const { replaced } = readVersion(inode, row)
-    const policies = policiesOf(layer, inode)
+    const policies = policiesOf(layer, inode).map(({ policy }) => policy)
     const endsAt = replaced + daysOf(policies) * DAY
     const isNew = endsAt <= now && ranks.isAmongNewest(inode, version, versionsOf(policies))
     const lookAt = isNew ? now + RANK_PAUSE : endsAt
@@ -125,16 +124,8 @@ export function neededUntil(layer: Layer, row: InodeRow, daysOf: HistoryDaysOf):
     }
   }
   if (last === undefined) return undefined
-  return (last + daysOf(policiesOf(layer, row.id)) * DAY) as Hlc
-}
-
-/** The policies where an inode is, or was when it was deleted. */
-function policiesOf(layer: Layer, inode: InodeId): string[] {
-  const row = layer.inode(inode)
-  if (!row) return []
-  const isPlaced = row.slotParent !== '' || row.L.length === 0
-  const start = isPlaced ? inode : location(row).parent
-  return policiesAbove(layer, start).map(({ policy }) => policy)
+  const policies = policiesOf(layer, row.id).map(({ policy }) => policy)
+  return (last + daysOf(policies) * DAY) as Hlc
 }
 
 function dueKey(at: number, version: string): string {

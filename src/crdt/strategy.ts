@@ -2,7 +2,7 @@
 import type { InodeId } from '../types.ts'
 import { inodeKind, ROOT } from './ids.ts'
 import type { Layer } from './layer.ts'
-import { byRank, winner } from './placement.ts'
+import { byRank, location, winner } from './placement.ts'
 import type { InodeRow, Value } from './records.ts'
 import type { PolicyText } from './registers.ts'
 
@@ -36,5 +36,24 @@ export function policiesAbove(
     }
     if (id === ROOT || !row || row.slotParent === '') return found
     id = row.slotParent
+  }
+}
+
+/**
+ * Policy texts where an inode is, or was when it was deleted, to the root. What was deleted with
+ * its folder is still ruled by what lies above that. There is an end: places form no cycle, also
+ * of what is deleted (README.md, rule 2).
+ */
+export function policiesOf(layer: Layer, inode: InodeId): { directory: InodeId; policy: string }[] {
+  const found: { directory: InodeId; policy: string }[] = []
+  let id = inode
+  for (;;) {
+    const row = layer.inode(id)
+    const isGone = row !== undefined && row.slotParent === '' && row.L.length > 0
+    if (!isGone) return [...found, ...policiesAbove(layer, id)]
+    const policy = inodeKind(id) === 'directory' ? policyOf(layer, row) : ''
+    if (policy !== '') found.push({ directory: id, policy })
+    const { parent } = location(row)
+    id = layer.inode(parent)?.canonical || parent
   }
 }

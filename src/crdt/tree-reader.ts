@@ -8,7 +8,7 @@ import type { Layer } from './layer.ts'
 import { location, winner } from './placement.ts'
 import { versionOf, type Extra, type InodeRow, type Slot, type Value } from './records.ts'
 import { defaultAttributes, defaultContent, encodeRegister, versionId } from './registers.ts'
-import { policiesAbove } from './strategy.ts'
+import { policiesAbove, policiesOf } from './strategy.ts'
 
 const EPOCH = 0 as Hlc
 const NO_NAME = '' as FileName
@@ -245,7 +245,7 @@ export class LayerReader implements TreeReader {
 
   policies(id: InodeId): { directory: InodeId; policy: string }[] {
     const node = this.node(id)
-    if (!node) return []
+    if (!node) return policiesOf(this.#layer, id)
     return policiesAbove(this.#layer, node.kind === 'directory' ? node.id : node.parent)
   }
 }

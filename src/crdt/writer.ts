@@ -83,6 +83,8 @@ export class TreeWriter {
   putCount = 0
   /** Wants that became part of the tree since the last commit. */
   #newWants: Want[] = []
+  /** The tree was emptied since the start; `untold`: no commit has said so yet. */
+  #cleared: 'untold' | 'told' | undefined
 
   constructor(options: TreeWriterOptions) {
     this.#rows = options.rows
@@ -282,17 +284,20 @@ export class TreeWriter {
     for (const [name, value] of meta) this.#layer.putRaw(metaKey(name), value)
     this.#shards.flush()
     this.watch.note(this.#layer.editedInodes())
-    const delta = deltaOf(this.#layer)
+    const delta = deltaOf(this.#layer, this.#cleared !== undefined)
+    const isAnew = this.#cleared === 'untold'
     const contents = this.#newWants.filter(({ key }) => this.#layer.raw(TABLE.want + key))
     const { isPolicyChanged } = this.#layer
     this.#rows.transaction((rows) => this.#layer.flush(rows))
     this.#layer.settled()
     this.#shards.settled()
     this.#newWants = []
+    if (isAnew) this.#cleared = 'told'
     return {
       ...delta,
       contents: contents.map(({ key, inode, ref, sizeBytes }) => ({ key, inode, ref, sizeBytes })),
       ...(isPolicyChanged ? { isPolicyChanged } : {}),
+      ...(isAnew ? { isAnew } : {}),
     }
   }
 
@@ -316,6 +321,7 @@ export class TreeWriter {
       for (const [name, value] of meta) rows.put(metaKey(name), value)
       writeFormat(rows)
     })
+    this.#cleared = 'untold'
     this.#forget()
   }
 

@@ -60,7 +60,7 @@ const hlc = new HybridClock(systemClock)
 
 /** Chunks of an admission: everything a joiner needs, sealed to its box key. */
 function sealedSecrets(boxKey: Uint8Array): Uint8Array {
-  return sealToBox(boxKey, keys.secrets.encode())
+  return sealToBox(boxKey, keys.secrets.encode(), systemRandom)
 }
 
 function membersData(volume: Volume): MembersData {

@@ -190,7 +190,7 @@ async function start() {
     /**
      * For each inode up to which size this device keeps its content. Main learns of new contents
      * from the crdt thread, maybe before this thread does: without its inode a file would have no
-     * policy.
+     * policy. What is deleted can come back: it is kept as it was where it was.
      */
     keptUpTo: async (inodes: InodeId[]) => {
       await told()

@@ -8,6 +8,7 @@
  */
 import { WormholeError } from '../errors.ts'
 import { hash, KEY_BYTES, sealToBox, unsealFromBox, type BoxKeys } from '../seal.ts'
+import type { Random } from '../system.ts'
 import type { HandedKey, LogKeys } from './interface.ts'
 import type { VolumeSecrets } from './keys.ts'
 
@@ -103,6 +104,6 @@ export function commitmentOf(secrets: Uint8Array): Buffer {
 }
 
 /** The secrets of a generation for one device. */
-export function sealKey(boxKey: Uint8Array, secrets: Uint8Array): Buffer {
-  return sealToBox(boxKey, secrets)
+export function sealKey(boxKey: Uint8Array, secrets: Uint8Array, random: Random): Buffer {
+  return sealToBox(boxKey, secrets, random)
 }

@@ -302,11 +302,19 @@ export class MemberTable {
     return this.#state
   }
 
-  /** Whether an entry by this device has a position in its past. */
-  isAcknowledged(device: DeviceId, position: Position): boolean {
-    if (feedDevice(position.feed) === device) return true
-    for (const [feed, { frontier }] of this.#progress) {
-      if (feedDevice(feed) !== device) continue
+  /**
+   * Whether an entry by this device has a position in its past, or is it. `isCounted`: of its
+   * entries these, by feed and number.
+   */
+  isAcknowledged(
+    device: DeviceId,
+    position: Position,
+    isCounted: (feed: FeedId, seq: number) => boolean = () => true,
+  ): boolean {
+    const { feed: own, seq } = position
+    if (feedDevice(own) === device && isCounted(own, seq)) return true
+    for (const [feed, { length, frontier }] of this.#progress) {
+      if (feedDevice(feed) !== device || !isCounted(feed, length - 1)) continue
       if (frontierHas(frontier, position.feed, position.seq)) return true
     }
     return false

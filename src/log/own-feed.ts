@@ -131,18 +131,17 @@ export class OwnFeed {
     return true
   }
 
-  /**
-   * Own feeds of any generation with entries written here that are not applied: nothing is written
-   * behind them.
-   */
+  /** Own feeds of any generation with entries written here that are not applied. */
   behind(applied: Frontier): FeedId[] {
-    return [...this.#feeds.frontier().keys()].filter((feed) => this.isBehind(applied, feed))
+    return [...this.#feeds.frontier().keys()].filter((feed) => {
+      const appliedLength = applied.get(feed)?.length ?? 0
+      return feedDevice(feed) === this.#device && this.#feeds.isWrittenHere(feed, appliedLength)
+    })
   }
 
-  /** Whether that is so of the one in use, or of another. */
-  isBehind(applied: Frontier, feed = this.#feed): boolean {
-    const appliedLength = applied.get(feed)?.length ?? 0
-    return feedDevice(feed) === this.#device && this.#feeds.isWrittenHere(feed, appliedLength)
+  /** Whether there are any: what waits in the journal may be in them. */
+  isBehind(applied: Frontier): boolean {
+    return this.behind(applied).length > 0
   }
 
   /**

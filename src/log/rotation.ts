@@ -10,7 +10,7 @@
 import { WormholeError } from '../errors.ts'
 import type { Random } from '../system.ts'
 import { feedDevice } from '../types.ts'
-import type { DeviceId } from '../types.ts'
+import type { DeviceId, FeedId } from '../types.ts'
 import { REVOKED_HEADS_MAX } from './control.ts'
 import type { ControlOp, FeedStore, Member } from './interface.ts'
 import { commitmentOf, sealKey, type KeyRing } from './key-ring.ts'
@@ -23,6 +23,7 @@ export interface RotationContext {
   readonly members: MemberTable
   readonly device: DeviceId
   readonly ring: KeyRing
+  readonly feeds: FeedStore
 }
 
 /** The generation that this device seals with: see `sealingGeneration`. */
@@ -34,10 +35,10 @@ const FIRST_GENERATION = 0
  */
 export function revocationOps(
   context: RotationContext,
-  about: { readonly device: DeviceId; readonly feeds: FeedStore; readonly random: Random },
+  about: { readonly device: DeviceId; readonly random: Random },
 ): ControlOp[] {
-  const { members } = context
-  const { device, feeds, random } = about
+  const { members, feeds } = context
+  const { device, random } = about
   if (members.member(context.device)?.role !== 'admin') {
     throw new WormholeError('NOT_PERMITTED', 'only an admin of the volume revokes devices')
   }
@@ -67,7 +68,7 @@ function rotationOps(
   const ops: ControlOp[] = [{ type: 'rotate', generation, commitment: commitmentOf(secrets) }]
   for (const { device, boxKey } of members.members()) {
     if (device === except) continue
-    ops.push({ type: 'key', generation, device, sealed: sealKey(boxKey, secrets) })
+    ops.push({ type: 'key', generation, device, sealed: sealKey(boxKey, secrets, random) })
   }
   return ops
 }
@@ -77,27 +78,33 @@ export function answerOps(context: RotationContext, random: Random): ControlOp[]
   const { members, device } = context
   const self = members.member(device)
   if (self === undefined) return undefined
-  const isOwed = unanswered(members, self).length > 0
+  const isOwed = owesAnswer(context)
   const isRotating = self.role === 'admin' && needsRotation(members)
   if (!isOwed && !isRotating) return undefined
-  const handed = isOwed ? handOver(context) : []
+  const handed = isOwed ? handOver(context, random) : []
   const rotation = isRotating ? rotationOps(context, { random }) : []
   return [{ type: 'ack' }, ...handed, ...rotation]
 }
 
 /** Whether this device has to answer before it applies anything else. */
-export function owesAnswer({ members, device }: RotationContext): boolean {
-  const self = members.member(device)
-  return self !== undefined && unanswered(members, self).length > 0
+export function owesAnswer(context: RotationContext): boolean {
+  return unanswered(context).length > 0
 }
 
-/** Revocations and changes of keys that no entry of this device, nor its admission, knows. */
-function unanswered(members: MemberTable, self: Member): Position[] {
+/**
+ * Revocations and changes of keys that no entry written in this home, nor its admission, knows.
+ * What a copy of this home has written, or it itself before it was restored, does not tell what
+ * this one has applied, and whom it has let in.
+ */
+function unanswered({ members, device, feeds }: RotationContext): Position[] {
+  const self = members.member(device)
+  if (self === undefined) return []
   const { revocations, generations } = members.keyState()
+  const isOwn = (feed: FeedId, seq: number): boolean => feeds.isWrittenHere(feed, seq)
   return [...revocations, ...generations]
     .map(({ position }) => position)
     .filter(({ hash }) => !self.knows.includes(hash))
-    .filter((position) => !members.isAcknowledged(self.device, position))
+    .filter((position) => !members.isAcknowledged(device, position, isOwn))
 }
 
 /** Whether every generation may be known to somebody who was revoked. */
@@ -111,14 +118,14 @@ function needsRotation(members: MemberTable): boolean {
  * The generations that devices lack which this one let in, because whoever made them did not know
  * of those. Nobody else could: they read this device's entries, and not yet those of others.
  */
-function handOver({ members, device, ring }: RotationContext): ControlOp[] {
+function handOver({ members, device, ring }: RotationContext, random: Random): ControlOp[] {
   const ops: ControlOp[] = []
   for (const member of members.members()) {
     if (feedDevice(member.admittedBy.feed) !== device) continue
     for (const row of members.keyState().generations) {
       const secrets = ring.secrets.generation(row.generation)
       if (secrets === undefined || hasKey(row, member)) continue
-      const sealed = sealKey(member.boxKey, secrets)
+      const sealed = sealKey(member.boxKey, secrets, random)
       ops.push({ type: 'key', generation: row.generation, device: member.device, sealed })
     }
   }
@@ -135,9 +142,9 @@ function hasKey({ holders, position }: KeyGeneration, { device, knows }: Member)
  * Where there is none (two admins revoked without knowing of each other), the newest it holds,
  * until an admin makes another. One that this device has not answered yet does not count.
  */
-export function sealingGeneration({ members, device, ring }: RotationContext): number {
-  const self = members.member(device)
-  const open = new Set(self ? unanswered(members, self).map(({ hash }) => hash) : [])
+export function sealingGeneration(context: RotationContext): number {
+  const { members, ring } = context
+  const open = new Set(unanswered(context).map(({ hash }) => hash))
   const revocations = members.revocations()
   const usable = members
     .keyState()

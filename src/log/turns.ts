@@ -67,26 +67,27 @@ export class Turns {
   }
 
   #context(members: MemberTable): RotationContext {
-    const { device, keys } = this.#options
-    return { members, device, ring: keys }
+    const { device, keys, feeds } = this.#options
+    return { members, device, ring: keys, feeds }
   }
 
   /** The statements that revoke a device. @throws {WormholeError} as `revocationOps`. */
   revocation(members: MemberTable, device: DeviceId): ControlOp[] {
-    const { feeds, random } = this.#options
-    return revocationOps(this.#context(members), { device, feeds, random })
+    const { random } = this.#options
+    return revocationOps(this.#context(members), { device, random })
   }
 
   /**
    * Whether this device has to answer before it applies anything else: its answer must not build
-   * on what those cannot open whom it hands keys. While own entries are not applied yet, the answer
-   * may be among them.
+   * on what those cannot open whom it hands keys. While entries of this home are not applied yet,
+   * the answer may be among them.
    */
   isDue(members: MemberTable, applied: Frontier): boolean {
     if (!members.hasTurns || !owesAnswer(this.#context(members))) return false
     const { device, feeds } = this.#options
-    for (const [feed, { length }] of feeds.frontier()) {
-      if (feedDevice(feed) === device && (applied.get(feed)?.length ?? 0) < length) return false
+    for (const feed of feeds.frontier().keys()) {
+      const appliedLength = applied.get(feed)?.length ?? 0
+      if (feedDevice(feed) === device && feeds.isWrittenHere(feed, appliedLength)) return false
     }
     return true
   }

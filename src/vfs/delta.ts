@@ -38,8 +38,17 @@ export class Reconciler {
 
   /** The overlay has been re-read: tells whoever must know. */
   apply(delta: TreeDelta): void {
+    if (delta.isAnew) this.#forgetAll()
     for (const { id, version } of delta.nodes) this.inode(id, version)
     for (const { parent, name, id } of delta.dirents) this.#name(parent, name, id)
+  }
+
+  /** Nothing that the kernel believes is sure: it looks up every name again. */
+  #forgetAll(): void {
+    for (const node of this.#core.nodes.all()) {
+      this.#invalidateNames(node)
+      node.attr = undefined
+    }
   }
 
   /**

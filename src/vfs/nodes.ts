@@ -200,6 +200,10 @@ export class NodeTable {
     this.release(node)
   }
 
+  all(): Node[] {
+    return [...this.#byId.values()]
+  }
+
   /** Contents that open files lie on, and those that only detached nodes show. */
   *contents(): Generator<ContentRef> {
     for (const { file, detached } of this.#byId.values()) {

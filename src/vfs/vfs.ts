@@ -191,7 +191,8 @@ export class Vfs {
 
   /**
    * Makes an edit that no kernel request asked for (the resolution of a conflict) part of the tree,
-   * and resolves when it is in the log. The commit's delta tells the kernel.
+   * and resolves when it is in the log. The kernel is told at once, as of a remote one: the log may
+   * be a long way off. What else follows from it (other conflict names) comes with its delta.
    */
   async perform(build: () => Edit): Promise<void> {
     await this.commit(build)
@@ -206,12 +207,15 @@ export class Vfs {
     const { publisher, rules, policies } = this.#core
     rules.checkRole()
     const edit = build()
-    const directories = this.#directoriesOf(edit)
-    for (const directory of directories.keys()) rules.checkWritable(directory)
+    const places = this.#placesOf(edit)
+    for (const { parent } of places) rules.checkWritable(parent)
     publisher.commit(edit)
+    const nodes = edit.puts.map(({ inode }) => ({ id: inode, hasContent: true }))
+    this.#reconciler.apply({ nodes, dirents: places, contents: [] })
     const waits: Promise<unknown>[] = []
-    for (const [directory, isPolicyFile] of directories) {
-      const follow = isPolicyFile ? policies.follow(directory) : undefined
+    const withPolicy = places.filter(({ name }) => policies.isPolicyFile(name))
+    for (const directory of new Set(withPolicy.map(({ parent }) => parent))) {
+      const follow = policies.follow(directory)
       if (follow instanceof Promise) {
         waits.push(follow.then((late) => late && publisher.commit(late)))
       } else if (follow) {
@@ -221,21 +225,14 @@ export class Vfs {
     return waits.length > 0 ? Promise.all(waits) : undefined
   }
 
-  /**
-   * Where an edit changes something: where what it names is now, and where that goes. True where
-   * its policy file may be another one afterwards.
-   */
-  #directoriesOf({ puts }: Edit): Map<InodeId, boolean> {
-    const { overlay, policies } = this.#core
-    const directories = new Map<InodeId, boolean>()
-    const note = ({ parent, name }: { readonly parent: InodeId; readonly name: FileName }) =>
-      directories.set(parent, directories.get(parent) === true || policies.isPolicyFile(name))
-    for (const { inode, register, value } of puts) {
+  /** Where an edit changes something: where what it names is now, and where that goes. */
+  #placesOf({ puts }: Edit): { readonly parent: InodeId; readonly name: FileName }[] {
+    const { overlay } = this.#core
+    return puts.flatMap(({ inode, register, value }) => {
       const node = overlay.node(inode)
-      if (node) note(node)
-      if (register === 'L') note(decodeRegister('L', inode, value))
-    }
-    return directories
+      const place = register === 'L' ? [decodeRegister('L', inode, value)] : []
+      return [...(node ? [node] : []), ...place].map(({ parent, name }) => ({ parent, name }))
+    })
   }
 
   /** Lets waiting requests have their turn during long work. */

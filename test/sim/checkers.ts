@@ -2,12 +2,12 @@
  * What must hold, looked at from outside: the trees that devices show, the log that they share, and
  * the reference model of contents. Nothing here changes a device.
  */
-import { decodeChange, opOf, type DecodedChange } from '../../src/crdt/change.ts'
+import { decodeChange, type DecodedChange } from '../../src/crdt/change.ts'
 import { deriveTree } from '../../src/crdt/derive.ts'
 import { deviceNameOf } from '../../src/crdt/contest.ts'
 import { TABLE } from '../../src/crdt/layer.ts'
 import type { Content } from '../../src/crdt/interface.ts'
-import type { InodeRow } from '../../src/crdt/records.ts'
+import { versionOf, type InodeRow } from '../../src/crdt/records.ts'
 import { LayerReader } from '../../src/crdt/tree-reader.ts'
 import { strategyOf } from '../../src/daemon/strategy.ts'
 import { hasCode } from '../../src/errors.ts'
@@ -181,6 +181,25 @@ function inodesOf(layer: Layer): InodeId[] {
   return layer.rawRange(TABLE.inode, { countMax: 1e9 }).map(({ key }) => key.slice(1) as InodeId)
 }
 
+/** Versions that stand beside others, shown or hidden because the last writer has won. */
+export function contestedVersions(device: SimDevice): Set<string> {
+  const { layer } = device.daemon.tree.inspect()
+  const found = new Set<string>()
+  const note = (row: InodeRow | undefined): void => {
+    for (const value of row?.C ?? []) found.add(`${row?.id} ${versionOf(value)}`)
+  }
+  for (const id of inodesOf(layer)) {
+    const row = layer.inode(id)
+    if (row && row.C.length > 1) note(row)
+  }
+  for (const { key } of layer.rawRange(TABLE.contested, { countMax: 1e9 })) {
+    for (const { claims } of layer.slotsAt(TABLE.slot + key.slice(1))) {
+      for (const claim of claims) note(layer.inode(layer.inode(claim)?.target || claim))
+    }
+  }
+  return found
+}
+
 /** The names of the index are what follows from all registers from scratch. */
 export function checkDerived(device: SimDevice): void {
   const { layer } = device.daemon.tree.inspect()
@@ -326,35 +345,34 @@ export class LogView {
   }
 
   /**
-   * Contents that one device wrote into the log twice. Writing one again over itself, among
-   * concurrent ones, is right: that settles a conflict. A home that was restored does again what
-   * its backup had not published yet: `isExempt` says which.
+   * Contents that one device wrote into the log twice. Writing one again over others than the first
+   * time is right: that settles a conflict. An edit that is published twice finds nothing more to
+   * overwrite. A home that was restored does again what its backup had not published yet:
+   * `isExempt` says which.
    */
   checkOnce(device: SimDevice, isExempt: (author: DeviceId) => boolean): void {
     const feeds = [...device.daemon.volume.frontier().keys()]
     const puts = feeds.flatMap((feed) => this.#contentPuts(device, feed))
-    // Who settles a conflict may keep what another device has put there again.
-    const byValue = new Map<string, Set<string>>()
-    for (const { value, op } of puts) byValue.set(value, (byValue.get(value) ?? new Set()).add(op))
-    const own = new Set<string>()
+    /** What they overwrote, by author and value. */
+    const own = new Map<string, Set<string>>()
     for (const { value, author, seq, predecessors } of puts) {
       if (isExempt(author)) continue
-      const isSettling = predecessors.some((op) => byValue.get(value)?.has(op))
-      check(!own.has(author + value) || isSettling, 'conflict', () => {
+      const before = own.get(author + value)
+      const isSettling = predecessors.some((op) => !before?.has(op))
+      check(!before || isSettling, 'conflict', () => {
         return `content put twice, now in entry ${seq} of ${author}: ${value}`
       })
-      own.add(author + value)
+      own.set(author + value, new Set([...(before ?? []), ...predecessors]))
     }
   }
 
   #contentPuts(device: SimDevice, feed: FeedId) {
     return this.entries(device, feed).flatMap((entry) =>
       changesOf(entry).flatMap((change) =>
-        change.ops.flatMap(({ key, value, predecessors }, index) => {
+        change.ops.flatMap(({ key, value, predecessors }) => {
           if (!key.startsWith('C')) return []
           const text = `${key} ${Buffer.from(value).toString('hex')}`
-          const op = opOf(change, index)
-          return [{ value: text, op, author: feedDevice(feed), seq: entry.seq, predecessors }]
+          return [{ value: text, author: feedDevice(feed), seq: entry.seq, predecessors }]
         }),
       ),
     )

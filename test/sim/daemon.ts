@@ -64,6 +64,7 @@ import { Volume } from '../../src/volume.ts'
 import { createChannel, type ChannelOptions } from './channel.ts'
 import { gcPorts } from './gc-ports.ts'
 import type { MortalRows } from '../helpers/mortal-rows.ts'
+import { SeededRandom } from '../helpers/sim-clock.ts'
 
 /** What a home remembers beside log, journal, packs and index. */
 export interface HomeFiles {
@@ -313,7 +314,7 @@ export class SimDaemon {
           const op = this.volume.members.checkAdmission(request, nowMs)
           return this.volume.members.isMember(request.device) ? [] : [op]
         })
-        return sealToBox(request.boxKey, this.keys.secrets.encode())
+        return sealToBox(request.boxKey, this.keys.secrets.encode(), new SeededRandom(1))
       },
       wants: (query: WantsQuery) => this.volume.wants(query),
       fetched: (keys: string[]) => this.volume.tend((tree) => tree.fetched(keys)),

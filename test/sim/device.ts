@@ -125,6 +125,11 @@ export class SimDevice extends VfsUser {
     return role === 'admin' || role === 'writer'
   }
 
+  /** Whether it has told that its log lacks something. */
+  get hasLost(): boolean {
+    return this.problems.some((problem) => problem.startsWith('FEED_CORRUPT'))
+  }
+
   /** Monotonic time of the last death. */
   get diedMs(): number {
     return this.#process.diedMs ?? this.clock.monotonicMs()
@@ -264,6 +269,13 @@ export class SimDevice extends VfsUser {
     this.disk.powerCut({ survivors, random: this.#world.random })
     if (index === 'older' && this.#rows) this.#index = this.#rows.older()
     else if (index === 'lost') this.#index = new MemoryRowStore()
+  }
+
+  /** Whether a chunk stays here when the power fails. */
+  keeps(sealed: Buffer): boolean {
+    const left = this.disk.copy()
+    const packs = left.files().filter((path) => path.includes('/packs/pack-'))
+    return packs.some((path) => left.readFileSync(path)?.includes(sealed))
   }
 
   /** Everything on it as a backup of a running machine has it, synced or not. */

@@ -130,7 +130,8 @@ async function fullDisk(simulation: Simulation, device: SimDevice): Promise<void
 /** Rots one byte of a pack, of a chunk that somebody else has too. */
 async function flippedChunk(simulation: Simulation, device: SimDevice): Promise<void> {
   const { random, trace, alive } = simulation
-  const others = alive.filter((other) => other !== device && !other.wasRevoked)
+  // Machines with one key do not speak with each other.
+  const others = alive.filter((other) => other.id !== device.id && !other.wasRevoked)
   const packs = device.disk.files().filter((path) => /\/packs\/pack-/.test(path))
   const path = packs[random.below(Math.max(1, packs.length))]
   if (path === undefined || others.length === 0) return
@@ -145,7 +146,7 @@ async function flippedChunk(simulation: Simulation, device: SimDevice): Promise<
   simulation.revocations.rotten.push({ device, address })
 }
 
-/** The sealed bytes of a chunk that a device and some other one have. */
+/** The sealed bytes of a chunk that a device and some other one have, which a cut leaves there. */
 function sharedChunk(
   { random }: Simulation,
   device: SimDevice,
@@ -164,7 +165,7 @@ function sharedChunk(
         other.isAlive && other.daemon.store.getSync(address) !== undefined
       const isShared = others.some(has)
       const sealed = isShared ? store.getSync(address) : undefined
-      if (sealed) return { address, sealed }
+      if (sealed && others.some((other) => other.keeps(sealed))) return { address, sealed }
     } catch (error) {
       if (!hasCode(error, 'CHUNK_CORRUPT')) throw error
     }
@@ -219,6 +220,7 @@ async function copied(
     device.kill()
     simulation.user(device).died(false)
   }
+  simulation.user(device).halved(simulation.clock.monotonicMs())
   const copy = simulation.addCopy(device)
   simulation.trace.add(`${device.name} is copied while it ${isRunning ? 'runs' : 'rests'}`)
   await simulation.start(copy)
@@ -250,12 +252,15 @@ async function flip(simulation: Simulation, device: SimDevice, directory: string
   simulation.healNetwork()
 }
 
-/** Whether somebody else stores all that a device stores. */
+/** Whether somebody else stores all that a device stores, from the first entries on. */
 function isHeld(simulation: Simulation, device: SimDevice): boolean {
   const { volume } = device.daemon
   const tips = [...volume.frontier()].map(([feed, head]) => ({ feed: feedRoot(feed), ...head }))
   const others = simulation.alive.filter(({ id }) => id !== device.id)
-  return others.some((other) => other.daemon.volume.holds(tips).every(Boolean))
+  return others.some(({ daemon: { volume, feeds } }) => {
+    const isWhole = [...feeds.frontier().keys()].every((feed) => feeds.gaps(feed).length === 0)
+    return isWhole && volume.holds(tips).every(Boolean)
+  })
 }
 
 /** A rotten log: what nobody else has is said anew from the index, the rest comes from others. */

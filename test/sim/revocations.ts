@@ -87,7 +87,7 @@ export class Revocations {
     if (!admin || !target || left.size <= MEMBERS_MIN) return
     const { volume } = admin.daemon
     if (!volume.members.isMember(target.id) || this.#isBridge(target)) return
-    if (this.#isLastHolder(target)) return
+    if (this.#isLastHolder(target) || this.#isLastKnown(target)) return
     trace.add(`${admin.name} revokes ${target.name}`)
     const applied = volume.appliedFrontier()
     const counted = new Map([...applied].filter(([feed]) => feedDevice(feed) === target.id))
@@ -115,6 +115,21 @@ export class Revocations {
     const isKnown = (device: SimDevice): boolean =>
       founder.isAlive && founder.daemon.volume.members.isMember(device.id)
     return others.some((other) => other.home.admittedBy === id && !isKnown(other))
+  }
+
+  /**
+   * Whether one of several copies may know nobody but a device: without it, it speaks with nobody
+   * (log README, "Revocation").
+   */
+  #isLastKnown({ id }: SimDevice): boolean {
+    const { devices } = this.#simulation
+    const left = devices.filter((device) => device.id !== id && !device.wasRevoked)
+    return left.some((copy) => {
+      if (!this.#simulation.isOneOfMany(copy)) return false
+      const others = left.filter((other) => other.id !== copy.id)
+      const isKnown = (other: SimDevice): boolean => copy.daemon.volume.members.isMember(other.id)
+      return !copy.isAlive || !others.some(isKnown)
+    })
   }
 
   /** Whether only a device may have a chunk that rotted elsewhere: it would go with it. */

@@ -35,8 +35,15 @@ function assertOk(result: RunResult): void {
 }
 
 test('the same seed twice is the same run', async () => {
-  for (const seed of [3, 7]) {
-    const [first, second] = [await runSeed(seed), await runSeed(seed)]
+  for (const [seed, hasRevocations] of [
+    [3, false],
+    [7, false],
+    [1194, true],
+  ] as const) {
+    const [first, second] = [
+      await runSeed(seed, { hasRevocations }),
+      await runSeed(seed, { hasRevocations }),
+    ]
     assert.equal(first.hash, second.hash, `seed ${seed}`)
   }
 })

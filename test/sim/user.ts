@@ -114,8 +114,12 @@ export class SimUser {
       this.say(`${name} fails: ${error.code} ${error.message.slice(0, 120)}`)
       const isTrouble = TROUBLE.some((code) => hasCode(error, code))
       const isOut = hasCode(error, 'REVOKED') || hasCode(error, 'READ_ONLY')
+      // Own entries wait for others that rot or a lost index took, which was told.
+      const isBehind = hasCode(error, 'FEED_CORRUPT') && this.device.hasLost
       const isAnswer =
-        ANSWERS.some((code) => hasCode(error, code)) || (isOut && this.device.wasRevoked)
+        ANSWERS.some((code) => hasCode(error, code)) ||
+        (isOut && this.device.wasRevoked) ||
+        isBehind
       if (!isTrouble && !isAnswer) throw new Failure('answer', `${name}: ${error.message}`)
       if (isTrouble && this.device.isAlive) this.device.hasTrouble = true
     }
@@ -327,6 +331,7 @@ export class SimUser {
       if (deed.atMs >= backupMs || kept?.has(deed) === false) deed.state = 'moot'
     }
     this.#recent = []
+    this.halved(backupMs)
   }
 
   /** The daemon has died, or the machine. What was not promised to survive it is not owed. */
@@ -338,9 +343,18 @@ export class SimUser {
       const isKept = deed.state === 'closed' || isOld
       if (deed.state !== 'safe' && (isPowerCut || !isKept)) deed.state = 'moot'
     }
+    this.halved(diedMs)
+    if (hasTrouble) for (const temporary of this.temporaries) temporary.isUnsure = true
+  }
+
+  /**
+   * It goes on from what was on its disk then: of what was done just before that may be a part, the
+   * creation of a temporary file without its removal.
+   */
+  halved(thenMs: number): void {
     for (const temporary of this.temporaries) {
-      // The removal may be lost, and the creation not.
-      if (diedMs - temporary.atMs < 1000 || hasTrouble) temporary.isUnsure = true
+      const ageMs = thenMs - temporary.atMs
+      if (ageMs >= 0 && ageMs < 1000) temporary.isUnsure = true
     }
   }
 }

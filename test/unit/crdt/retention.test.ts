@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { HistoryDaysOf } from '../../../src/crdt/retention.ts'
-import type { Hlc } from '../../../src/types.ts'
+import type { Hlc, InodeId } from '../../../src/types.ts'
 import { textOf, World, type Device } from '../../model/crdt/world.ts'
 
 const DAY_MS = 86_400_000
@@ -26,6 +26,10 @@ function pass(device: Device, days: number): boolean {
   device.writer.commit(new Map())
   device.overlay.cover(0)
   return isMore
+}
+
+function policiesOf(device: Device, id: InodeId): string[] {
+  return device.overlay.policies(id).map(({ policy }) => policy)
 }
 
 function texts(device: Device, path: string): string[] {
@@ -76,6 +80,50 @@ test('the folder decides, also one that changes its mind, also for what was dele
   assert.deepEqual(texts(device, '/long/f'), ['one', 'two'])
   pass(device, 600)
   assert.deepEqual(texts(device, '/long/f'), ['two'])
+})
+
+test('what is deleted with its folder is still ruled by what lies above', () => {
+  const device = alone()
+  device.setPolicy('/', '365')
+  device.mkdir('/a')
+  device.mkdir('/a/b')
+  device.write('/a/b/f', 'one')
+  device.publish()
+  device.write('/a/b/f', 'two')
+  device.publish()
+  const [file, directory] = [device.id('/a/b/f'), device.id('/a/b')]
+  device.unlink('/a/b/f')
+  device.rmdir('/a/b')
+  device.rmdir('/a')
+  assert.deepEqual(policiesOf(device, file), ['365'], 'not published yet')
+  device.publish()
+  for (const id of [file, directory]) assert.deepEqual(policiesOf(device, id), ['365'])
+  pass(device, 300)
+  assert.equal(device.overlay.history({ inode: file }).length, 2)
+  pass(device, 100)
+  assert.equal(device.overlay.history({ inode: file }).length, 1, 'the one it was deleted with')
+})
+
+test('folders that were moved into each other and deleted are no endless way up', () => {
+  const { devices } = new World({ seed: 3, deviceCount: 2 })
+  const [alice, bob] = devices as [Device, Device]
+  alice.mkdir('/a')
+  alice.mkdir('/b')
+  alice.write('/b/f', 'one')
+  alice.setPolicy('/b', '7')
+  alice.publish()
+  bob.receive(0)
+  const [file, a, b] = [alice.id('/b/f'), alice.id('/a'), alice.id('/b')]
+  alice.rename('/a', '/b/a')
+  bob.rename('/b', '/a/b')
+  alice.rmdir('/b/a')
+  alice.publish()
+  bob.unlink('/a/b/f')
+  bob.rmdir('/a/b')
+  bob.publish()
+  alice.receive(1)
+  assert.deepEqual(alice.shown(), [])
+  for (const id of [file, a, b]) assert.deepEqual(policiesOf(alice, id), ['7'], id)
 })
 
 test('each version counts from the write that replaced it', () => {

@@ -13,7 +13,8 @@ import {
   identityFromSeed,
   VolumeSecrets,
 } from '../../../src/log/keys.ts'
-import { sealToBox, sign, unsealFromBox, verify } from '../../../src/seal.ts'
+import { BOX_OVERHEAD_BYTES, sealToBox, sign, unsealFromBox, verify } from '../../../src/seal.ts'
+import type { Random } from '../../../src/system.ts'
 import type { VolumeId } from '../../../src/types.ts'
 import { SeededRandom } from '../../helpers/sim-clock.ts'
 
@@ -82,8 +83,15 @@ test('an identity signs, and receives sealed boxes', () => {
   const message = Buffer.from('message')
   const signature = sign(identity.signing.secretKey, message)
   assert.ok(verify(Buffer.from(identity.device, 'hex'), message, signature))
-  const sealed = sealToBox(identity.box.publicKey, message)
+  const sealed = sealToBox(identity.box.publicKey, message, random)
+  // Opened by libsodium's own sealed box: the bytes of version 1 have not changed.
   assert.deepEqual(unsealFromBox(identity.box, sealed), message)
+  assert.equal(sealed.length, message.length + BOX_OVERHEAD_BYTES)
+  const again = sealToBox(identity.box.publicKey, message, random)
+  assert.notDeepEqual(again, sealed)
+  const constant: Random = { bytes: (count) => new Uint8Array(count).fill(7) }
+  const [one, two] = [1, 2].map(() => sealToBox(identity.box.publicKey, message, constant))
+  assert.deepEqual(one, two, "all chance is the caller's")
   assert.notDeepEqual(identity.localKey('journal'), identity.localKey('index'))
   assert.deepEqual(identityFromSeed(SEED).localKey('index'), identity.localKey('index'))
 })

@@ -73,6 +73,27 @@ test('an edit that no request asked for is told to the kernel', async () => {
   assert.equal(device.lookup(ROOT, 'f'), undefined)
 })
 
+test('such an edit shows whole before it is in the log', async () => {
+  const [device] = (await createWorld()) as [VfsDevice]
+  const { overlay, vfs, notifier } = device
+  await device.put('f', 'first')
+  await device.drain()
+  const { inode } = vfs.paths.stat('/f')
+  const old = overlay.history({ inode })[0]?.content
+  assert.ok(old?.kind === 'file')
+  await device.put('f', 'the second')
+  await device.drain()
+  const { nodeId } = device.find('f') ?? assert.fail('no f')
+  notifier.notes.length = 0
+  const { ref, sizeBytes, mtimeNs } = old
+  await vfs.commit(() => overlay.setContent(inode, { ref, sizeBytes, mtimeNs, isNamed: true }))
+  assert.equal((await device.fs.getattr(nodeId, undefined)).sizeBytes, sizeBytes)
+  assert.equal(await device.cat('f'), 'first')
+  assert.deepEqual(notifier.notes, [`inode ${nodeId}`])
+  await device.drain()
+  assert.deepEqual(notifier.notes, [`inode ${nodeId}`], 'and is told once')
+})
+
 test('while a burst is published, few edits are applied a second time', async () => {
   const [device] = (await createWorld()) as [VfsDevice]
   const total = 20_000

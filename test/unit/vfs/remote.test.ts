@@ -289,3 +289,29 @@ test('a save over a copy that is renamed at once is in no conflict with itself',
     assert.notEqual(await bob.cat('f'), old)
   }
 })
+
+test('of a tree that is made a second time nothing is taken from the first one', async () => {
+  const [alice, bob] = await twoDevices()
+  await alice.put('gone', 'x')
+  await change(alice, 'two!')
+  await bob.receive(alice)
+  const before = bob.find('f') ?? assert.fail('no f')
+  assert.ok(bob.find('gone'))
+  const handle = bob.open(before.nodeId, 0)
+  assert.equal(await bob.cat('f'), 'two!')
+  bob.notifier.notes.length = 0
+  bob.writer.clear(new Map())
+  bob.vfs.applyDelta(bob.writer.commit(new Map()), 0)
+  assert.deepEqual(await bob.names(), [])
+  assert.deepEqual(bob.notifier.notes.sort(), [`entry ${ROOT} f`, `entry ${ROOT} gone`])
+  // The second time it is another tree: with the first of alice's groups alone.
+  bob.writer.registerActor(alice.writerInfo())
+  bob.writer.apply(alice.log[0] ?? assert.fail('no group'))
+  bob.vfs.applyDelta(bob.writer.commit(new Map()), 0)
+  const after = bob.find('f') ?? assert.fail('no f')
+  assert.equal(bob.find('gone'), undefined)
+  assert.equal(await bob.cat('f'), 'one')
+  assert.equal(after.attr.sizeBytes, 3)
+  assert.equal(await bob.read(handle), 'two!', 'who has it open keeps it')
+  bob.close(handle)
+})

@@ -222,6 +222,42 @@ test('own entries that come back from a peer cover no local edit', async () => {
   assert.equal(treeText(alice), treeText(again))
 })
 
+test('own entries that wait for lost ones are not said again in another generation', async () => {
+  const seed = 'twice'
+  const shared = createTestVolume(seed)
+  const state = { disk: new MemoryDisk(), rows: new MemoryRowStore() }
+  const alice = await TestDevice.open(shared, 'alice', seed)
+  const bob = await TestDevice.open(shared, 'bob', seed)
+  const carol = await TestDevice.open(shared, 'carol', seed, state)
+  await alice.admit(bob.identity, 'bob', 'writer', shared)
+  await alice.admit(carol.identity, 'carol', 'writer', shared)
+  await deliver(alice, bob)
+  await create(bob, 'by bob')
+  await deliver(alice, carol)
+  await deliver(bob, carol)
+  const { edit } = carol.overlay.createFile(carol.overlay.root, nameFromText('by carol'), OWNER)
+  carol.do(edit)
+  await carol.publish()
+  await carol.volume.close()
+  // Index and bob's entries are lost; her journal still has the edit that she has published.
+  const lost = state.disk.files().filter((file) => file.includes(bob.identity.device))
+  assert.equal(lost.length, 1)
+  for (const file of lost) state.disk.removeSync(file)
+  state.rows = new MemoryRowStore()
+  const again = await TestDevice.open(shared, 'carol', seed, state, 1)
+  again.do(edit)
+  assert.equal(again.volume.role(), 'writer')
+  await assert.rejects(again.publish(), { code: 'FEED_CORRUPT' })
+  await deliver(bob, again)
+  await again.publish()
+  assert.equal(again.volume.frontier().get(again.volume.ownFeed), undefined)
+  assert.deepEqual(names(again), ['by bob', 'by carol'])
+  await create(again, 'later')
+  await deliver(again, alice)
+  await deliver(bob, alice)
+  assert.equal(treeText(alice), treeText(again))
+})
+
 test('before its admission a device writes nothing, and applies all that arrives', async () => {
   const seed = 'early'
   const shared = createTestVolume(seed)

@@ -10,6 +10,7 @@ import { MemoryRowStore } from '../../../src/crdt/memory.ts'
 import { MemoryDisk } from '../../../src/disk-memory.ts'
 import { feedDevice, type FeedId } from '../../../src/types.ts'
 import {
+  applied,
   asideOf,
   assertSame,
   copyOf,
@@ -22,7 +23,7 @@ import {
   revoke,
   shows,
 } from '../../helpers/revoking.ts'
-import { admitTo, deliver, giveFeed, TestDevice } from '../../helpers/volume-device.ts'
+import { admitTo, deliver, giveFeed, TestDevice, treeText } from '../../helpers/volume-device.ts'
 
 test('what the admin has seen counts, what it has not is kept aside on every device', async () => {
   const { alice, bob, carol } = await createVolume('prefix', { bob: 'writer', carol: 'writer' })
@@ -82,6 +83,52 @@ test('a revoked device learns it, and writes nothing more', async () => {
   assert.equal(carol.volume.role(), undefined)
   assert.equal(carol.volume.turns.revokedBy(carol.volume.members)?.device, alice.identity.device)
   await assert.rejects(create(carol, 'x'), { code: 'REVOKED' })
+})
+
+test('who was let in by a copy of a home gets the keys that its twin has made', async () => {
+  const seed = 'twins'
+  const { shared, alice, bob, erin } = await createVolume(seed, { bob: 'writer', erin: 'writer' })
+  const { disk, rows } = alice.state
+  const state = { disk: disk.copy(), rows: copyOf(rows), secrets: alice.keys.secrets }
+  const twin = await TestDevice.open(shared, 'alice', seed, state, 1)
+  await revoke(twin, erin)
+  await create(twin, 'sealed with the new keys')
+  const frank = await join(alice, 'frank', shared, seed)
+  await create(frank, 'sealed with the old ones')
+  // The two never meet but through others.
+  for (let round = 0; round < 3; round++) {
+    await exchange(alice, bob, frank)
+    await exchange(twin, bob, frank)
+  }
+  assert.equal(shows(frank, 'sealed with the new keys'), true)
+  // Only names of branches differ.
+  for (const device of [bob, twin, frank]) {
+    assert.equal(treeText(device), treeText(alice))
+    assert.equal(applied(device), applied(alice))
+  }
+  await create(alice, 'later')
+  await exchange(alice, bob, frank)
+  assert.equal(shows(frank, 'later'), true)
+  assert.equal(opens(erin, frank, alice.volume.ownFeed), false)
+})
+
+test('what a copy of a home had applied counts when its twin revokes the author', async () => {
+  const seed = 'twin answers'
+  const { shared, alice, bob, carol } = await createVolume(seed, { bob: 'writer', carol: 'writer' })
+  const { disk, rows } = alice.state
+  const state = { disk: disk.copy(), rows: copyOf(rows), secrets: alice.keys.secrets }
+  const twin = await TestDevice.open(shared, 'alice', seed, state, 1)
+  await create(carol, 'seen by alice')
+  await deliver(carol, alice)
+  await revoke(twin, carol)
+  for (let round = 0; round < 2; round++) {
+    await exchange(twin, bob)
+    await exchange(alice, bob)
+  }
+  for (const device of [alice, bob, twin]) {
+    assert.equal(shows(device, 'seen by alice'), true)
+    assert.equal(applied(device), applied(alice))
+  }
 })
 
 test('a farewell is believed when an admin signed it, and survives a restart', async () => {
