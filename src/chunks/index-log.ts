@@ -6,6 +6,7 @@
  */
 import { hasCode } from '../errors.ts'
 import type { DiskFile } from '../system.ts'
+import type { ChunkAddress } from '../types.ts'
 
 /** Bytes of one entry of the index log. */
 export const INDEX_ENTRY_BYTES = 48
@@ -125,6 +126,23 @@ export class IndexLog {
       isGood = index === BLOCK_ENTRIES
     }
     return end < size ? end : undefined
+  }
+
+  /**
+   * What the entries from number `from` on say, at most `countMax`: the chunk that was stored then,
+   * undefined where one was forgotten. Ends before an entry that is damaged.
+   */
+  addresses(from: number, countMax: number): (ChunkAddress | undefined)[] {
+    const want = Math.max(0, Math.min(countMax, this.entryCount - from))
+    const block = new Int32Array(want * ENTRY_WORDS)
+    this.#file.readSync(HEADER.length + from * INDEX_ENTRY_BYTES, new Uint8Array(block.buffer))
+    const addresses: (ChunkAddress | undefined)[] = []
+    for (let at = 0; at < block.length; at += ENTRY_WORDS) {
+      if (checksum(block, at) !== block[at + 11]) break
+      const address = Buffer.from(block.buffer, at * 4, 32).toString('hex') as ChunkAddress
+      addresses.push(block[at + 10] === 0 ? undefined : address)
+    }
+    return addresses
   }
 
   /** Starts anew: an empty log. */

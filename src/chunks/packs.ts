@@ -207,6 +207,11 @@ export class PackWriter implements SealedWriter {
     })
   }
 
+  /** What is durable, in the order in which it was stored; for `scrub.ts`. */
+  get index(): IndexLog {
+    return this.#index
+  }
+
   has(address: ChunkAddress): boolean {
     return this.#table.has(address)
   }

@@ -10,6 +10,7 @@ import { collectionMethods } from './collection-rpc.ts'
 import type { BuildOptions, LocalContents } from './content.ts'
 import type { BuiltContent, ContentStream } from './interface.ts'
 import type { PackHandle, PackWriter } from './packs.ts'
+import type { Scrub, ScrubReport } from './scrub.ts'
 
 /** Builds whose extents travel in one buffer. */
 export interface BuildRequest {
@@ -41,6 +42,7 @@ export function storeMethods(options: {
   readonly store: PackWriter
   readonly contents: LocalContents
   readonly collection: ChunkCollection
+  readonly scrub: Scrub
   readonly onFetcher: () => void
 }) {
   const { store, contents } = options
@@ -59,6 +61,10 @@ export function storeMethods(options: {
     rewriteIndex: (): Promise<void> => store.rewriteIndex(),
     sync: (): Promise<void> => store.sync(),
     ...collectionMethods(options.collection),
+    scrub: (
+      args: { bytesMax: number },
+      { signal }: { readonly signal: AbortSignal },
+    ): Promise<ScrubReport> => options.scrub.run(args.bytesMax, signal),
     stats: (): { chunkCount: number; bytes: number } => store.stats(),
     /** The opened bytes of a data chunk: a second thread at work for whoever reads ahead. */
     open: ({ address }: { address: ChunkAddress }): Transferred<Uint8Array> => {

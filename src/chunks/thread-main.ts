@@ -6,13 +6,14 @@ import { workerData, type MessagePort } from 'node:worker_threads'
 import { systemDisk } from '../disk.ts'
 import { WormholeError } from '../errors.ts'
 import { Rpc, serve, type MessagePortLike } from '../rpc.ts'
-import { systemClock } from '../system.ts'
+import { systemClock, systemRandom } from '../system.ts'
 import type { ChunkAddress } from '../types.ts'
 import { PackCollection } from './collection.ts'
 import { LocalContents } from './content.ts'
 import type { ChunkFetcher } from './interface.ts'
 import { ChunkKeyRing, type ChunkKeysData } from './keys.ts'
 import { PackWriter } from './packs.ts'
+import { Scrub } from './scrub.ts'
 import { storeMethods } from './service.ts'
 
 /** What `StoreThread` gives the thread to start with. */
@@ -49,6 +50,7 @@ let opened:
       readonly store: PackWriter
       readonly contents: LocalContents
       readonly collection: PackCollection
+      readonly scrub: Scrub
     }
   | undefined
 
@@ -70,7 +72,8 @@ function open(): void {
     cacheBytesMax: CACHE_BYTES_MAX,
   })
   const collection = new PackCollection({ store, keys: ring, clock: systemClock })
-  opened = { store, contents, collection }
+  const scrub = new Scrub({ store, clock: systemClock, random: systemRandom })
+  opened = { store, contents, collection, scrub }
 }
 
 function attach(port: MessagePortLike): void {

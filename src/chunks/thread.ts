@@ -14,6 +14,7 @@ import { collectionClient } from './collection-rpc.ts'
 import type { ChunkFetcher, ChunkKeys, ContentStore, SealedStore } from './interface.ts'
 import type { ChunkKeysData } from './keys.ts'
 import { PackReader, type PackHandle } from './packs.ts'
+import type { ScrubReport } from './scrub.ts'
 import type { StoreMethods } from './service.ts'
 import type { ControlMethods, StoreThreadData } from './thread-main.ts'
 
@@ -183,6 +184,11 @@ export class StoreClient implements SealedStore {
   /** Garbage collection. Only one client of a store may use it. */
   get collection(): ChunkCollection {
     return collectionClient(this.#rpc)
+  }
+
+  /** Reads a share of the chunks again; what is damaged is forgotten. See `Scrub.run`. */
+  scrub(bytesMax: number, signal: AbortSignal): Promise<ScrubReport> {
+    return this.#rpc.call('scrub', { bytesMax }, { signal })
   }
 
   /** Everything put so far survives power loss. */

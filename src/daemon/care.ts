@@ -36,7 +36,8 @@ export function carePorts(parts: () => CareParts): VerifyPorts {
       const { data, threads } = parts()
       const labels = await threads.fs.call('labels', undefined)
       const pins = await threads.fs.call('pinned', undefined)
-      await runCheck({ data, labels, pins }, options)
+      const { parts: only } = options
+      await runCheck({ data, labels, pins, ...(only ? { parts: only } : {}) }, options)
     },
     checkHome: () => checkHome(parts()),
     restoreHome: () => {

@@ -38,6 +38,11 @@ export interface VolumeStatus {
   stored: { chunks: number; bytes: number }
   /** The last collection of unused chunks since the daemon started; absent before the first. */
   collected?: { at: string; freed: ChunkTally; postponed?: string }
+  /**
+   * What was read again in the background since the daemon started, to find rot; absent before the
+   * first. `isRepaired`: whether all that was damaged is whole again, as last looked at.
+   */
+  scrubbed?: { at: string; chunks: number; bytes: number; damaged: number; isRepaired?: boolean }
   peersConnected: number
   peersKnown: number
   conflicts: number

@@ -9,7 +9,7 @@ import type { InodeId } from '../types.ts'
 import type { Finding } from '../finding.ts'
 import type { Clock } from '../system.ts'
 import type { LackingContent } from './check-contents.ts'
-import type { CheckNews } from './check-order.ts'
+import type { CheckNews, CheckPart } from './check-order.ts'
 import type { FindingReport, VerifyReport } from './interface.ts'
 import { waitOrAbort } from './sync-run.ts'
 
@@ -23,7 +23,12 @@ const LOOK_MS = 250
 export interface VerifyPorts {
   readonly clock: Clock
   /** Runs the checking process. */
-  check(options: { signal: AbortSignal; onNews: (news: CheckNews) => void }): Promise<void>
+  check(options: {
+    /** Default: all. */
+    parts?: readonly CheckPart[] | undefined
+    signal: AbortSignal
+    onNews: (news: CheckNews) => void
+  }): Promise<void>
   /** Keys and settings. */
   checkHome(): Finding[]
   /** Writes keys and settings anew from what the running daemon knows. */
@@ -57,12 +62,17 @@ interface Open {
 /** See the head of this file. @throws {WormholeError} `ABORTED`, and what the ports throw. */
 export async function runVerify(
   ports: VerifyPorts,
-  options: { isRepair: boolean; isRebuild: boolean; signal: AbortSignal },
+  options: {
+    isRepair: boolean
+    isRebuild: boolean
+    parts?: readonly CheckPart[]
+    signal: AbortSignal
+  },
   onProgress: OnProgress,
 ): Promise<Omit<VerifyReport, 'volume' | 'name'>> {
   const startMs = ports.clock.monotonicMs()
   const run = new Run(ports, options.signal, onProgress)
-  await run.check()
+  await run.check(options.parts)
   if (options.isRepair) await run.repair()
   let isRebuilt = false
   if (options.isRebuild || (options.isRepair && run.isIndexDamaged)) {
@@ -93,9 +103,10 @@ class Run {
     this.#onProgress = onProgress
   }
 
-  async check(): Promise<void> {
+  async check(parts?: readonly CheckPart[]): Promise<void> {
     for (const finding of this.#ports.checkHome()) this.#add(finding)
     await this.#ports.check({
+      parts,
       signal: this.#signal,
       onNews: (news) => {
         if (news.type === 'progress') {

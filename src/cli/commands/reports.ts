@@ -59,6 +59,7 @@ function describeVolume(context: Context, volume: VolumeStatus): string {
     const why = postponed === undefined ? '' : `; not more: ${clean(postponed)}`
     rows.push(['freed', `${formatBytes(freed.bytes)} on ${formatTime(at)}${why}`])
   }
+  if (volume.scrubbed) rows.push(['checked', describeScrub(context, volume.scrubbed)])
   if (volume.pendingEdits > 0) rows.push(['pending', count(volume.pendingEdits, 'edit')])
   if (volume.conflicts > 0) {
     const text = `${volume.conflicts} (see: wormhole conflicts)`
@@ -74,6 +75,17 @@ function describeVolume(context: Context, volume: VolumeStatus): string {
     )
   }
   return lines.join('\n')
+}
+
+/** What was read again to find rot, and what became of that. */
+function describeScrub(context: Context, scrubbed: NonNullable<VolumeStatus['scrubbed']>): string {
+  const { at, bytes, damaged, isRepaired } = scrubbed
+  const read = `${formatBytes(bytes)} read again, last on ${formatTime(at)}`
+  if (damaged === 0) return read
+  const found = `${count(damaged, 'chunk')} damaged`
+  return isRepaired
+    ? `${read}; ${found}, whole again`
+    : `${read}; ${context.paint('warning', `${found} (see: wormhole verify --repair)`)}`
 }
 
 /** Who is in the volume. */

@@ -1,12 +1,15 @@
 /**
- * Proves when a collection starts by itself, that verifying and collecting take turns, and that who
- * asks ends one that started by itself. Threads are stubs that count; time is simulated.
+ * Proves when a collection and a scrub start by themselves, that rot leads to a repair, that
+ * verifying and collecting take turns, and that who asks ends what started by itself. Threads are
+ * stubs that count; time is simulated.
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { CareRuns } from '../../../src/daemon/care-runs.ts'
 import type { CareParts } from '../../../src/daemon/care.ts'
+import type { LackingContent } from '../../../src/daemon/check-contents.ts'
 import type { Logger } from '../../../src/daemon/logging.ts'
+import type { VerifyPorts } from '../../../src/daemon/verify.ts'
 import { hasCode } from '../../../src/errors.ts'
 import { SimClock } from '../../helpers/sim-clock.ts'
 
@@ -25,6 +28,13 @@ class Stub {
   nextDueMs: number | undefined
   /** The walk over the index never ends. */
   isEndless = false
+  storedBytes = 0
+  /** Shares that were asked for, and what the next one finds. */
+  readonly shares: number[] = []
+  found = { chunks: 1, bytes: 10, damaged: 0, isIndexDamaged: false }
+  /** What was verified, and whether what a file lacks can be had. */
+  readonly verified: unknown[] = []
+  hasPeer = true
 
   constructor() {
     const nothing = { chunks: 0, bytes: 0 }
@@ -45,9 +55,41 @@ class Stub {
       gcReferences: () => [],
     }
     const thread = { call: async (method: string) => answers[method]?.() }
-    const chunks = { collection, stats: async () => ({ chunkCount: this.chunkCount, bytes: 0 }) }
+    const chunks = {
+      collection,
+      stats: async () => ({ chunkCount: this.chunkCount, bytes: this.storedBytes }),
+      sync: async () => undefined,
+      scrub: async (bytesMax: number) => {
+        this.shares.push(bytesMax)
+        return this.found
+      },
+    }
     const parts = { threads: { crdt: thread, fs: thread, chunks } } as unknown as CareParts
-    this.care = new CareRuns(() => parts, this.clock)
+    this.care = new CareRuns(
+      () => parts,
+      this.clock,
+      () => this.#verifyPorts(),
+    )
+  }
+
+  /** One file lacks one chunk. */
+  #verifyPorts(): VerifyPorts {
+    const lacking = { path: '/a', addresses: ['x'] } as unknown as LackingContent
+    const finding = { part: 'contents', code: 'CHUNK_UNAVAILABLE', message: 'lacks' } as const
+    const ports: Partial<VerifyPorts> = {
+      clock: this.clock,
+      check: async ({ parts, onNews }) => {
+        this.verified.push(parts)
+        onNews({ type: 'finding', finding, lacking })
+      },
+      checkHome: () => [],
+      missingEntries: async () => [],
+      checkChunks: async () => undefined,
+      wantAgain: async () => undefined,
+      fetch: async () => undefined,
+      hasChunk: () => this.hasPeer,
+    }
+    return ports as VerifyPorts
   }
 }
 
@@ -105,4 +147,34 @@ test('who asks ends a collection that started by itself; others take turns', asy
   await stub.clock.settle(stub.care.close(), 1000)
   await isAborted
   assert.equal(stub.endCount, 4)
+})
+
+test('every hour a share is read again; what rotted is fetched again, without being asked', async () => {
+  const stub = new Stub()
+  const MIB = 1024 * 1024
+  stub.care.start(LOGGER)
+  await stub.clock.run(2 * HOUR_MS + 1000)
+  assert.deepEqual(stub.shares, [64 * MIB, 64 * MIB])
+  stub.storedBytes = 7_200_000 * MIB
+  await stub.clock.run(HOUR_MS)
+  assert.equal(stub.shares.at(-1), 10_000 * MIB, 'all of it in 30 days')
+  const { at, ...sum } = stub.care.status().scrubbed ?? {}
+  assert.deepEqual(sum, { chunks: 3, bytes: 30, damaged: 0 })
+  assert.equal(at, new Date(stub.clock.nowMs() - 1000).toISOString())
+  assert.deepEqual(stub.verified, [])
+
+  stub.found = { ...stub.found, damaged: 1 }
+  stub.hasPeer = false
+  await stub.clock.run(HOUR_MS)
+  assert.deepEqual(stub.verified, [['contents']])
+  assert.deepEqual(stub.care.status().scrubbed?.isRepaired, false)
+  stub.hasPeer = true
+  stub.found = { ...stub.found, damaged: 0, isIndexDamaged: true }
+  await stub.clock.run(HOUR_MS)
+  assert.deepEqual(stub.verified.at(-1), ['packs', 'contents'])
+  const { damaged, isRepaired } = stub.care.status().scrubbed ?? {}
+  assert.deepEqual([damaged, isRepaired], [1, true])
+  await stub.care.close()
+  await stub.clock.run(HOUR_MS * 5)
+  assert.equal(stub.shares.length, 5)
 })
