@@ -158,8 +158,9 @@ export class CareRuns {
     const { bytes } = await chunks.stats()
     const share = Math.max(SCRUB_BYTES_MIN, Math.ceil(bytes / SCRUB_HOURS))
     const report = await chunks.scrub(share, signal)
-    const before = this.#scrubbed ?? { chunks: 0, bytes: 0, damaged: 0 }
+    const before = this.#scrubbed ?? { at: '', chunks: 0, bytes: 0, damaged: 0 }
     this.#scrubbed = {
+      ...before,
       at: new Date(this.#clock.nowMs()).toISOString(),
       chunks: before.chunks + report.chunks,
       bytes: before.bytes + report.bytes,

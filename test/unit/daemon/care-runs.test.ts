@@ -149,7 +149,7 @@ test('who asks ends a collection that started by itself; others take turns', asy
   assert.equal(stub.endCount, 4)
 })
 
-test('every hour a share is read again; what rotted is fetched again, without being asked', async () => {
+test('every hour a share is read again, and what has rotted is fetched again', async () => {
   const stub = new Stub()
   const MIB = 1024 * 1024
   stub.care.start(LOGGER)
@@ -172,9 +172,11 @@ test('every hour a share is read again; what rotted is fetched again, without be
   stub.found = { ...stub.found, damaged: 0, isIndexDamaged: true }
   await stub.clock.run(HOUR_MS)
   assert.deepEqual(stub.verified.at(-1), ['packs', 'contents'])
+  stub.found = { ...stub.found, isIndexDamaged: false }
+  await stub.clock.run(HOUR_MS)
   const { damaged, isRepaired } = stub.care.status().scrubbed ?? {}
   assert.deepEqual([damaged, isRepaired], [1, true])
   await stub.care.close()
   await stub.clock.run(HOUR_MS * 5)
-  assert.equal(stub.shares.length, 5)
+  assert.equal(stub.shares.length, 6)
 })
