@@ -1,5 +1,4 @@
 /** What `verify.ts` needs, over the threads, the swarm and the files of one volume. */
-import type { OnProgress } from './frames.ts'
 import path from 'node:path'
 import { systemDisk } from '../disk.ts'
 import { errorToData, WormholeError } from '../errors.ts'
@@ -9,6 +8,7 @@ import { systemClock } from '../system.ts'
 import type { ChunkAddress, InodeId } from '../types.ts'
 import { runCheck } from './check-run.ts'
 import type { FetchDuty } from './fetch-duty.ts'
+import type { OnProgress } from './frames.ts'
 import type { HomeFilesStore, VolumeSettings } from './home-files.ts'
 import { fetchMissing } from './sync-run.ts'
 import type { ThreadData } from './threads.ts'

@@ -1,10 +1,10 @@
 /** What the checking process is told and tells. Types, and the list of what there is to check. */
-import type { Progress } from './frames.ts'
 import type { ErrorData } from '../errors.ts'
 import type { Finding } from '../finding.ts'
 import type { LackingContent } from './check-contents.ts'
 import type { DeviceLabels } from '../policy/interface.ts'
 import type { InodeId } from '../types.ts'
+import type { Progress } from './frames.ts'
 import type { ThreadData } from './threads.ts'
 
 /** What may be checked, in this order. */

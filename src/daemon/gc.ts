@@ -10,7 +10,6 @@
  *   store  the next unused chunks become absent
  *   fs, crdt   what they name now: comes back; the rest is freed. Again, until none is left
  */
-import type { OnProgress } from './frames.ts'
 import type {
   ChunkCollection,
   CollectionPlan,
@@ -19,6 +18,7 @@ import type {
 } from '../chunks/collection-interface.ts'
 import { WormholeError } from '../errors.ts'
 import type { Clock } from '../system.ts'
+import type { OnProgress } from './frames.ts'
 import type { LaterRoots, RootsBegun, RootsStep } from './gc-roots.ts'
 import type { GcReport } from './interface.ts'
 import { waitOrAbort } from './sync-run.ts'

@@ -1,5 +1,4 @@
 /** The volumes of one home: opening, creating and joining. Lives on the main thread. */
-import type { OnProgress } from './frames.ts'
 import os from 'node:os'
 import path from 'node:path'
 import { WormholeError, errorToData, hasCode } from '../errors.ts'
@@ -14,6 +13,7 @@ import { HybridClock } from '../system.ts'
 import type { Admission, NetworkOptions } from '../swarm/interface.ts'
 import { feedId, type VolumeId } from '../types.ts'
 import type { HomeOptions, OpenHome } from './daemon.ts'
+import type { OnProgress } from './frames.ts'
 import { HomeFilesStore, type VolumeSettings } from './home-files.ts'
 import type { CreatedReport, HomeHandle, VolumeHandle } from './interface.ts'
 import { volumePaths } from './threads.ts'

@@ -3,10 +3,10 @@
  * so fields are documented, stable and only ever added. Types only. Paths are text from the
  * volume's root (`/` first); times are ISO 8601 UTC strings; sizes are bytes.
  */
-import type { OnProgress } from './frames.ts'
 import type { PolicyValue } from '../policy/schema.ts'
 import type { DeviceId, Role } from '../types.ts'
 import type { Keep } from './conflict-choice.ts'
+import type { OnProgress } from './frames.ts'
 import type { PinHandle, SinceOfflineReport } from './offline-interface.ts'
 import type { OwnerChoice } from '../vfs/interface.ts'
 

@@ -3,11 +3,11 @@
  * wait for equal frontiers, then for the contents that this device keeps.
  */
 import { FetchGauge, type PeerCounts } from './fetch-gauge.ts'
-import type { OnProgress } from './frames.ts'
 import { WormholeError } from '../errors.ts'
 import type { SyncAnswer } from '../swarm/interface.ts'
 import type { Clock } from '../system.ts'
 import type { FetchDuty } from './fetch-duty.ts'
+import type { OnProgress } from './frames.ts'
 import type { SyncReport } from './interface.ts'
 
 const PROGRESS_MS = 250

@@ -4,12 +4,12 @@
  * again, what follows from other files is made anew. What is left is named, with what it means and
  * what to do.
  */
-import type { OnProgress } from './frames.ts'
 import type { InodeId } from '../types.ts'
 import type { Finding } from '../finding.ts'
 import type { Clock } from '../system.ts'
 import type { LackingContent } from './check-contents.ts'
 import type { CheckNews, CheckPart } from './check-order.ts'
+import type { OnProgress } from './frames.ts'
 import type { FindingReport, VerifyReport } from './interface.ts'
 import { waitOrAbort } from './sync-run.ts'
 

@@ -3,10 +3,10 @@
  * is interrupted; that the wish is durable before anything else is done; and what each pin lacks.
  * The list of wants, the fetch duty and the fs thread are plain objects.
  */
-import type { Progress } from '../../../src/daemon/frames.ts'
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Want, WantsQuery } from '../../../src/crdt/wants.ts'
+import type { Progress } from '../../../src/daemon/frames.ts'
 import type { Pin } from '../../../src/daemon/home-files.ts'
 import { PinBoard, type PinBoardPorts } from '../../../src/daemon/pin-board.ts'
 import { WormholeError } from '../../../src/errors.ts'
