@@ -6,6 +6,8 @@ import { createPace } from './pace.ts'
 
 /** The line is drawn at most this often. */
 const DRAW_MS_MIN = 100
+/** Longest bar. */
+const BAR_COLUMNS_MAX = 24
 /** For terminals that do not tell, or tell 0. */
 const COLUMNS_PRESET = 80
 
@@ -36,15 +38,18 @@ export function progressLine(output: Output, nowMs: () => number): ProgressLine 
   }
 }
 
-/** `text 40% [████      ]` in less than `columns`; without a total only the text. */
+/**
+ * `[████      ] 40% text` in less than `columns`; without a total only the text. The bar comes first
+ * and is as wide whatever the text says, so that it stands still.
+ */
 export function formatProgress(progress: Progress, columns: number): string {
   const room = Math.max(10, columns - 1)
   const text = clean(progress.text)
   if (progress.total <= 0) return text.slice(0, room)
   const share = Math.min(1, Math.max(0, progress.done / progress.total))
   const percent = `${String(Math.floor(share * 100)).padStart(3)}%`
-  const barWidth = Math.min(24, room - text.length - percent.length - 4)
-  if (barWidth < 4) return `${percent} ${text}`.slice(0, room)
+  const barWidth = Math.min(BAR_COLUMNS_MAX, Math.floor(room / 5))
   const filled = Math.round(share * barWidth)
-  return `${text} ${percent} [${'█'.repeat(filled)}${' '.repeat(barWidth - filled)}]`
+  const bar = `[${'█'.repeat(filled)}${' '.repeat(barWidth - filled)}]`
+  return `${bar} ${percent} ${text}`.slice(0, room)
 }

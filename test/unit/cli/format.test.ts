@@ -71,7 +71,7 @@ test('format: colours on a terminal only', () => {
 })
 
 test('format: progress is one line, drawn now and then, and cleared', () => {
-  assert.equal(formatProgress({ text: 'go', done: 1, total: 2 }, 20), 'go  50% [█████    ]')
+  assert.equal(formatProgress({ text: 'go', done: 1, total: 2 }, 21), '[██  ]  50% go')
   assert.equal(formatProgress({ text: 'x'.repeat(50), done: 9, total: 2 }, 20).length, 19)
   assert.equal(formatProgress({ text: 'go', done: 1, total: 0 }, 20), 'go')
   const drawn: string[] = []
