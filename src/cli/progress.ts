@@ -39,8 +39,8 @@ export function progressLine(output: Output, nowMs: () => number): ProgressLine 
 }
 
 /**
- * `[████      ] 40% text` in less than `columns`; without a total only the text. The bar comes first
- * and is as wide whatever the text says, so that it stands still.
+ * `[████      ] 40% text` in less than `columns`; without a total only the text. The bar comes
+ * first and is as wide whatever the text says, so that it stands still.
  */
 export function formatProgress(progress: Progress, columns: number): string {
   const room = Math.max(10, columns - 1)
