@@ -150,7 +150,7 @@ export function startTransport(options: TransportOptions, kind?: TransportKind):
 function startEpoll(options: TransportOptions, bindings: StreamBindings): Transport {
   const { Pipe, socketType, state, readBytesIndex } = bindings
   const { clock = systemClock } = options
-  const busyPoll = new BusyPoll()
+  const busyPoll = new BusyPoll(() => process.resourceUsage().involuntaryContextSwitches)
   let lookUntilMs = 0
   let isLooking = false
   const look = (): void => {
