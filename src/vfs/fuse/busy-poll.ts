@@ -20,10 +20,11 @@ const GAP_MS_MAX = 0.15
 const GAP_MS_MIN = 0.045
 /** One request in so many may come later, and be looked for in vain. */
 const LATE_SHARE = 8
-/** So many requests decide … */
+/** So many requests decide. */
 const COUNT_MIN = 32
-/** … and after each time that too many were late, twice as many, up to this. */
-const COUNT_MAX = 32_768
+/** Rest after looking did not help; twice as long each time, up to the second. */
+const REST_MS_MIN = 10
+const REST_MS_MAX = 1000
 /** After so many it is measured again what it is like without looking. */
 const PERIOD = 1024
 /** So often it is checked whether somebody else wants the core … */
@@ -45,7 +46,9 @@ export class BusyPoll {
   #soonCount = 0
   #gapsMs = 0
   #missedCount = 0
-  #countNeeded = COUNT_MIN
+  /** Nothing is measured before that. */
+  #restsUntilMs = 0
+  #restMs = REST_MS_MIN
 
   /** @param switches - how often the core was taken from this process so far. */
   constructor(switches: () => number = () => 0) {
@@ -54,11 +57,12 @@ export class BusyPoll {
 
   /** A request has come. */
   came(nowMs: number): void {
+    if (nowMs < this.#restsUntilMs) return
     this.#count++
     if (this.#isLooking) {
-      if (this.#count % CHECK_EVERY === 0 && this.#isCrowded(nowMs)) this.#giveUp()
+      if (this.#count % CHECK_EVERY === 0 && this.#isCrowded(nowMs)) this.#giveUp(nowMs)
       else if (this.#count >= PERIOD) {
-        this.#countNeeded = COUNT_MIN
+        this.#restMs = REST_MS_MIN
         this.#begin(false, nowMs)
       }
       return
@@ -68,7 +72,7 @@ export class BusyPoll {
       this.#soonCount++
       this.#gapsMs += gapMs
     }
-    if (this.#count < this.#countNeeded) return
+    if (this.#count < COUNT_MIN) return
     const lateCount = this.#count - this.#soonCount
     this.#begin(
       lateCount * LATE_SHARE <= this.#count && this.#gapsMs > this.#soonCount * GAP_MS_MIN,
@@ -83,10 +87,10 @@ export class BusyPoll {
   }
 
   /** Nothing came until then. */
-  missed(): void {
+  missed(nowMs: number): void {
     this.#missedCount++
     if (this.#missedCount * LATE_SHARE <= Math.max(this.#count, COUNT_MIN)) return
-    this.#giveUp()
+    this.#giveUp(nowMs)
   }
 
   /** Others want the core: what looking takes from them is taken from this thread later. */
@@ -95,9 +99,10 @@ export class BusyPoll {
     return count > 1 + (nowMs - this.#beganMs) / SWITCH_MS
   }
 
-  #giveUp(): void {
-    this.#countNeeded = Math.min(this.#countNeeded * 2, COUNT_MAX)
-    this.#begin(false, 0)
+  #giveUp(nowMs: number): void {
+    this.#restsUntilMs = nowMs + this.#restMs
+    this.#restMs = Math.min(this.#restMs * 2, REST_MS_MAX)
+    this.#begin(false, nowMs)
   }
 
   #begin(isLooking: boolean, nowMs: number): void {

@@ -154,10 +154,10 @@ function startEpoll(options: TransportOptions, bindings: StreamBindings): Transp
   let lookUntilMs = 0
   let isLooking = false
   const look = (): void => {
-    const isOver = clock.monotonicMs() >= lookUntilMs
-    if (!isOver) return void setImmediate(look)
+    const nowMs = clock.monotonicMs()
+    if (nowMs < lookUntilMs) return void setImmediate(look)
     isLooking = false
-    if (lookUntilMs > 0) busyPoll.missed()
+    if (lookUntilMs > 0) busyPoll.missed(nowMs)
   }
   const request = new RequestBuffer()
   const handle = new Pipe(socketType)
