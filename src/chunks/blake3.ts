@@ -14,6 +14,8 @@ import type { Blake3Hasher } from '@napi-rs/blake-hash'
 export interface Hasher {
   /** The 32-byte digest of the parts, one after the other. Fresh memory. */
   digest(...parts: readonly Uint8Array[]): Buffer
+  /** The digest of `bytes` as 64 hex digits: 3 µs less than `digest`, whose memory is external. */
+  hex(bytes: Uint8Array): string
 }
 
 /** Makes hashers; without a key plain BLAKE3, otherwise keyed with 32 bytes. */
@@ -43,6 +45,10 @@ export function nativeHashers(native: Native): HasherFactory {
         for (const part of parts) hasher.update(part)
         return hasher.digestBuffer()
       },
+      hex(bytes) {
+        hasher.reset()
+        return hasher.update(bytes).digest('hex')
+      },
     }
   }
 }
@@ -71,6 +77,10 @@ export async function wasmHashers(): Promise<HasherFactory> {
         for (const part of parts) shared.update(part)
         return Buffer.from(shared.digest('binary'))
       },
+      hex(bytes) {
+        shared.load(state)
+        return shared.update(bytes).digest('hex')
+      },
     }
   }
 }
@@ -90,4 +100,9 @@ const plain = createHasher()
 /** BLAKE3 of the bytes, 32 bytes, fresh memory. */
 export function blake3(bytes: Uint8Array): Buffer {
   return plain.digest(bytes)
+}
+
+/** BLAKE3 of the bytes as 64 hex digits. */
+export function blake3Hex(bytes: Uint8Array): string {
+  return plain.hex(bytes)
 }

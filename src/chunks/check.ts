@@ -6,7 +6,7 @@ import { hasCode } from '../errors.ts'
 import type { CheckStep, Finding } from '../finding.ts'
 import type { Disk, DiskFile } from '../system.ts'
 import type { ChunkAddress } from '../types.ts'
-import { blake3 } from './blake3.ts'
+import { blake3Hex } from './blake3.ts'
 import { INDEX_ENTRY_BYTES, IndexLog } from './index-log.ts'
 import { listPacks, packName, RECORD_HEADER_BYTES } from './pack-files.ts'
 
@@ -157,5 +157,5 @@ function faultOf(
     if (!hasCode(error, 'IO_ERROR')) throw error
     return error.message
   }
-  return blake3(sealed).toString('hex') === address ? undefined : 'its digest is wrong'
+  return blake3Hex(sealed) === address ? undefined : 'its digest is wrong'
 }

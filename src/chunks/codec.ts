@@ -10,7 +10,7 @@ import { WormholeError } from '../errors.ts'
 import { deriveKey } from '../seal.ts'
 import { sodium } from '../sodium.ts'
 import type { ChunkAddress } from '../types.ts'
-import { blake3, createHasher, type Hasher } from './blake3.ts'
+import { blake3Hex, createHasher, type Hasher } from './blake3.ts'
 import { CipherChoice } from './cipher.ts'
 import { CHUNK_SIZE_BYTES_MAX } from './gear.ts'
 import type { ChunkKeys } from './interface.ts'
@@ -190,7 +190,7 @@ export class ChunkCodec {
 
 /** The address of sealed bytes: their BLAKE3 digest. */
 export function addressOf(sealed: Uint8Array): ChunkAddress {
-  return blake3(sealed).toString('hex') as ChunkAddress
+  return blake3Hex(sealed) as ChunkAddress
 }
 
 /** The zstd frame of `plain` when neither sample nor probe look like noise and it saves 3 %. */

@@ -12,7 +12,7 @@ import { hasCode, WormholeError } from '../errors.ts'
 import type { Disk, DiskFile } from '../system.ts'
 import type { ChunkAddress } from '../types.ts'
 import { AddressTable, AddressTableWriter, type ChunkLocation } from './address-table.ts'
-import { blake3 } from './blake3.ts'
+import { blake3Hex } from './blake3.ts'
 import { SEALED_SIZE_BYTES_MAX } from './codec.ts'
 import { FORGOTTEN, IndexLog } from './index-log.ts'
 import type { SealedStore, SealedWriter } from './interface.ts'
@@ -121,7 +121,7 @@ export class PackReader implements SealedStore {
 }
 
 function isRight(address: ChunkAddress, sealed: Buffer, count: number): boolean {
-  return count === sealed.length && blake3(sealed).toString('hex') === address
+  return count === sealed.length && blake3Hex(sealed) === address
 }
 
 /** What `sweep.ts` works on. */
@@ -226,7 +226,7 @@ export class PackWriter implements SealedWriter {
 
   put(address: ChunkAddress, sealed: Uint8Array): void {
     if (this.pin(address)) return
-    if (blake3(sealed).toString('hex') !== address) {
+    if (blake3Hex(sealed) !== address) {
       throw new WormholeError('CHUNK_CORRUPT', `bytes given for chunk ${address} are not its own`)
     }
     this.putOwn(address, sealed)

@@ -8,7 +8,8 @@
  *
  * So it is done only where it helps: while nearly all requests come soon after the last answer, and
  * only where they come later without it than a switch of threads on a busy core takes. That is
- * measured anew all the time. Who has idle cores and a program that waits gets it, nobody else.
+ * measured anew all the time. It ends when the core is taken from this process again and again:
+ * somebody else has work for it. Who has idle cores and a program that waits gets it, nobody else.
  */
 
 /** So long the next request is looked for. */
@@ -19,15 +20,24 @@ const GAP_MS_MAX = 0.15
 const GAP_MS_MIN = 0.045
 /** One request in so many may come later, and be looked for in vain. */
 const LATE_SHARE = 8
-/** So many requests decide … */
+/** So many requests decide. */
 const COUNT_MIN = 32
-/** … and after each time that too many were late, twice as many, up to this. */
-const COUNT_MAX = 4096
+/** Rest after looking did not help; twice as long each time, up to the second. */
+const REST_MS_MIN = 10
+const REST_MS_MAX = 1000
 /** After so many it is measured again what it is like without looking. */
 const PERIOD = 1024
+/** So often it is checked whether somebody else wants the core … */
+const CHECK_EVERY = 64
+/** … who then takes it from this thread every few milliseconds; more rarely is nobody. */
+const SWITCH_MS = 20
 
 /** One reader of requests. Times are monotonic milliseconds. */
 export class BusyPoll {
+  readonly #switches: () => number
+  /** What `#switches` said when looking began, and when that was. */
+  #switchesBefore = 0
+  #beganMs = 0
   #isLooking = false
   /** When the last request was answered. */
   #answeredMs = 0
@@ -36,15 +46,25 @@ export class BusyPoll {
   #soonCount = 0
   #gapsMs = 0
   #missedCount = 0
-  #countNeeded = COUNT_MIN
+  /** Nothing is measured before that. */
+  #restsUntilMs = 0
+  #restMs = REST_MS_MIN
+
+  /** @param switches - how often the core was taken from this process so far. */
+  constructor(switches: () => number = () => 0) {
+    this.#switches = switches
+  }
 
   /** A request has come. */
   came(nowMs: number): void {
+    if (nowMs < this.#restsUntilMs) return
     this.#count++
     if (this.#isLooking) {
-      if (this.#count < PERIOD) return
-      this.#countNeeded = COUNT_MIN
-      this.#begin(false)
+      if (this.#count % CHECK_EVERY === 0 && this.#isCrowded(nowMs)) this.#giveUp(nowMs)
+      else if (this.#count >= PERIOD) {
+        this.#restMs = REST_MS_MIN
+        this.#begin(false, nowMs)
+      }
       return
     }
     const gapMs = nowMs - this.#answeredMs
@@ -52,10 +72,11 @@ export class BusyPoll {
       this.#soonCount++
       this.#gapsMs += gapMs
     }
-    if (this.#count < this.#countNeeded) return
+    if (this.#count < COUNT_MIN) return
     const lateCount = this.#count - this.#soonCount
     this.#begin(
       lateCount * LATE_SHARE <= this.#count && this.#gapsMs > this.#soonCount * GAP_MS_MIN,
+      nowMs,
     )
   }
 
@@ -66,14 +87,27 @@ export class BusyPoll {
   }
 
   /** Nothing came until then. */
-  missed(): void {
+  missed(nowMs: number): void {
     this.#missedCount++
     if (this.#missedCount * LATE_SHARE <= Math.max(this.#count, COUNT_MIN)) return
-    this.#countNeeded = Math.min(this.#countNeeded * 2, COUNT_MAX)
-    this.#begin(false)
+    this.#giveUp(nowMs)
   }
 
-  #begin(isLooking: boolean): void {
+  /** Others want the core: what looking takes from them is taken from this thread later. */
+  #isCrowded(nowMs: number): boolean {
+    const count = this.#switches() - this.#switchesBefore
+    return count > 1 + (nowMs - this.#beganMs) / SWITCH_MS
+  }
+
+  #giveUp(nowMs: number): void {
+    this.#restsUntilMs = nowMs + this.#restMs
+    this.#restMs = Math.min(this.#restMs * 2, REST_MS_MAX)
+    this.#begin(false, nowMs)
+  }
+
+  #begin(isLooking: boolean, nowMs: number): void {
+    if (isLooking) this.#switchesBefore = this.#switches()
+    this.#beganMs = nowMs
     this.#isLooking = isLooking
     this.#count = 0
     this.#soonCount = 0

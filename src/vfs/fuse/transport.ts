@@ -150,14 +150,14 @@ export function startTransport(options: TransportOptions, kind?: TransportKind):
 function startEpoll(options: TransportOptions, bindings: StreamBindings): Transport {
   const { Pipe, socketType, state, readBytesIndex } = bindings
   const { clock = systemClock } = options
-  const busyPoll = new BusyPoll()
+  const busyPoll = new BusyPoll(() => process.resourceUsage().involuntaryContextSwitches)
   let lookUntilMs = 0
   let isLooking = false
   const look = (): void => {
-    const isOver = clock.monotonicMs() >= lookUntilMs
-    if (!isOver) return void setImmediate(look)
+    const nowMs = clock.monotonicMs()
+    if (nowMs < lookUntilMs) return void setImmediate(look)
     isLooking = false
-    if (lookUntilMs > 0) busyPoll.missed()
+    if (lookUntilMs > 0) busyPoll.missed(nowMs)
   }
   const request = new RequestBuffer()
   const handle = new Pipe(socketType)

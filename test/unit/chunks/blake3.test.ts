@@ -30,6 +30,7 @@ test('native and WebAssembly agree', async () => {
     const digests = pairs.map(([one, other]) => {
       const digest = one.digest(bytes).toString('hex')
       assert.equal(other.digest(bytes).toString('hex'), digest, `length ${length}`)
+      assert.deepEqual([one.hex(bytes), other.hex(bytes)], [digest, digest])
       const half = length >>> 1
       const inParts = other.digest(bytes.subarray(0, half), bytes.subarray(half))
       assert.equal(inParts.toString('hex'), digest, `length ${length} in parts`)

@@ -14,13 +14,15 @@ interface Tally {
   readonly missed: number
 }
 
+/** Only grows, over all tests. */
+let nowMs = 1000
+
 /**
  * A program makes `count` requests; `gapMs` tells when the next one comes after an answer, by
  * whether it is looked for.
  */
 function work(poll: BusyPoll, count: number, gapMs: (isLookedFor: boolean) => number): Tally {
-  const startMs = 1000
-  let nowMs = startMs
+  const startMs = nowMs
   let [lookedMs, lookedAfter, missed] = [0, 0, 0]
   for (let request = 0; request < count; request++) {
     poll.came(nowMs)
@@ -31,7 +33,7 @@ function work(poll: BusyPoll, count: number, gapMs: (isLookedFor: boolean) => nu
     if (untilMs > 0 && gap > untilMs - nowMs) {
       missed++
       lookedMs += untilMs - nowMs
-      poll.missed()
+      poll.missed(untilMs)
     } else if (untilMs > 0) {
       lookedMs += gap
     }
@@ -65,6 +67,20 @@ test('cores that become busy end it within a period', () => {
   const poll = new BusyPoll()
   work(poll, 100, (isSeen) => (isSeen ? 0.04 : 0.08))
   assert.ok(work(poll, 50_000, () => 0.02).lookedAfter <= 1024)
+})
+
+test('nobody is looked for long where others want the core', () => {
+  let taken = 0
+  const poll = new BusyPoll(() => taken)
+  // It is taken every 100 requests, which is every 5 ms.
+  let request = 0
+  const { lookedAfter } = work(poll, 200_000, (isSeen) => {
+    if (++request % 100 === 0) taken++
+    return isSeen ? 0.04 : 0.08
+  })
+  assert.ok(lookedAfter < 20_000, `${lookedAfter} of 200000`)
+  // They are gone.
+  assert.ok(work(poll, 200_000, (isSeen) => (isSeen ? 0.04 : 0.08)).lookedAfter > 150_000)
 })
 
 test('looking in vain gets rare', () => {
