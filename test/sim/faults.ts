@@ -130,8 +130,11 @@ async function fullDisk(simulation: Simulation, device: SimDevice): Promise<void
 /** Rots one byte of a pack, of a chunk that somebody else has too. */
 async function flippedChunk(simulation: Simulation, device: SimDevice): Promise<void> {
   const { random, trace, alive } = simulation
-  // Machines with one key do not speak with each other.
-  const others = alive.filter((other) => other.id !== device.id && !other.wasRevoked)
+  // Machines with one key do not speak with each other: what only one of them has, another one of
+  // them never gets.
+  const others = alive.filter((other) => {
+    return other !== device && !other.wasRevoked && !simulation.isOneOfMany(other)
+  })
   const packs = device.disk.files().filter((path) => /\/packs\/pack-/.test(path))
   const path = packs[random.below(Math.max(1, packs.length))]
   if (path === undefined || others.length === 0) return
