@@ -64,7 +64,9 @@ async function acrossDeath(
     const left = known(before).filter((line) =>
       copies.some((copy) => {
         const isOf = copy.startsWith(`${pathOf(line)} (conflict`)
-        return isOf && tokensOf(copy) === tokensOf(line)
+        // Once it is published, its name says whose it is.
+        const isNamed = line.includes(' this-device') && idOf(copy) === idOf(line)
+        return (isOf || isNamed) && tokensOf(copy) === tokensOf(line)
       }),
     )
     // What was appended through a handle older than the newest version, which its own publication
@@ -80,6 +82,11 @@ async function acrossDeath(
 /** The path that a line of a tree is about. */
 function pathOf(line: string): string {
   return line.split(/ [\w-]{16} /)[0] as string
+}
+
+/** The inode. */
+function idOf(line: string): string | undefined {
+  return / ([\w-]{16}) \d+ /.exec(line)?.[1]
 }
 
 /** The writes that it tells of. */
