@@ -76,6 +76,15 @@ export function processClock(
     nowMs: () => clock.nowMs() + machine.skewMs,
     nowNs: () => clock.nowNs() + BigInt(machine.skewMs) * 1_000_000n,
     monotonicMs: () => clock.monotonicMs(),
-    setTimer: (delayMs, fire) => clock.setTimer(delayMs, () => process.isAlive && fire()),
+    setTimer: (delayMs, fire) => {
+      return clock.setTimer(delayMs, () => {
+        try {
+          if (process.isAlive) fire()
+        } catch (error) {
+          // It died of what it did: nobody is left to hear of that.
+          if (process.isAlive) throw error
+        }
+      })
+    },
   }
 }

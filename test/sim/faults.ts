@@ -64,7 +64,9 @@ async function acrossDeath(
     const left = known(before).filter((line) =>
       copies.some((copy) => {
         const isOf = copy.startsWith(`${pathOf(line)} (conflict`)
-        return isOf && tokensOf(copy) === tokensOf(line)
+        // Once it is published, its name says whose it is.
+        const isNamed = line.includes(' this-device') && idOf(copy) === idOf(line)
+        return (isOf || isNamed) && tokensOf(copy) === tokensOf(line)
       }),
     )
     // What was appended through a handle older than the newest version, which its own publication
@@ -80,6 +82,11 @@ async function acrossDeath(
 /** The path that a line of a tree is about. */
 function pathOf(line: string): string {
   return line.split(/ [\w-]{16} /)[0] as string
+}
+
+/** The inode. */
+function idOf(line: string): string | undefined {
+  return / ([\w-]{16}) \d+ /.exec(line)?.[1]
 }
 
 /** The writes that it tells of. */
@@ -130,8 +137,11 @@ async function fullDisk(simulation: Simulation, device: SimDevice): Promise<void
 /** Rots one byte of a pack, of a chunk that somebody else has too. */
 async function flippedChunk(simulation: Simulation, device: SimDevice): Promise<void> {
   const { random, trace, alive } = simulation
-  // Machines with one key do not speak with each other.
-  const others = alive.filter((other) => other.id !== device.id && !other.wasRevoked)
+  // Machines with one key do not speak with each other: what only one of them has, another one of
+  // them never gets.
+  const others = alive.filter((other) => {
+    return other !== device && !other.wasRevoked && !simulation.isOneOfMany(other)
+  })
   const packs = device.disk.files().filter((path) => /\/packs\/pack-/.test(path))
   const path = packs[random.below(Math.max(1, packs.length))]
   if (path === undefined || others.length === 0) return

@@ -32,7 +32,12 @@ export class Mallory {
       if (device.daemon.volume.role() !== 'admin' || device.hasTrouble) return
       const author = new HostileAuthor(shared, 'mallory', `sim ${options.seed}`)
       const admitting = admitTo(device.daemon.volume, author.identity, 'mallory', shared)
-      await device.settle(admitting, 'admitting mallory')
+      try {
+        await device.settle(admitting, 'admitting mallory')
+      } catch (error) {
+        if (device.isAlive) throw error
+        return
+      }
       this.#author = author.see(device.daemon)
       this.#source = device
       trace.add('mallory is in')

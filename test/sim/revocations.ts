@@ -53,7 +53,8 @@ export class Revocations {
     const { members } = founder.daemon.volume
     return devices.filter((device) => {
       const member = members.member(device.id)
-      return member !== undefined && !this.#isStranded(device, feedDevice(member.admittedBy.feed))
+      if (member === undefined || this.#isCutOff(device)) return false
+      return !this.#isStranded(device, feedDevice(member.admittedBy.feed))
     })
   }
 
@@ -66,6 +67,27 @@ export class Revocations {
     const { members } = founder.daemon.volume
     if (!device.isAlive || !members.isRevoked(admittedBy)) return false
     return members.keyState().generations.some((row) => !device.daemon.keys.holds(row.generation))
+  }
+
+  /**
+   * Whether a device builds on a snapshot of entries that are with somebody who is out, and with
+   * nobody else: it has to be set up anew (snapshot README, "Trust").
+   */
+  #isCutOff(device: SimDevice): boolean {
+    const [founder, ...others] = this.#simulation.devices as [SimDevice, ...SimDevice[]]
+    const { members } = founder.daemon.volume
+    if (!device.isAlive) return false
+    const left = [founder, ...others].filter((other) => {
+      return other !== device && other.isAlive && members.isMember(other.id)
+    })
+    const { feeds } = device.daemon
+    return [...feeds.frontier().keys()].some((feed) => {
+      if (!members.isRevoked(feedDevice(feed))) return false
+      return feeds.gaps(feed).some(({ to, previousHash }) => {
+        const below = { feed: feedRoot(feed), length: to, hash: previousHash }
+        return left.every((other) => other.daemon.feeds.locate(below) === undefined)
+      })
+    })
   }
 
   /** All machines with the key of a device. */
