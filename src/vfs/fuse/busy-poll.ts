@@ -30,7 +30,7 @@ const PERIOD = 1024
 /** So often it is checked whether somebody else wants the core … */
 const CHECK_EVERY = 64
 /** … who then takes it from this thread every few milliseconds; more rarely is nobody. */
-const SWITCH_MS = 20
+const SWITCH_MS = 50
 
 /** One reader of requests. Times are monotonic milliseconds. */
 export class BusyPoll {
@@ -96,7 +96,7 @@ export class BusyPoll {
   /** Others want the core: what looking takes from them is taken from this thread later. */
   #isCrowded(nowMs: number): boolean {
     const count = this.#switches() - this.#switchesBefore
-    return count > 1 + (nowMs - this.#beganMs) / SWITCH_MS
+    return count > (nowMs - this.#beganMs) / SWITCH_MS
   }
 
   #giveUp(nowMs: number): void {
