@@ -8,7 +8,7 @@
  *
  * So it is done only where it helps: while nearly all requests come soon after the last answer, and
  * only where they come later without it than a switch of threads on a busy core takes. That is
- * measured anew all the time. It ends when the core is taken from this process again and again:
+ * measured anew all the time. It ends when the core is taken from this process meanwhile:
  * somebody else has work for it. Who has idle cores and a program that waits gets it, nobody else.
  */
 
@@ -29,8 +29,8 @@ const REST_MS_MAX = 1000
 const PERIOD = 1024
 /** So often it is checked whether somebody else wants the core … */
 const CHECK_EVERY = 64
-/** … who then takes it from this thread every few milliseconds; more rarely is nobody. */
-const SWITCH_MS = 20
+/** … who then takes it from this process every few milliseconds; more rarely is nobody. */
+const SWITCH_MS = 50
 
 /** One reader of requests. Times are monotonic milliseconds. */
 export class BusyPoll {
@@ -96,7 +96,7 @@ export class BusyPoll {
   /** Others want the core: what looking takes from them is taken from this thread later. */
   #isCrowded(nowMs: number): boolean {
     const count = this.#switches() - this.#switchesBefore
-    return count > 1 + (nowMs - this.#beganMs) / SWITCH_MS
+    return count > (nowMs - this.#beganMs) / SWITCH_MS
   }
 
   #giveUp(nowMs: number): void {
