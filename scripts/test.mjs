@@ -31,7 +31,7 @@ const TIERS = {
   unit: { timeoutMs: 120_000 },
   contract: { timeoutMs: 120_000 },
   model: { timeoutMs: 120_000 },
-  sim: { timeoutMs: 240_000 },
+  sim: { timeoutMs: 480_000 },
   fuzz: { timeoutMs: 120_000 },
   crash: { timeoutMs: 300_000, needsDist: true, needsFuse: true },
   integration: { timeoutMs: 300_000, isWaiting: true, needsDist: true },

@@ -139,9 +139,26 @@ export class Vfs {
    */
   applyDelta(delta: TreeDelta, coveredTo: number, { isOwn = false } = {}): void {
     const { publisher } = this.#core
-    this.#deltas.push(delta)
+    this.#deltas.push(isOwn ? delta : this.#withCovered(delta, coveredTo))
     publisher.covered(coveredTo)
     if (!isOwn) publisher.show()
+  }
+
+  /**
+   * Own edits that came back from others (the log had lost them) are covered together with what
+   * others made of them since. An inode that is new to the index is in no delta; the kernel knows
+   * it from the edit.
+   */
+  #withCovered(delta: TreeDelta, coveredTo: number): TreeDelta {
+    const { publisher, overlay } = this.#core
+    if (coveredTo <= publisher.coveredTo) return delta
+    const covered = overlay
+      .pending()
+      .filter(({ number }) => number > publisher.coveredTo && number <= coveredTo)
+    const nodes = covered.flatMap(({ puts }) =>
+      puts.map(({ inode }) => ({ id: inode, hasContent: true })),
+    )
+    return { ...delta, nodes: [...delta.nodes, ...nodes] }
   }
 
   #reconcile(): void {

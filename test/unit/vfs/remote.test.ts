@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { WormholeError } from '../../../src/errors.ts'
 import { CONTEXT, createWorld, name, ROOT, type VfsDevice } from '../../helpers/vfs-world.ts'
 
 /** Two devices that both have `f` with the text `one`. */
@@ -314,4 +315,24 @@ test('of a tree that is made a second time nothing is taken from the first one',
   assert.equal(after.attr.sizeBytes, 3)
   assert.equal(await bob.read(handle), 'two!', 'who has it open keeps it')
   bob.close(handle)
+})
+
+test('own edits that come back together with what others made of them show that', async () => {
+  const [alice, bob] = (await createWorld(2)) as [VfsDevice, VfsDevice]
+  bob.failure = new WormholeError('FEED_CORRUPT', 'the log has lost something')
+  await bob.put('g', 'one')
+  await bob.clock.run(1000)
+  assert.equal(bob.find('g')?.attr.sizeBytes, 3)
+  // They were published after all: others have them, and the log gets them back from there.
+  const { changes, coveredTo } = bob.writer.fold(bob.overlay.pending())
+  bob.log.push(changes)
+  await alice.receive(bob)
+  await alice.put('g', 'two!')
+  await alice.drain()
+  bob.writer.registerActor(alice.writerInfo())
+  for (const group of alice.log) bob.writer.apply(group)
+  bob.vfs.applyDelta(bob.writer.commit(new Map()), coveredTo)
+  assert.equal(bob.vfs.pendingEdits, 0)
+  assert.equal(bob.find('g')?.attr.sizeBytes, 4)
+  assert.equal(await bob.cat('g'), 'two!')
 })
