@@ -167,6 +167,8 @@ export class CareRuns {
       damaged: before.damaged + report.damaged,
     }
     if (report.damaged === 0 && !report.isIndexDamaged) return
+    // Until it is known: the repair may be ended, or fail.
+    this.#scrubbed = { ...this.#scrubbed, isRepaired: false }
     this.#logger?.warn({ ...report }, 'stored chunks are damaged: fetching them again')
     // The index log on disk no longer lists what is forgotten: that is what files lack.
     await chunks.sync()

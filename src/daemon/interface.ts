@@ -40,7 +40,8 @@ export interface VolumeStatus {
   collected?: { at: string; freed: ChunkTally; postponed?: string }
   /**
    * What was read again in the background since the daemon started, to find rot; absent before the
-   * first. `isRepaired`: whether all that was damaged is whole again, as last looked at.
+   * first. `isRepaired`, once something was damaged (a chunk, or the list of them): whether all is
+   * whole again, as last looked at.
    */
   scrubbed?: { at: string; chunks: number; bytes: number; damaged: number; isRepaired?: boolean }
   peersConnected: number

@@ -52,6 +52,7 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
   mountpoint: string | undefined
   isClosed = false
   mountFailure: VolumeStatus['mountFailure']
+  scrubbed: VolumeStatus['scrubbed']
   /** Whether `restoreMount` succeeds. */
   canMount = false
   /** How many pieces readers have taken and writers have given so far. */
@@ -126,6 +127,7 @@ export class FakeVolume implements VolumeHandle, TreeHandle {
       role: 'admin',
       mountpoint: this.mountpoint,
       ...(this.mountFailure ? { mountFailure: this.mountFailure } : {}),
+      ...(this.scrubbed ? { scrubbed: this.scrubbed } : {}),
       fileCount: files.length,
       pendingEdits: this.signals.filter(({ aborted }) => !aborted).length,
       missing: { files: 0, bytes: 0 },

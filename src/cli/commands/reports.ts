@@ -81,8 +81,8 @@ function describeVolume(context: Context, volume: VolumeStatus): string {
 function describeScrub(context: Context, scrubbed: NonNullable<VolumeStatus['scrubbed']>): string {
   const { at, bytes, damaged, isRepaired } = scrubbed
   const read = `${formatBytes(bytes)} read again, last on ${formatTime(at)}`
-  if (damaged === 0) return read
-  const found = `${count(damaged, 'chunk')} damaged`
+  if (isRepaired === undefined) return read
+  const found = damaged > 0 ? `${count(damaged, 'chunk')} damaged` : 'the chunk index damaged'
   return isRepaired
     ? `${read}; ${found}, whole again`
     : `${read}; ${context.paint('warning', `${found} (see: wormhole verify --repair)`)}`

@@ -353,6 +353,22 @@ test('cli: a policy file is begun in a volume that is not mounted', async (t) =>
   assert.match(nowhere.stderr, /^wormhole: NOT_FOUND: neither this machine nor a volume/)
 })
 
+test('cli: status tells what was read again, and what is still damaged', async (t) => {
+  const { home, wormhole } = await serveFakeHome(t)
+  const [volume] = home.list
+  assert.ok(volume)
+  const line = async (): Promise<string | undefined> =>
+    /checked +(.*)/.exec((await wormhole(['status'])).stdout)?.[1]
+  assert.equal(await line(), undefined)
+  const read = { at: '2026-11-20T14:00:00.000Z', chunks: 9, bytes: 2048, damaged: 0 }
+  volume.scrubbed = read
+  assert.match((await line()) ?? '', /^2 KiB read again, last on 2026-11-20 \S+$/)
+  volume.scrubbed = { ...read, damaged: 1, isRepaired: true }
+  assert.match((await line()) ?? '', /; 1 chunk damaged, whole again$/)
+  volume.scrubbed = { ...read, isRepaired: false }
+  assert.match((await line()) ?? '', /the chunk index damaged \(see: wormhole verify --repair\)$/)
+})
+
 test('cli: several volumes need a name', async (t) => {
   const { home, wormhole } = await serveFakeHome(t)
   home.addVolume('music').add('/song', 'la')

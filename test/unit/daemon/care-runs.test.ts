@@ -10,7 +10,7 @@ import type { CareParts } from '../../../src/daemon/care.ts'
 import type { LackingContent } from '../../../src/daemon/check-contents.ts'
 import type { Logger } from '../../../src/daemon/logging.ts'
 import type { VerifyPorts } from '../../../src/daemon/verify.ts'
-import { hasCode } from '../../../src/errors.ts'
+import { hasCode, WormholeError } from '../../../src/errors.ts'
 import { SimClock } from '../../helpers/sim-clock.ts'
 
 const HOUR_MS = 3_600_000
@@ -35,6 +35,8 @@ class Stub {
   /** What was verified, and whether what a file lacks can be had. */
   readonly verified: unknown[] = []
   hasPeer = true
+  /** Looking for those files fails. */
+  isBroken = false
 
   constructor() {
     const nothing = { chunks: 0, bytes: 0 }
@@ -80,6 +82,7 @@ class Stub {
       clock: this.clock,
       check: async ({ parts, onNews }) => {
         this.verified.push(parts)
+        if (this.isBroken) throw new WormholeError('IO_ERROR', 'the disk does not read')
         onNews({ type: 'finding', finding, lacking })
       },
       checkHome: () => [],
@@ -176,7 +179,15 @@ test('every hour a share is read again, and what has rotted is fetched again', a
   await stub.clock.run(HOUR_MS)
   const { damaged, isRepaired } = stub.care.status().scrubbed ?? {}
   assert.deepEqual([damaged, isRepaired], [1, true])
+  stub.found = { ...stub.found, damaged: 2 }
+  stub.isBroken = true
+  await stub.clock.run(HOUR_MS)
+  const last = stub.care.status().scrubbed ?? {}
+  assert.deepEqual(
+    { ...last, at: '' },
+    { at: '', chunks: 7, bytes: 70, damaged: 3, isRepaired: false },
+  )
   await stub.care.close()
   await stub.clock.run(HOUR_MS * 5)
-  assert.equal(stub.shares.length, 6)
+  assert.equal(stub.shares.length, 7)
 })
