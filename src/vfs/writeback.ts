@@ -296,6 +296,7 @@ export class Writeback {
       for (const [file, isDue] of this.#queue) {
         if (batch.length === BATCH_FILES_MAX) break
         this.#queue.delete(file)
+        this.#missed.delete(file)
         if (isDue || file.isSynced) batch.push(file)
         else this.#missed.add(file)
       }
